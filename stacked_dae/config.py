@@ -1,0 +1,446 @@
+"""The settings of an experiment: frozen dataclasses, one per concern, checked when they are made.
+
+The attribute docstrings are the ``--help`` of the command line. Nothing here imports torch, so that a
+wrong setting is answered at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from stacked_dae.errors import ConfigError, suggest
+
+Activation = Literal["sigmoid", "tanh", "relu", "identity"]
+Decoder = Literal["sigmoid", "identity"]
+Loss = Literal["cross_entropy", "squared_error"]
+CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper"]
+OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
+Model = Literal["sda", "saa", "mlp"]
+TrackingMode = Literal["auto", "online", "offline", "off"]
+T = TypeVar("T")
+
+# Settings that say where and how a run is done, not what is computed: they may differ between two
+# calls on one run folder, and enter no fingerprint.
+NOT_IDENTITY = ("data.root", "data.memory_budget", "tracking.", "trainer.")
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ConfigError(message)
+
+
+def _values(value: T | list[T]) -> list[T]:
+    return value if isinstance(value, list) else [value]
+
+
+def _positive_int(name: str, value: Any) -> None:
+    _require(isinstance(value, int) and value > 0, f"{name} must be a whole number above 0, not {value!r}")
+
+
+def _number(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    inside = math.isfinite(value) and (value > low if open_low else value >= low) and value <= high
+    if math.isinf(high):
+        span = f"above {low:g}" if open_low else f"at least {low:g}"
+    else:
+        span = f"in {'(' if open_low else '['}{low:g}, {high:g}]"
+    _require(inside, f"{name} must be {span}, not {value!r}")
+
+
+def _choice(name: str, value: Any, literal: Any) -> None:
+    choices = literal.__args__
+    _require(
+        value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}{suggest(str(value), choices)}"
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set, where its files are, and how many of its labels may be used."""
+
+    name: str = "digits"
+    """Data set; `stacked-dae data list` names them all."""
+    root: str | None = None
+    """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
+    labels_per_class: int | None = None
+    """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
+    Pre-training sees all inputs either way."""
+    memory_budget: float = 4.0
+    """Codes that need more than this many GB are kept in a memory-mapped file in the run folder."""
+
+    def __post_init__(self) -> None:
+        if self.labels_per_class is not None:
+            _positive_int("data.labels_per_class", self.labels_per_class)
+        _number("data.memory_budget", self.memory_budget, 0.0)
+
+
+@dataclass(frozen=True)
+class CorruptionConfig:
+    """The corruption q_D of a layer's input."""
+
+    kind: CorruptionKind = "fixed_masking"
+    """fixed_masking: exactly round(nu d) inputs of each example are set to 0 (the paper's).
+    masking: each input with probability nu. gaussian: N(0, nu^2) is added.
+    salt_and_pepper: each input with probability nu is set to 0 or 1, evenly."""
+    nu: float | list[float] = 0.25
+    """Noise level: the destroyed fraction in [0, 1]; for gaussian the standard deviation. One value, or one a layer."""
+
+    def __post_init__(self) -> None:
+        _choice("pretrain.corruption.kind", self.kind, CorruptionKind)
+        high = math.inf if self.kind == "gaussian" else 1.0
+        for nu in _values(self.nu):
+            _number("pretrain.corruption.nu", nu, 0.0, high)
+
+
+@dataclass(frozen=True)
+class EmphasisConfig:
+    """Emphasis (JMLR 2010, section 5.3): the loss of destroyed inputs counts alpha, that of the others beta."""
+
+    alpha: float = 1.0
+    """Weight of the loss on destroyed inputs, at least 0."""
+    beta: float = 1.0
+    """Weight of the loss on the inputs that were left alone, at least 0."""
+
+    def __post_init__(self) -> None:
+        _number("pretrain.emphasis.alpha", self.alpha, 0.0)
+        _number("pretrain.emphasis.beta", self.beta, 0.0)
+        _require(
+            self.alpha + self.beta > 0, "pretrain.emphasis.alpha and beta are both 0: there would be nothing to learn"
+        )
+
+
+@dataclass(frozen=True)
+class LayerOptimizerConfig:
+    """The optimiser of pre-training."""
+
+    name: OptimizerName = "sgd"
+    """A torch optimiser; sgd is the paper's."""
+    lr: float | list[float] = 0.1
+    """Learning rate, above 0. One value, or one a layer."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the torch optimiser, such as momentum or weight_decay."""
+
+    def __post_init__(self) -> None:
+        _check_optimizer("pretrain", self)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser of fine-tuning."""
+
+    name: OptimizerName = "sgd"
+    """A torch optimiser; sgd is the paper's."""
+    lr: float = 0.1
+    """Learning rate, above 0."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the torch optimiser, such as momentum or weight_decay."""
+
+    def __post_init__(self) -> None:
+        _check_optimizer("finetune", self)
+
+
+def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig) -> None:
+    _choice(f"{stage}.optimizer.name", config.name, OptimizerName)
+    for lr in _values(config.lr):
+        _number(f"{stage}.optimizer.lr", lr, 0.0, open_low=True)
+    _require("lr" not in config.options, f"{stage}.optimizer.options.lr: set {stage}.optimizer.lr instead")
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """The settings of one layer, picked out of a PretrainConfig."""
+
+    units: int
+    activation: Activation
+    decoder: Decoder
+    loss: Loss
+    tied: bool
+    kind: CorruptionKind
+    nu: float
+    alpha: float
+    beta: float
+    optimizer: OptimizerName
+    lr: float
+    options: dict[str, Any]
+    batch_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The stack of denoising autoencoders and how each is trained. Values marked so may be one a layer."""
+
+    units: int | list[int] = field(default_factory=lambda: [1000, 1000, 1000])
+    """Units of each layer. One value, or one a layer; the lists say how many layers there are."""
+    activation: Activation | list[Activation] = "sigmoid"
+    """s in y = s(xW' + b). One value, or one a layer."""
+    decoder: Decoder | list[Decoder] = "sigmoid"
+    """s' in z = s'(yW + b'). One value, or one a layer."""
+    loss: Loss | list[Loss] = "cross_entropy"
+    """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one a layer."""
+    tied: bool = True
+    """Decode with the transposed encoding weights."""
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    emphasis: EmphasisConfig = field(default_factory=EmphasisConfig)
+    batch_size: int = 20
+    """Examples in a minibatch: one minibatch, one update."""
+    epochs: int | list[int] = 15
+    """Passes over the training inputs. One value, or one a layer."""
+    optimizer: LayerOptimizerConfig = field(default_factory=LayerOptimizerConfig)
+
+    def __post_init__(self) -> None:
+        for units in _values(self.units):
+            _positive_int("pretrain.units", units)
+        for epochs in _values(self.epochs):
+            _positive_int("pretrain.epochs", epochs)
+        _positive_int("pretrain.batch_size", self.batch_size)
+        for name, literal in (("activation", Activation), ("decoder", Decoder), ("loss", Loss)):
+            for value in _values(getattr(self, name)):
+                _choice(f"pretrain.{name}", value, literal)
+        layers = self.layers()
+        uses_emphasis = self.emphasis.alpha != self.emphasis.beta
+        _require(
+            not (uses_emphasis and self.corruption.kind == "gaussian"),
+            "pretrain.emphasis needs a corruption that destroys some inputs and not others; gaussian changes all",
+        )
+        for k, layer in enumerate(layers, 1):
+            _require(
+                not (layer.loss == "cross_entropy" and layer.decoder == "identity"),
+                f"pretrain.decoder: layer {k} has an identity decoder, which cross_entropy cannot use;"
+                " set pretrain.loss to squared_error or pretrain.decoder to sigmoid",
+            )
+            below = layers[k - 2].activation if k > 1 else "sigmoid"
+            _require(
+                not (layer.loss == "cross_entropy" and below != "sigmoid"),
+                f"pretrain.loss: layer {k} has cross_entropy, but the {below} codes of layer {k - 1} are not in [0, 1];"
+                " give one loss a layer, such as [cross_entropy, squared_error]",
+            )
+
+    def _per_layer(self) -> dict[str, Any]:
+        return {
+            "pretrain.units": self.units,
+            "pretrain.corruption.nu": self.corruption.nu,
+            "pretrain.optimizer.lr": self.optimizer.lr,
+            "pretrain.epochs": self.epochs,
+            "pretrain.activation": self.activation,
+            "pretrain.decoder": self.decoder,
+            "pretrain.loss": self.loss,
+        }
+
+    def layers(self) -> list[LayerConfig]:
+        """Return the settings layer by layer.
+
+        The lists among the per-layer settings say how many layers there are; with no list there is one.
+
+        Raises:
+            ConfigError: a list is empty, or two lists differ in length.
+        """
+        lists = {name: value for name, value in self._per_layer().items() if isinstance(value, list)}
+        for name, value in lists.items():
+            _require(len(value) > 0, f"{name} is an empty list: give one value, or one a layer")
+        first, depth = next(((name, len(value)) for name, value in lists.items()), ("", 1))
+        for name, value in lists.items():
+            _require(
+                len(value) == depth,
+                f"{name} has {len(value)} value{'s' * (len(value) != 1)}, but {first} says {depth}"
+                f" layer{'s' * (depth != 1)}: give one value, or one a layer",
+            )
+
+        def at(value: Any, k: int) -> Any:
+            return value[k] if isinstance(value, list) else value
+
+        return [
+            LayerConfig(
+                units=at(self.units, k),
+                activation=at(self.activation, k),
+                decoder=at(self.decoder, k),
+                loss=at(self.loss, k),
+                tied=self.tied,
+                kind=self.corruption.kind,
+                nu=float(at(self.corruption.nu, k)),
+                alpha=float(self.emphasis.alpha),
+                beta=float(self.emphasis.beta),
+                optimizer=self.optimizer.name,
+                lr=float(at(self.optimizer.lr, k)),
+                options=self.optimizer.options,
+                batch_size=self.batch_size,
+                epochs=at(self.epochs, k),
+            )
+            for k in range(depth)
+        ]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How the stacked encoders are trained with labels, under a softmax head."""
+
+    batch_size: int = 20
+    """Examples in a minibatch: one minibatch, one update."""
+    epochs: int = 50
+    """Passes over the labelled training examples at the most."""
+    patience: int = 10
+    """Stop after this many epochs without a lower validation error; the best epoch's weights are kept either way."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "patience"):
+            _positive_int(f"finetune.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Weights & Biases; the run folder keeps its own records either way."""
+
+    mode: TrackingMode = "off"
+    """auto: online where there is an API key, else offline. $WANDB_MODE, where it is set, wins."""
+    project: str = "stacked-dae"
+    """W&B project."""
+    group: str | None = None
+    """W&B group, the experiment; the run folder's name when null."""
+
+    def __post_init__(self) -> None:
+        _choice("tracking.mode", self.mode, TrackingMode)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where Lightning computes."""
+
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, cuda, mps."""
+
+    def __post_init__(self) -> None:
+        choices = ("auto", "cpu", "gpu", "cuda", "mps")
+        _require(
+            self.accelerator in choices,
+            f"trainer.accelerator must be one of {', '.join(choices)}, not {self.accelerator!r}",
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole experiment: pre-train a stack layer by layer, fine-tune it, test it once."""
+
+    seed: int = 0
+    """Seed of everything random: the label draw, the first weights, the shuffling, the corruption."""
+    model: Model = "sda"
+    """sda: stacked denoising autoencoders. Controls, all else equal: saa: the same with nu = 0 (ordinary
+    autoencoders); mlp: the same network from random weights, never pre-trained."""
+    data: DataConfig = field(default_factory=DataConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.seed, int) and self.seed >= 0,
+            f"seed must be a whole number of at least 0, not {self.seed!r}",
+        )
+        _choice("model", self.model, Model)
+
+    def layers(self) -> list[LayerConfig]:
+        """Return the settings of each layer as they are used: with ``model: saa`` every nu is 0."""
+        layers = self.pretrain.layers()
+        if self.model == "saa":
+            layers = [LayerConfig(**{**vars(layer), "nu": 0.0}) for layer in layers]
+        return layers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as nested plain dictionaries, as ``config.yaml`` holds them."""
+        return asdict(self)
+
+
+def from_dict(values: Mapping[str, Any], source: str) -> Config:
+    """Return the Config that ``values`` (nested plain dictionaries) describes; absent keys take their defaults.
+
+    Raises:
+        ConfigError: a key is unknown or a value out of range; the text names ``source`` and the key.
+    """
+    check_keys(values, source)
+    try:
+        config: Config = _build(Config, values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    return config
+
+
+def _build(cls: Any, values: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(cls)
+    return cls(**{name: _build(hints[name], v) if is_dataclass(hints[name]) else v for name, v in values.items()})
+
+
+def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", also: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for the first key of ``values`` that is no setting, with the nearest one that is.
+
+    ``also`` names top-level keys that are allowed beside the settings.
+    """
+    _require(
+        isinstance(values, Mapping),
+        f"{source}: {prefix.rstrip('.') or 'the file'} must be a mapping of settings, not {values!r}",
+    )
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for name, value in values.items():
+        if name in also and not prefix:
+            continue
+        if name not in known:
+            raise ConfigError(f"{source}: {prefix}{name} is no setting{suggest_key(prefix + str(name))}")
+        if is_dataclass(hints[name]):
+            check_keys(value, source, hints[name], f"{prefix}{name}.")
+
+
+def keys(cls: Any = Config, prefix: str = "") -> list[str]:
+    """Return the dotted name of every setting."""
+    hints = get_type_hints(cls)
+    return [
+        key
+        for f in fields(cls)
+        for key in (
+            keys(hints[f.name], f"{prefix}{f.name}.") if is_dataclass(hints[f.name]) else [f"{prefix}{f.name}"]
+        )
+    ]
+
+
+def suggest_key(key: str) -> str:
+    """Return the hint that names the setting nearest to the dotted ``key``: by its last word first, then as a whole."""
+    group, _, word = key.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in keys() if name.rpartition(".")[0] == group}
+    hint = suggest(word, siblings)
+    if hint and group:
+        return hint.replace("'", f"'{group}.", 1)
+    return hint or suggest(key, keys())
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted keys; ``options`` stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name != "options":
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def first_difference(there: Config, here: Config, ignore: tuple[str, ...] = ()) -> str | None:
+    """Return a phrase that names the first setting in which two experiments differ, or None if they are the same.
+
+    Settings whose dotted name begins with one of ``ignore`` are passed over, as those that are no part of an
+    experiment's identity always are.
+    """
+    old, new = flatten(there.to_dict()), flatten(here.to_dict())
+    for key in new:
+        if not key.startswith((*NOT_IDENTITY, *ignore)) and old[key] != new[key]:
+            return f"{key} is {old[key]!r} there and {new[key]!r} here"
+    return None
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return the SHA-256 (hexadecimal) of ``parts``, written as canonical JSON."""
+    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()

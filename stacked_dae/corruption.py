@@ -1,0 +1,109 @@
+"""The corruption q_D(x̃ | x) of a layer's input (ICML 2008, section 2.3; JMLR 2010, section 4).
+
+Every corruption maps ``x`` of shape (B, d) to ``(x̃, destroyed)``, both (B, d): the corrupted input, and
+a boolean mask of the inputs that were chosen for destruction. None of them rescales what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Corruption(Protocol):
+    """A corruption; ``generator`` makes it repeatable and must live on the device of ``x``."""
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
+
+
+def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(x.shape, generator=generator, device=x.device)
+
+
+def _check_fraction(nu: float) -> None:
+    if not 0.0 <= nu <= 1.0:
+        raise ValueError(f"nu must be in [0, 1], not {nu!r}")
+
+
+@dataclass(frozen=True)
+class FixedMasking:
+    """Set exactly ``round(nu d)`` inputs of each example to 0, chosen afresh for each (the paper's, section 2.3).
+
+    Args:
+        nu: destroyed fraction, in [0, 1].
+    """
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.nu)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        destroyed = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        count = round(self.nu * x.shape[1])
+        if count:
+            # The places of the largest of d uniform numbers are a uniform draw of subsets, and topk
+            # gives exactly `count` of them even where two numbers are equal.
+            places = _uniform(x, generator).topk(count, dim=1, sorted=False).indices
+            destroyed.scatter_(1, places, True)
+        return x.masked_fill(destroyed, 0.0), destroyed
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Set each input to 0 with probability ``nu``, independently (the common variant).
+
+    Args:
+        nu: probability, in [0, 1].
+    """
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.nu)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        destroyed = _uniform(x, generator) < self.nu
+        return x.masked_fill(destroyed, 0.0), destroyed
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Add independent noise N(0, ``nu``²) to every input (JMLR 2010, section 4.1).
+
+    Args:
+        nu: standard deviation, at least 0, in units of the input.
+    """
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        if not self.nu >= 0.0:
+            raise ValueError(f"nu must be at least 0, not {self.nu!r}")
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return x + self.nu * noise, torch.ones(x.shape, dtype=torch.bool, device=x.device)
+
+
+@dataclass(frozen=True)
+class SaltAndPepper:
+    """Set each input with probability ``nu`` to 0 or 1, by a fair coin (JMLR 2010, section 4.1).
+
+    Args:
+        nu: probability, in [0, 1].
+    """
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.nu)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        # One uniform number decides both: below nu it destroys, and below nu / 2 it destroys with a 0.
+        chance = _uniform(x, generator)
+        destroyed = chance < self.nu
+        return torch.where(destroyed, (chance >= self.nu / 2).to(x.dtype), x), destroyed

@@ -1,0 +1,129 @@
+"""What a data set is: inputs and labels in three splits, of which the test split is read only when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs (n, d), uint8 (0 to 255, used as 0 to 1) or float32, and labels (n,), int64 from 0."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set. Splits are canonical: fixed by the data set, never by a run's seed.
+
+    Args:
+        name: its name in the registry, or any name for arrays of one's own.
+        classes: number of classes; labels are 0 to classes − 1.
+        train, valid: the training and validation rows.
+        load_test: gives the test rows; called once, after all training and selection.
+        image_shape: (rows, columns) where the d inputs are an image, else None.
+    """
+
+    name: str
+    classes: int
+    train: Split
+    valid: Split
+    load_test: Callable[[], Split]
+    image_shape: tuple[int, int] | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs d of an example."""
+        return int(self.train.inputs.shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of the training and validation rows, their order and types included."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.valid):
+            for array in (split.inputs, split.labels):
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def make_dataset(
+    name: str,
+    train: tuple[Any, Any],
+    valid: tuple[Any, Any],
+    load_test: Callable[[], tuple[Any, Any]],
+    image_shape: tuple[int, int] | None = None,
+) -> Dataset:
+    """Return a checked Dataset of (inputs, labels) pairs of arrays; the test rows are checked when they are read.
+
+    Inputs of another type than uint8 become float32.
+
+    Raises:
+        DataError: inputs that are not (n, d), not finite, or of another width; labels that are not whole numbers
+            from 0, or of another number than the inputs.
+    """
+    first = _split(name, "training", *train)
+    classes = int(first.labels.max()) + 1
+    if classes < 2:
+        raise DataError(f"{name}: the training labels have one class only; fine-tuning needs two or more")
+    width = first.inputs.shape[1]
+    if image_shape and image_shape[0] * image_shape[1] != width:
+        raise DataError(f"{name}: {width} inputs are no image of {image_shape[0]}×{image_shape[1]} pixels")
+    return Dataset(
+        name,
+        classes,
+        first,
+        _split(name, "validation", *valid, width=width, classes=classes),
+        lambda: _split(name, "test", *load_test(), width=width, classes=classes),
+        image_shape,
+    )
+
+
+def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, classes: int = 0) -> Split:
+    """Return the checked split."""
+    where = f"{name}, {part} rows"
+    x, y = np.asarray(inputs), np.asarray(labels)
+    if x.ndim != 2 or 0 in x.shape:
+        raise DataError(f"{where}: the inputs must be (examples, inputs), not of shape {x.shape}")
+    if width and x.shape[1] != width:
+        raise DataError(f"{where}: {x.shape[1]} inputs, but the training rows have {width}")
+    if y.shape != (len(x),):
+        raise DataError(f"{where}: {len(x)} examples but labels of shape {y.shape}; there must be one label an example")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise DataError(f"{where}: the labels must be whole numbers from 0")
+    if classes and y.max() >= classes:
+        raise DataError(f"{where}: label {y.max()}, but the training labels end at {classes - 1}")
+    if x.dtype != np.uint8:
+        x = np.ascontiguousarray(x, dtype=np.float32)
+        finite = np.isfinite(x)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise DataError(
+                f"{where}: row {row}, input {column} is {x[row, column]}; remove or fill such values first"
+            )
+    return Split(np.ascontiguousarray(x), y.astype(np.int64))
+
+
+def check_unit_interval(dataset: Dataset) -> None:
+    """Raise DataError where an input lies outside [0, 1], as cross-entropy cannot have it."""
+    for part, split in (("training", dataset.train), ("validation", dataset.valid)):
+        x = split.inputs
+        if x.dtype != np.uint8 and (x.min() < 0.0 or x.max() > 1.0):
+            row, column = np.argwhere((x < 0.0) | (x > 1.0))[0]
+            raise DataError(
+                f"{dataset.name}, {part} rows: row {row}, input {column} is {x[row, column]:g}, but cross_entropy needs"
+                " inputs in [0, 1]; scale the inputs, or set pretrain.loss to squared_error"
+            )

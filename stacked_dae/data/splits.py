@@ -1,0 +1,43 @@
+"""Which rows belong to which split, and which labels are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.address import seed_at
+from stacked_dae.errors import DataError
+
+
+def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[np.intp], ...]:
+    """Return the rows of (train, valid, test), in file order.
+
+    The rows of each class are dealt in file order along ``pattern``, a string of the letters T (train), V (valid) and
+    E (test) that is repeated: a stratified split that no random generator can change.
+    """
+    letters = np.empty(len(labels), dtype="U1")
+    for c in np.unique(labels):
+        rows = np.flatnonzero(labels == c)
+        letters[rows] = np.array(list(pattern))[np.arange(len(rows)) % len(pattern)]
+    return tuple(np.flatnonzero(letters == letter) for letter in "TVE")
+
+
+def labelled_rows(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.intp]:
+    """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``; all rows if None.
+
+    Raises:
+        DataError: a class has fewer than ``per_class`` rows.
+    """
+    if per_class is None:
+        return np.arange(len(labels))
+    draw = np.random.Generator(np.random.PCG64(seed_at(seed, "labels")))
+    kept = []
+    for c in range(int(labels.max()) + 1):
+        rows = np.flatnonzero(labels == c)
+        if len(rows) < per_class:
+            raise DataError(
+                f"data.labels_per_class is {per_class}, but class {c} has only {len(rows)} training rows; ask for at"
+                f" most {len(rows)}"
+            )
+        kept.append(draw.permutation(rows)[:per_class])
+    return np.sort(np.concatenate(kept))

@@ -1,0 +1,28 @@
+"""What can go wrong, in the three ways a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StackedDAEError(Exception):
+    """An error that the user can mend; its text is one line that says how."""
+
+
+class ConfigError(StackedDAEError):
+    """A setting is unknown, out of range, or at odds with another one."""
+
+
+class DataError(StackedDAEError):
+    """A data file or array is absent, damaged, or not what the setting needs."""
+
+
+class StageError(StackedDAEError):
+    """A run folder does not hold what the command needs."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or ``""``."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""

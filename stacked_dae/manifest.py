@@ -1,0 +1,204 @@
+"""What a run folder holds, and how it is written: to a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from stacked_dae.config import Config, from_dict
+from stacked_dae.errors import ConfigError, StageError
+
+FORMAT = 1
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: ``path`` is never half-written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 (hexadecimal) of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Metrics:
+    """A stage's ``metrics.csv``: a row an epoch, written before the epoch's checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return the rows so far; none where there is no file."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def keep(self, epochs: int) -> None:
+        """Drop the rows after the first ``epochs``: those of epochs that were cut before their checkpoint."""
+        if self.path.exists():
+            lines = self.path.read_text().splitlines(keepends=True)
+            write_text(self.path, "".join(lines[: epochs + 1]))
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add the row of one more epoch."""
+        lines = [",".join(str(value) for value in row.values())]
+        if not self.path.exists() or not self.path.stat().st_size:
+            lines.insert(0, ",".join(row))
+        with self.path.open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+
+class RunFolder:
+    """A run folder: ``config.yaml``, ``manifest.json``, a folder for each stage, ``figures/``, ``result.json``.
+
+    ``manifest.json`` holds ``format``, ``dataset`` (name, fingerprint), ``parent`` (the run whose layers were
+    fine-tuned, or null) and ``stages``: for each its ``fingerprint``, ``status`` (pending, running, done) and, when
+    done, ``seconds``, ``epochs`` and the SHA-256 of its weights.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] = {}
+
+    @staticmethod
+    def open(path: Path) -> RunFolder:
+        """Return the run folder at ``path``.
+
+        Raises:
+            StageError: there is none, or its manifest cannot be read.
+        """
+        folder = RunFolder(path)
+        file = path / "manifest.json"
+        if not file.is_file() or not (path / "config.yaml").is_file():
+            what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
+            raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
+        try:
+            folder.manifest = json.loads(file.read_text())
+            written = folder.manifest["format"]
+            folder.manifest["stages"], folder.manifest["dataset"]
+        except (ValueError, KeyError, TypeError):
+            raise StageError(
+                f"{file} is damaged: it is not a run's manifest; train the run again in a new folder"
+            ) from None
+        if written != FORMAT:
+            raise StageError(f"{file} has format {written}, but this version reads {FORMAT}; use the version it came from")
+        return folder
+
+    @staticmethod
+    def open_or_new(path: Path) -> RunFolder:
+        """Return the run folder at ``path``, or a new one where nothing is there yet; writes nothing.
+
+        Raises:
+            StageError: something else is there.
+            ConfigError: the folder cannot be written to.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            return RunFolder.open(path)
+        place = path
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            raise ConfigError(f"--out {path}: no permission to write in {place}; choose another folder")
+        return RunFolder(path)
+
+    def config(self) -> Config:
+        """Return the settings of the run.
+
+        Raises:
+            StageError: ``config.yaml`` is damaged.
+        """
+        file = self.path / "config.yaml"
+        try:
+            return from_dict(yaml.safe_load(file.read_text()), str(file))
+        except (yaml.YAMLError, ConfigError, TypeError, ValueError) as error:
+            raise StageError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+    def write_config(self, config: Config) -> None:
+        """Write ``config.yaml``."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+
+    def write_manifest(self) -> None:
+        """Write ``manifest.json``."""
+        write_text(self.path / "manifest.json", json.dumps(self.manifest, indent=2) + "\n")
+
+    def stage(self, name: str) -> dict[str, Any]:
+        """Return the manifest's entry of a stage; empty where it has none."""
+        entry: dict[str, Any] = self.manifest.get("stages", {}).get(name, {})
+        return entry
+
+    def record(self, name: str, **entry: Any) -> None:
+        """Update a stage's entry in the manifest and write it."""
+        self.manifest["stages"][name] = {**self.stage(name), **entry}
+        self.write_manifest()
+
+    def finish(self, name: str, **entry: Any) -> None:
+        """Mark a stage done, with the SHA-256 of the weights in its folder."""
+        self.record(name, status="done", sha256=sha256(self.folder(name) / "weights.safetensors"), **entry)
+
+    def done(self, name: str, fingerprint: str) -> bool:
+        """Whether the stage is done, with this fingerprint."""
+        entry = self.stage(name)
+        return entry.get("status") == "done" and entry.get("fingerprint") == fingerprint
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a stage."""
+        return self.path / name
+
+    def clear(self, name: str) -> None:
+        """Remove the folder of a stage."""
+        shutil.rmtree(self.folder(name), ignore_errors=True)
+
+    def metrics(self, name: str) -> Metrics:
+        """Return the metrics of a stage."""
+        return Metrics(self.folder(name) / "metrics.csv")
+
+    def weights(self, name: str) -> Path:
+        """Return the weights file of a done stage, checked against the manifest.
+
+        Raises:
+            StageError: the file is gone or changed.
+        """
+        file = self.folder(name) / "weights.safetensors"
+        if not file.is_file():
+            raise StageError(f"{file} is gone; run the command again with --rerun to train {name} again")
+        if sha256(file) != self.stage(name).get("sha256"):
+            raise StageError(f"{file} has changed since it was written; run again with --rerun to train {name} again")
+        return file
+
+    def result(self) -> dict[str, Any]:
+        """Return ``result.json``.
+
+        Raises:
+            StageError: the run has none yet, or it is damaged.
+        """
+        file = self.path / "result.json"
+        try:
+            result: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again") from None
+        except ValueError:
+            raise StageError(f"{file} is damaged; run the fit again") from None
+        return result

@@ -1,0 +1,57 @@
+"""The networks that the settings describe."""
+
+from __future__ import annotations
+
+import torch
+
+from stacked_dae import corruption
+from stacked_dae.address import seed_at
+from stacked_dae.config import Config, LayerConfig
+from stacked_dae.corruption import Corruption
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.stack import EncoderStack
+
+_CORRUPTIONS: dict[str, type[Corruption]] = {
+    "fixed_masking": corruption.FixedMasking,
+    "masking": corruption.Masking,
+    "gaussian": corruption.Gaussian,
+    "salt_and_pepper": corruption.SaltAndPepper,
+}
+
+
+def stage_name(k: int) -> str:
+    """Return the name of the stage that trains layer ``k``, from 1."""
+    return f"layer_{k}"
+
+
+def build_layer(layer: LayerConfig, inputs: int, seed: int, k: int) -> DenoisingLayer:
+    """Return layer ``k`` (from 1) with the first weights of run ``seed``."""
+    # A layer without noise corrupts nothing, whatever the kind.
+    q = _CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None  # type: ignore[call-arg]
+    return DenoisingLayer(
+        inputs,
+        layer.units,
+        corruption=q,
+        activation=layer.activation,
+        decoder=layer.decoder,
+        loss=layer.loss,
+        tied=layer.tied,
+        alpha=layer.alpha,
+        beta=layer.beta,
+        generator=torch.Generator().manual_seed(seed_at(seed, stage_name(k), "weights")),
+    )
+
+
+def build_layers(config: Config, inputs: int) -> list[DenoisingLayer]:
+    """Return all layers, lowest first, with their first weights."""
+    layers = []
+    for k, layer in enumerate(config.layers(), 1):
+        layers.append(build_layer(layer, inputs, config.seed, k))
+        inputs = layer.units
+    return layers
+
+
+def build_stack(config: Config, inputs: int, classes: int) -> EncoderStack:
+    """Return the encoder stack of ``config``, without weights in its encoders."""
+    layers = config.layers()
+    return EncoderStack([inputs, *(layer.units for layer in layers)], [layer.activation for layer in layers], classes)

@@ -1,0 +1,128 @@
+"""The stages of a job, their fingerprints, and what of them a run folder holds already.
+
+A stage's fingerprint is the hash of its settings, its data and the fingerprint of the stage before it: change layer 2,
+and layer 1 is not trained again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stacked_dae.config import Config, fingerprint, first_difference
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.errors import StageError
+from stacked_dae.manifest import FORMAT, RunFolder
+from stacked_dae.networks import stage_name
+
+FINETUNE = "finetune"
+# Settings that only fine-tuning reads: a folder that holds layers alone may go on with others.
+_FINETUNE_KEYS = ("finetune.", "data.labels_per_class")
+_MEND = "choose another --out, or add --rerun to train again from that stage on"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: ``layer_1`` … ``layer_K`` or ``finetune``."""
+
+    name: str
+    fingerprint: str
+
+
+def plan_stages(config: Config, data: Dataset, parent: RunFolder | None, *, finetune: bool) -> list[Stage]:
+    """Return the stages in order; the layers are left out where ``parent`` has them or the model has no pre-training."""
+    layers = config.layers()
+    stages: list[Stage] = []
+    if parent is not None:
+        before = parent.stage(stage_name(len(layers)))["fingerprint"]
+    elif config.model == "mlp":
+        before = fingerprint(data.fingerprint, [(layer.units, layer.activation) for layer in layers])
+    else:
+        before = data.fingerprint
+        for k, layer in enumerate(layers, 1):
+            before = fingerprint(FORMAT, "layer", layer, config.seed, before)
+            stages.append(Stage(stage_name(k), before))
+    if finetune:
+        parts = (config.finetune, config.data.labels_per_class, config.seed, before)
+        stages.append(Stage(FINETUNE, fingerprint(FORMAT, FINETUNE, *parts)))
+    return stages
+
+
+def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
+    """Raise StageError unless ``parent`` holds the layers that ``config`` describes, trained on ``data``."""
+    where = f"--pretrained {parent.path}"
+    if config.model == "mlp":
+        raise StageError(f"{where}: model mlp is never pre-trained; leave --pretrained out, or --model")
+    for k in range(1, len(config.layers()) + 1):
+        if parent.stage(stage_name(k)).get("status") != "done":
+            raise StageError(f"{where} has no trained {stage_name(k)}; run its pretrain to the end first")
+    different = first_difference(parent.config(), config, ("seed", *_FINETUNE_KEYS))
+    if different:
+        raise StageError(f"{where} does not match: {different}; its layers can be fine-tuned only as they were trained")
+    if parent.manifest["dataset"]["fingerprint"] != data.fingerprint:
+        raise StageError(f"{where} was trained on other data than {data.name!r} holds now")
+
+
+def check_folder(folder: RunFolder, stages: list[Stage], config: Config, data: Dataset) -> None:
+    """Raise StageError where ``folder`` holds another experiment; the text names the first difference."""
+    there = folder.manifest["stages"]
+    both_finetune = FINETUNE in there and any(stage.name == FINETUNE for stage in stages)
+    different = first_difference(folder.config(), config, () if both_finetune else _FINETUNE_KEYS)
+    if different:
+        raise StageError(f"{folder.path} holds another experiment: {different}; {_MEND}")
+    if folder.manifest["dataset"]["fingerprint"] != data.fingerprint:
+        raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; {_MEND}")
+    for stage in stages:
+        if folder.stage(stage.name).get("fingerprint", stage.fingerprint) != stage.fingerprint:
+            raise StageError(
+                f"{folder.path} holds another experiment: its {stage.name} was not trained on these layers; {_MEND}"
+            )
+
+
+def unfinished(folder: RunFolder, stages: list[Stage], *, rerun: bool) -> list[Stage]:
+    """Return the stages that are still to be done, from the first such one on.
+
+    Raises:
+        StageError: a stage is done but its weights are gone or changed, and this is no ``rerun``.
+    """
+    for i, stage in enumerate(stages):
+        if not folder.done(stage.name, stage.fingerprint):
+            return stages[i:]
+        try:
+            folder.weights(stage.name)
+        except StageError:
+            if not rerun:
+                raise
+            folder.stage(stage.name)["fingerprint"] = "damaged"
+            return stages[i:]
+    return []
+
+
+def open_folder(folder: RunFolder, stages: list[Stage], config: Config, data: Dataset, parent: RunFolder | None) -> None:
+    """Write ``config.yaml`` and the plan into the folder; stages of other fingerprints are removed from it."""
+    before = folder.manifest.get("stages", {})
+    plan = {}
+    for stage in stages:
+        entry = folder.stage(stage.name)
+        if entry.get("fingerprint") != stage.fingerprint:
+            if entry:
+                folder.clear(stage.name)
+                (folder.path / "result.json").unlink(missing_ok=True)
+            entry = {"fingerprint": stage.fingerprint, "status": "pending"}
+        plan[stage.name] = entry
+    # Layers without fine-tuning may be asked of a folder that has both: what is beyond the plan stays, if it still
+    # follows from these layers.
+    kept_layers = all(before.get(s.name, {}).get("fingerprint") == s.fingerprint for s in stages)
+    for name, entry in before.items():
+        if name not in plan:
+            if kept_layers and name == FINETUNE:
+                plan[name] = entry
+            else:
+                folder.clear(name)
+    folder.manifest = {
+        "format": FORMAT,
+        "dataset": {"name": data.name, "fingerprint": data.fingerprint},
+        "parent": str(parent.path.resolve()) if parent else folder.manifest.get("parent"),
+        "stages": plan,
+    }
+    folder.write_config(config)
+    folder.write_manifest()

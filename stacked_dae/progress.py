@@ -1,0 +1,88 @@
+"""What a person sees while a job works: a bar for each stage in a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# Seconds between two lines of one stage where there is no terminal.
+_QUIET = 10.0
+
+
+class Reporter:
+    """Says nothing; what a library caller gets by default."""
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def say(self, text: str) -> None:
+        """Say a line."""
+
+    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
+        """Begin a stage of ``total`` units (epochs, rows), of which ``done`` are done already."""
+
+    def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
+        """Tell that ``units`` more are done, and the figures so far."""
+
+    def stop(self) -> None:
+        """End the stage."""
+
+
+class TerminalReporter(Reporter):
+    """Shows bars (or lines) on standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._lines = not self._console.is_terminal
+
+    def __enter__(self) -> Reporter:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
+        self._name, self._total, self._unit, self._done = name, total, unit, done
+        self._figures = ""
+        self._spoke = time.monotonic()
+        self._task = self._bars.add_task(name, total=total, completed=done, unit=unit, figures="")
+
+    def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
+        self._done += units
+        if metrics:
+            self._figures = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
+        self._bars.update(self._task, advance=units, figures=self._figures)
+        if self._lines and time.monotonic() - self._spoke > _QUIET:
+            self._spoke = time.monotonic()
+            self._line()
+
+    def stop(self) -> None:
+        self._bars.update(self._task, total=self._done)
+        self._bars.stop_task(self._task)
+        if self._lines:
+            self._line()
+
+    def _line(self) -> None:
+        self.say(f"{self._name}: {self._done}/{self._total} {self._unit}  {self._figures}")

@@ -1,0 +1,53 @@
+"""The error of a classifier on a split, with its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from stacked_dae.data.dataset import Split
+from stacked_dae.loader import ChunkLoader
+from stacked_dae.stack import EncoderStack
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Score:
+    """An error over ``n`` examples; ``confusion[i][j]`` counts those of class i that were called j."""
+
+    wrong: int
+    n: int
+    confusion: list[list[int]]
+
+    @property
+    def error_percent(self) -> float:
+        """Share of wrong answers, in percent."""
+        return 100.0 * self.wrong / self.n
+
+    @property
+    def ci95_percent(self) -> float:
+        """Half the 95 % binomial interval, 1.96 √(p (1 − p) / n), in percent."""
+        p = self.wrong / self.n
+        return 100.0 * 1.96 * math.sqrt(p * (1.0 - p) / self.n)
+
+    def __str__(self) -> str:
+        return f"{self.error_percent:.2f} ± {self.ci95_percent:.2f} % (n = {self.n})"
+
+
+@torch.no_grad()
+def score(stack: EncoderStack, split: Split, device: torch.device) -> Score:
+    """Return the error of ``stack`` on ``split``."""
+    stack = stack.to(device)
+    classes = len(stack.head.bias)
+    confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    for chunk in ChunkLoader(split.inputs, split.labels, _BATCH, device):
+        x, labels = chunk.read()
+        assert labels is not None
+        cells = labels * classes + stack(x).argmax(1)
+        confusion += torch.bincount(cells, minlength=classes * classes).cpu()
+    table = confusion.reshape(classes, classes)
+    n = len(split)
+    return Score(n - int(table.trace()), n, table.tolist())

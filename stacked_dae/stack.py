@@ -1,0 +1,110 @@
+"""The stacked encoders under a softmax classifier, and its training step (ICML 2008, section 2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stacked_dae.descent import Descent
+from stacked_dae.layer import DenoisingLayer, activate, activation_gradient
+
+
+class Encoder(nn.Module):
+    """The encoding half of a layer: weight (h, d), bias (h,), activation s."""
+
+    def __init__(self, inputs: int, units: int, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.empty(units, inputs))
+        self.bias = nn.Parameter(torch.empty(units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y = s(x Wᵀ + b): (B, d) → (B, h)."""
+        return activate(torch.addmm(self.bias, x, self.weight.t()), self.activation)
+
+
+class SoftmaxHead(nn.Module):
+    """The classifier on top: logits y Vᵀ + c, V (classes, h). Starts at 0, so that every class is equally likely."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes, inputs))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return the logits: (B, h) → (B, classes)."""
+        return torch.addmm(self.bias, y, self.weight.t())
+
+
+class EncoderStack(nn.Module):
+    """Encoders, lowest first, under a :class:`SoftmaxHead`.
+
+    Args:
+        sizes: widths (d, h_1, …, h_K).
+        activations: s of each encoder, K of them.
+        classes: number of classes, at least 2.
+
+    The encoders' weights are empty until :meth:`take` or ``load_state_dict`` gives them some.
+    """
+
+    def __init__(self, sizes: Sequence[int], activations: Sequence[str], classes: int) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(
+            Encoder(d, h, s) for d, h, s in zip(sizes[:-1], sizes[1:], activations, strict=True)
+        )
+        self.head = SoftmaxHead(sizes[-1], classes)
+
+    def take(self, layers: Sequence[DenoisingLayer]) -> EncoderStack:
+        """Copy the encoders' weights from ``layers``, bit by bit, and return self.
+
+        Raises:
+            ValueError: another number of layers.
+            RuntimeError: a layer of another shape.
+        """
+        for encoder, layer in zip(self._encoders(), layers, strict=True):
+            encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
+        return self
+
+    def _encoders(self) -> list[Encoder]:
+        return cast(list[Encoder], list(self.encoders))
+
+    def codes(self, x: Tensor) -> list[Tensor]:
+        """Return the codes of every layer, lowest first: (B, d) → (B, h_k) each."""
+        codes = []
+        for encoder in self._encoders():
+            x = encoder(x)
+            codes.append(x)
+        return codes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits: (B, d) → (B, classes)."""
+        logits: Tensor = self.head(self.codes(x)[-1])
+        return logits
+
+    @torch.no_grad()
+    def step(self, x: Tensor, labels: Tensor, descent: Descent) -> Tensor:
+        """Make one update on the minibatch ``x`` (B, d), ``labels`` (B,) int64; return its summed loss before it, ().
+
+        The loss is −log softmax(logits)[label]. In closed form: δ = (softmax − onehot) / B at the head, then downwards
+        δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. Equal to autograd's.
+        """
+        inputs = [x, *self.codes(x)]
+        log_p = functional.log_softmax(self.head(inputs[-1]), dim=1)
+        loss = functional.nll_loss(log_p, labels, reduction="sum")
+        delta = log_p.exp_()
+        delta.scatter_add_(1, labels[:, None], delta.new_full((len(labels), 1), -1.0)).div_(len(labels))
+        encoders = self._encoders()
+        modules = [*encoders, self.head]
+        for k in reversed(range(len(modules))):
+            weight, below = modules[k].weight, inputs[k]
+            # The delta of the layer below needs the old weights, so it is computed before they move.
+            lower = activation_gradient(delta @ weight, below, encoders[k - 1].activation) if k else delta
+            descent.weight(weight, (delta.t(), below))
+            descent.bias(modules[k].bias, delta)
+            delta = lower
+        descent.update()
+        return loss

@@ -1,0 +1,1 @@
+"""Lightning modules that train a layer or a stack that they are given."""

@@ -1,0 +1,89 @@
+"""What both tasks share: one minibatch, one update, many minibatches to a Lightning batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stacked_dae.address import seed_at
+from stacked_dae.descent import Descent
+from stacked_dae.loader import Chunk, ChunkLoader
+
+
+class ChunkedTask(pl.LightningModule):
+    """A task whose ``training_step`` runs the minibatches of a :class:`~stacked_dae.loader.Chunk`, one update each.
+
+    Args:
+        stage: the stage's name, the address of its random numbers.
+        seed: the run's seed.
+        optimizer: makes the optimiser of this module's parameters.
+
+    After each epoch's validation ``metrics`` holds the epoch's figures by name.
+    """
+
+    def __init__(self, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.stage, self.seed = stage, seed
+        self._make_optimizer = optimizer
+        self.metrics: dict[str, float] = {}
+
+    def minibatch(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Make one update; return the summed loss of the examples before it, ()."""
+        raise NotImplementedError
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the sums, over the examples, of what the epoch's validation metrics average."""
+        raise NotImplementedError
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        """Return the validation metrics by name, from the sums of :meth:`evaluate` over ``count`` examples."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> Optimizer:
+        return self._make_optimizer(list(self.parameters()))
+
+    def on_fit_start(self) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self._descent = Descent(optimizer)
+        self._noise = torch.Generator(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, ChunkLoader)
+        loader.shuffle(seed_at(self.seed, self.stage, self.current_epoch, "shuffle"))
+        self._noise.manual_seed(seed_at(self.seed, self.stage, self.current_epoch, "corruption"))
+        self._batch_size = loader.batch_size
+        self._train_sum, self._train_count = torch.zeros((), device=self.device), 0
+
+    def training_step(self, chunk: Chunk, batch_idx: int) -> None:
+        x, labels = chunk.read()
+        starts = range(0, len(x), self._batch_size)
+        for start in starts:
+            batch = slice(start, start + self._batch_size)
+            self._train_sum += self.minibatch(x[batch], None if labels is None else labels[batch])
+        self._train_count += len(x)
+        # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; told here
+        # how many were made, its global_step stays the number of updates.
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for counts in (progress.total, progress.current):
+            counts.ready += len(starts)
+            counts.completed += len(starts)
+
+    def on_validation_epoch_start(self) -> None:
+        self._valid_sums, self._valid_count = torch.zeros((), device=self.device), 0
+
+    def validation_step(self, chunk: Chunk, batch_idx: int) -> None:
+        x, labels = chunk.read()
+        self._valid_sums = self._valid_sums + self.evaluate(x, labels)
+        self._valid_count += len(x)
+
+    def on_validation_epoch_end(self) -> None:
+        train_loss = float(self._train_sum / self._train_count)
+        self.metrics = {"train_loss": train_loss, **self.valid_metrics(self._valid_sums, self._valid_count)}
+        self.log_dict(self.metrics)

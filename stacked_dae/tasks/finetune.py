@@ -1,0 +1,72 @@
+"""Fine-tuning of the stacked encoders under a softmax head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from stacked_dae.stack import EncoderStack
+from stacked_dae.tasks.chunked import ChunkedTask
+
+
+class FinetuneTask(ChunkedTask):
+    """Trains an :class:`~stacked_dae.stack.EncoderStack` with labels and keeps the weights of the best epoch.
+
+    The best epoch is the first with the lowest validation error; training stops after ``patience`` further epochs
+    without a lower one. Logs, each epoch, ``train_loss``, ``valid_loss`` and ``valid_error_percent``.
+    """
+
+    def __init__(
+        self,
+        stack: EncoderStack,
+        stage: str,
+        seed: int,
+        optimizer: Callable[[list[Tensor]], Optimizer],
+        patience: int,
+    ) -> None:
+        super().__init__(stage, seed, optimizer)
+        self.stack = stack
+        self.patience = patience
+        self.best_epoch = 0
+        self.best_error_percent = float("inf")
+        self.best_weights: dict[str, Tensor] = {}
+
+    def minibatch(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        return self.stack.step(x, labels, self._descent)
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        logits = self.stack(x)
+        wrong = (logits.argmax(1) != labels).sum()
+        return torch.stack([functional.cross_entropy(logits, labels, reduction="sum"), wrong])
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        loss, wrong = sums.tolist()
+        error_percent = 100.0 * wrong / count
+        if error_percent < self.best_error_percent:
+            self.best_error_percent, self.best_epoch = error_percent, self.current_epoch + 1
+            self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
+        return {"valid_loss": loss / count, "valid_error_percent": error_percent}
+
+    def on_train_start(self) -> None:
+        # A stage that was killed after its last epoch has nothing left to do when it is resumed.
+        self._stop_when_patience_ends(self.current_epoch)
+
+    def on_train_epoch_end(self) -> None:
+        self._stop_when_patience_ends(self.current_epoch + 1)
+
+    def _stop_when_patience_ends(self, epochs_done: int) -> None:
+        if epochs_done - self.best_epoch >= self.patience:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["best"] = (self.best_epoch, self.best_error_percent, self.best_weights)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.best_epoch, self.best_error_percent, self.best_weights = checkpoint["best"]

@@ -1,0 +1,34 @@
+"""Pre-training of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.tasks.chunked import ChunkedTask
+
+
+class PretrainTask(ChunkedTask):
+    """Trains a :class:`~stacked_dae.layer.DenoisingLayer` on the codes of the layer below.
+
+    Logs, each epoch, ``train_loss`` (rebuilding from corrupted inputs, averaged over the epoch as the weights move)
+    and ``valid_loss`` (rebuilding from clean inputs: no random number enters it).
+    """
+
+    def __init__(
+        self, layer: DenoisingLayer, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]
+    ) -> None:
+        super().__init__(stage, seed, optimizer)
+        self.layer = layer
+
+    def minibatch(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layer.step(x, self._descent, self._noise)
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layer.loss(x).sum()
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        return {"valid_loss": float(sums) / count}

@@ -1,0 +1,321 @@
+"""The greedy recipe: pre-train each layer on the codes of the one below, fine-tune the stack, test it once."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+from torch import nn
+
+from stacked_dae import tracking
+from stacked_dae.codes import make_codes
+from stacked_dae.config import Config
+from stacked_dae.data import registry
+from stacked_dae.data.dataset import Dataset, check_unit_interval
+from stacked_dae.data.splits import labelled_rows
+from stacked_dae.descent import make_optimizer
+from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.fitting import device_of, fit_stage
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.loader import ChunkLoader
+from stacked_dae.manifest import RunFolder, write_atomically, write_text
+from stacked_dae.networks import build_layers, build_stack, stage_name
+from stacked_dae.plan import FINETUNE, Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
+from stacked_dae.progress import Reporter
+from stacked_dae.scoring import Score, score
+from stacked_dae.stack import EncoderStack
+from stacked_dae.tasks.chunked import ChunkedTask
+from stacked_dae.tasks.finetune import FinetuneTask
+from stacked_dae.tasks.pretrain import PretrainTask
+from stacked_dae.version import __version__
+
+
+def fit(
+    config: Config,
+    out: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    rerun: bool = False,
+    reporter: Reporter | None = None,
+) -> RunFolder:
+    """Pre-train, fine-tune and test, and return the run folder; whatever is done already is kept.
+
+    Args:
+        config: the experiment.
+        out: the run folder: new, empty, or that of the same experiment, which goes on where it was.
+        dataset: the data; else ``config.data`` says which.
+        rerun: where the folder holds another experiment, train again from the first stage that differs.
+        reporter: what shows progress; nothing by default.
+
+    Raises:
+        ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
+        StageError: the training diverged.
+    """
+    return _Job(config, out, dataset, rerun, reporter, finetune=True).run()
+
+
+def pretrain(
+    config: Config,
+    out: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    rerun: bool = False,
+    reporter: Reporter | None = None,
+) -> RunFolder:
+    """Pre-train the layers only, and return the run folder; arguments and errors as for :func:`fit`."""
+    if config.model == "mlp":
+        raise ConfigError("model: mlp is never pre-trained; use fit, or model sda or saa")
+    return _Job(config, out, dataset, rerun, reporter, finetune=False).run()
+
+
+def finetune(
+    config: Config,
+    out: str | Path,
+    pretrained: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    rerun: bool = False,
+    reporter: Reporter | None = None,
+) -> RunFolder:
+    """Fine-tune and test the layers of the run folder ``pretrained``, and return the new run folder ``out``.
+
+    ``config`` may differ from that run's in ``seed``, ``finetune`` and ``data.labels_per_class``. Other arguments and
+    errors as for :func:`fit`.
+    """
+    parent = RunFolder.open(Path(pretrained))
+    return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent).run()
+
+
+def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score:
+    """Return the test error of a run, computed anew from its fine-tuned weights.
+
+    Raises:
+        StageError: the run is not fine-tuned, its weights changed, or the data did.
+    """
+    folder = RunFolder.open(Path(run))
+    if folder.stage(FINETUNE).get("status") != "done":
+        raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
+    data = run_data(folder, dataset, root)
+    return score(load_stack(folder, data), data.load_test(), device_of(folder.config().trainer.accelerator))
+
+
+def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
+    """Return the data that a run was trained on.
+
+    Raises:
+        StageError: the data have changed since.
+    """
+    config = folder.config().data
+    data = dataset or registry.load(config.name, root or config.root)
+    if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
+        raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; see --data.root")
+    return data
+
+
+def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
+    """Return the fine-tuned stack of a run."""
+    stack = build_stack(folder.config(), data.inputs, data.classes)
+    stack.load_state_dict(load_file(folder.weights(FINETUNE)), strict=True)
+    return stack
+
+
+def load_layers(folder: RunFolder, inputs: int) -> list[DenoisingLayer]:
+    """Return the pre-trained layers of a run, lowest first."""
+    layers = build_layers(folder.config(), inputs)
+    for k, layer in enumerate(layers, 1):
+        layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
+    return layers
+
+
+class _Job:
+    """One command on one run folder. Making it checks everything and writes nothing."""
+
+    def __init__(
+        self,
+        config: Config,
+        out: str | Path,
+        dataset: Dataset | None,
+        rerun: bool,
+        reporter: Reporter | None,
+        *,
+        finetune: bool,
+        parent: RunFolder | None = None,
+    ) -> None:
+        self.config, self.parent = config, parent
+        self.reporter = reporter or Reporter()
+        self.folder = RunFolder.open_or_new(Path(out))
+        _check_optimizers(config)
+        self.device = device_of(config.trainer.accelerator)
+        self.data = dataset or registry.load(config.data.name, config.data.root)
+        if parent is not None:
+            check_parent(config, self.data, parent)
+        if config.layers()[0].loss == "cross_entropy" and config.model != "mlp":
+            check_unit_interval(self.data)
+        self.labelled = labelled_rows(self.data.train.labels, config.data.labels_per_class, config.seed)
+        self.stages = plan_stages(config, self.data, parent, finetune=finetune)
+        if self.folder.manifest and not rerun:
+            check_folder(self.folder, self.stages, config, self.data)
+        self.todo = unfinished(self.folder, self.stages, rerun=rerun)
+
+    def run(self) -> RunFolder:
+        """Do what is left to do."""
+        tests = self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
+        if not self.todo and not tests:
+            self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
+            return self.folder
+        open_folder(self.folder, self.stages, self.config, self.data, self.parent)
+        layers = self._layers()
+        if self.stages[-1].name == FINETUNE:
+            self._finetune(layers)
+        return self.folder
+
+    def _layers(self) -> list[DenoisingLayer]:
+        """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
+        if self.parent is not None:
+            return load_layers(self.parent, self.data.inputs)
+        layers = build_layers(self.config, self.data.inputs)
+        own = [stage for stage in self.stages if stage.name != FINETUNE]
+        if any(stage in self.todo for stage in own):
+            with tracking.job(self.config, self.folder.path, "pretrain") as job:
+                self._pretrain(layers, own, job)
+        else:
+            for layer, stage in zip(layers, own, strict=False):
+                layer.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
+        return layers
+
+    def _pretrain(self, layers: list[DenoisingLayer], stages: list[Stage], job: tracking.Job) -> None:
+        """Train the layers that are to be trained; the codes of those below are made once, from clean inputs."""
+        inputs: list[NDArray[Any]] = [self.data.train.inputs, self.data.valid.inputs]
+        for k, (layer, stage, config) in enumerate(zip(layers, stages, self.config.layers(), strict=True)):
+            if stage in self.todo:
+                task = PretrainTask(
+                    layer,
+                    stage.name,
+                    self.config.seed,
+                    partial(make_optimizer, config.optimizer, lr=config.lr, options=config.options),
+                )
+                train, valid = (ChunkLoader(rows, None, config.batch_size, self.device) for rows in inputs)
+                self._fit(stage, task, train, valid, config.epochs, job)
+                self._finish(stage, layer)
+                job.summarise({f"{stage.name}/{name}": value for name, value in task.metrics.items()})
+            else:
+                layer.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
+            if k + 1 < len(stages):
+                inputs = [
+                    self._codes(layer, stage, rows, config.units, part)
+                    for rows, part in zip(inputs, ("train", "valid"), strict=True)
+                ]
+        for stage in stages:
+            for file in self.folder.folder(stage.name).glob("codes_*.npy"):
+                file.unlink()
+
+    def _codes(self, layer: DenoisingLayer, stage: Stage, rows: NDArray[Any], units: int, part: str) -> NDArray[Any]:
+        self.reporter.start(f"{stage.name} codes ({part})", len(rows), "rows")
+        codes = make_codes(
+            layer.to(self.device).encode,
+            rows,
+            units,
+            self.device,
+            file=self.folder.folder(stage.name) / f"codes_{part}.npy",
+            budget_bytes=int(self.config.data.memory_budget * 1e9),
+            advance=self.reporter.advance,
+        )
+        self.reporter.stop()
+        return codes
+
+    def _finetune(self, layers: list[DenoisingLayer]) -> None:
+        config, stage = self.config.finetune, self.stages[-1]
+        stack = build_stack(self.config, self.data.inputs, self.data.classes)
+        job_type = "baseline" if self.config.model == "mlp" else "finetune"
+        with tracking.job(self.config, self.folder.path, job_type) as job:
+            if stage in self.todo:
+                task = FinetuneTask(
+                    stack.take(layers),
+                    stage.name,
+                    self.config.seed,
+                    partial(
+                        make_optimizer, config.optimizer.name, lr=config.optimizer.lr, options=config.optimizer.options
+                    ),
+                    config.patience,
+                )
+                rows, kept = self.data.train, self.labelled
+                train = ChunkLoader(rows.inputs[kept], rows.labels[kept], config.batch_size, self.device)
+                valid = ChunkLoader(self.data.valid.inputs, self.data.valid.labels, config.batch_size, self.device)
+                self._fit(stage, task, train, valid, config.epochs, job)
+                stack.load_state_dict(task.best_weights, strict=True)
+                self._finish(
+                    stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent
+                )
+            stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
+            # All selection is over: the test rows are read here, for the first and only time.
+            self._write_result(stack, score(stack, self.data.load_test(), self.device), job)
+
+    def _fit(
+        self, stage: Stage, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, epochs: int, job: tracking.Job
+    ) -> None:
+        self.folder.record(stage.name, status="running")
+        fit_stage(
+            task,
+            train,
+            valid,
+            epochs=epochs,
+            metrics=self.folder.metrics(stage.name),
+            accelerator=self.config.trainer.accelerator,
+            reporter=self.reporter,
+            job=job,
+        )
+
+    def _finish(self, stage: Stage, module: nn.Module, **entry: Any) -> None:
+        """Write a stage's weights, mark it done, and let its checkpoint go."""
+        folder = self.folder.folder(stage.name)
+        weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        write_atomically(folder / "weights.safetensors", lambda file: file.write(save(weights)))
+        rows = self.folder.metrics(stage.name).rows()
+        seconds = round(sum(row["seconds"] for row in rows), 3)
+        self.folder.finish(stage.name, epochs=len(rows), seconds=seconds, **entry)
+        (folder / "checkpoint.ckpt").unlink(missing_ok=True)
+
+    def _write_result(self, stack: EncoderStack, test: Score, job: tracking.Job) -> None:
+        entries = self.folder.manifest["stages"]
+        result = {
+            "dataset": self.data.name,
+            "model": self.config.model,
+            "seed": self.config.seed,
+            "labels_per_class": self.config.data.labels_per_class,
+            "test_error_percent": test.error_percent,
+            "test_error_ci95_percent": test.ci95_percent,
+            "n_test": test.n,
+            "best_valid_error_percent": entries[FINETUNE]["best_valid_error_percent"],
+            "best_epoch": entries[FINETUNE]["best_epoch"],
+            "parameters": sum(p.numel() for p in stack.parameters()),
+            "seconds": round(sum(entry["seconds"] for entry in entries.values()), 3),
+            "confusion": test.confusion,
+            "versions": {
+                "stacked_dae": __version__,
+                "torch": torch.__version__,
+                "pytorch_lightning": pytorch_lightning.__version__,
+                "python": platform.python_version(),
+            },
+        }
+        job.summarise({name: value for name, value in result.items() if name not in ("confusion", "versions")})
+        write_text(self.folder.path / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def _check_optimizers(config: Config) -> None:
+    """Raise ConfigError for an option that an optimiser does not take."""
+    parts = {"finetune": (config.finetune.optimizer.name, config.finetune.optimizer.options)}
+    if config.model != "mlp":
+        parts["pretrain"] = (config.pretrain.optimizer.name, config.pretrain.optimizer.options)
+    for part, (name, options) in parts.items():
+        try:
+            make_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=options)
+        except ConfigError as error:
+            raise ConfigError(f"{part}.{error}") from None
