@@ -355,18 +355,22 @@ class Config:
         return asdict(self)
 
 
-def from_dict(values: Mapping[str, Any], source: str) -> Config:
+def from_dict(values: Mapping[str, Any], source: str = "") -> Config:
     """Return the Config that ``values`` (nested plain dictionaries) describes; absent keys take their defaults.
 
     Raises:
-        ConfigError: a key is unknown or a value out of range; the text names ``source`` and the key.
+        ConfigError: a key is unknown or a value out of range; the text names ``source``, if there is one, and the key.
     """
     check_keys(values, source)
     try:
         config: Config = _build(Config, values)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(_said_of(source, str(error))) from None
     return config
+
+
+def _said_of(source: str, text: str) -> str:
+    return f"{source}: {text}" if source else text
 
 
 def _build(cls: Any, values: Mapping[str, Any]) -> Any:
@@ -381,7 +385,7 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
     """
     _require(
         isinstance(values, Mapping),
-        f"{source}: {prefix.rstrip('.') or 'the file'} must be a mapping of settings, not {values!r}",
+        _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {values!r}"),
     )
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
@@ -389,7 +393,7 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
         if name in also and not prefix:
             continue
         if name not in known:
-            raise ConfigError(f"{source}: {prefix}{name} is no setting{suggest_key(prefix + str(name))}")
+            raise ConfigError(_said_of(source, f"{prefix}{name} is no setting{suggest_key(prefix + str(name))}"))
         if is_dataclass(hints[name]):
             check_keys(value, source, hints[name], f"{prefix}{name}.")
 
@@ -400,9 +404,7 @@ def keys(cls: Any = Config, prefix: str = "") -> list[str]:
     return [
         key
         for f in fields(cls)
-        for key in (
-            keys(hints[f.name], f"{prefix}{f.name}.") if is_dataclass(hints[f.name]) else [f"{prefix}{f.name}"]
-        )
+        for key in (keys(hints[f.name], f"{prefix}{f.name}.") if is_dataclass(hints[f.name]) else [f"{prefix}{f.name}"])
     ]
 
 

@@ -91,7 +91,11 @@ class DenoisingLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(units))
         self.decoder_bias = nn.Parameter(torch.zeros(inputs))
         self.decoder_weight = (
-            None if tied else nn.Parameter(glorot_uniform(inputs, units, "sigmoid" if decoder == "sigmoid" else "identity", generator))
+            None
+            if tied
+            else nn.Parameter(
+                glorot_uniform(inputs, units, "sigmoid" if decoder == "sigmoid" else "identity", generator)
+            )
         )
 
     def _decoding(self) -> Tensor:
@@ -121,7 +125,7 @@ class DenoisingLayer(nn.Module):
         return torch.addmm(self.decoder_bias, y, self._decoding())
 
     def loss(self, x: Tensor, corrupted: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
-        """Return the loss of rebuilding ``x`` from ``corrupted`` (from ``x`` itself if None), per example: (B, d) → (B,)."""
+        """Return each example's loss of rebuilding ``x`` from ``corrupted`` (``x`` itself if None): (B, d) → (B,)."""
         a = self._pre_decode(self.encode(x if corrupted is None else corrupted))
         if self.loss_name == "cross_entropy":
             return losses.cross_entropy(a, x, weight)

@@ -76,7 +76,7 @@ class ChunkLoader:
         self._rows = Rows(inputs, device)
         self._labels = None if labels is None else torch.from_numpy(labels).to(device)
         self._order: Tensor | None = None
-        self._chunk = max(1, _CHUNK_FLOATS // (inputs.shape[1] * batch_size)) * batch_size
+        self._chunk: int = max(1, _CHUNK_FLOATS // (inputs.shape[1] * batch_size)) * batch_size
 
     def shuffle(self, seed: int) -> None:
         """Take a new order, a permutation of all rows drawn with ``seed``."""

@@ -23,14 +23,20 @@ def cross_entropy(a: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
     Computed from ``a`` itself, as softplus(a) − x a, so that a saturated unit neither overflows nor loses its gradient.
     """
     if weight is None:
-        return softplus(a).sum(1) - torch.linalg.vecdot(x, a)
-    return torch.linalg.vecdot(weight, softplus(a) - x * a)
+        return softplus(a).sum(1) - _row_dot(x, a)
+    return _row_dot(weight, softplus(a) - x * a)
 
 
 def cross_entropy_gradient(a: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return d cross_entropy / d a = sigmoid(a) − x, weighted: (B, d)."""
     delta = a.sigmoid().sub_(x)
     return delta if weight is None else delta.mul_(weight)
+
+
+def _row_dot(left: Tensor, right: Tensor) -> Tensor:
+    """Return Σ_k left_k right_k of each example: (B, d) → (B,)."""
+    product: Tensor = torch.linalg.vecdot(left, right)
+    return product
 
 
 def softplus(a: Tensor) -> Tensor:
@@ -42,7 +48,7 @@ def softplus(a: Tensor) -> Tensor:
 def squared_error(z: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return Σ_k (x_k − z_k)² of the rebuilt input ``z`` itself: shapes (B, d) → (B,)."""
     error = z - x
-    return torch.linalg.vecdot(error, error if weight is None else error * weight)
+    return _row_dot(error, error if weight is None else error * weight)
 
 
 def squared_error_gradient(z: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -103,7 +103,9 @@ class RunFolder:
                 f"{file} is damaged: it is not a run's manifest; train the run again in a new folder"
             ) from None
         if written != FORMAT:
-            raise StageError(f"{file} has format {written}, but this version reads {FORMAT}; use the version it came from")
+            raise StageError(
+                f"{file} has format {written}, but this version reads {FORMAT}; use the version it came from"
+            )
         return folder
 
     @staticmethod

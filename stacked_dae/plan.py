@@ -29,7 +29,7 @@ class Stage:
 
 
 def plan_stages(config: Config, data: Dataset, parent: RunFolder | None, *, finetune: bool) -> list[Stage]:
-    """Return the stages in order; the layers are left out where ``parent`` has them or the model has no pre-training."""
+    """Return the stages in order, without those of layers that ``parent`` has or the model never pre-trains."""
     layers = config.layers()
     stages: list[Stage] = []
     if parent is not None:
@@ -97,7 +97,9 @@ def unfinished(folder: RunFolder, stages: list[Stage], *, rerun: bool) -> list[S
     return []
 
 
-def open_folder(folder: RunFolder, stages: list[Stage], config: Config, data: Dataset, parent: RunFolder | None) -> None:
+def open_folder(
+    folder: RunFolder, stages: list[Stage], config: Config, data: Dataset, parent: RunFolder | None
+) -> None:
     """Write ``config.yaml`` and the plan into the folder; stages of other fingerprints are removed from it."""
     before = folder.manifest.get("stages", {})
     plan = {}

@@ -98,7 +98,7 @@ class EncoderStack(nn.Module):
         delta = log_p.exp_()
         delta.scatter_add_(1, labels[:, None], delta.new_full((len(labels), 1), -1.0)).div_(len(labels))
         encoders = self._encoders()
-        modules = [*encoders, self.head]
+        modules: list[Encoder | SoftmaxHead] = [*encoders, self.head]
         for k in reversed(range(len(modules))):
             weight, below = modules[k].weight, inputs[k]
             # The delta of the layer below needs the old weights, so it is computed before they move.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
@@ -251,9 +250,7 @@ class _Job:
                 valid = ChunkLoader(self.data.valid.inputs, self.data.valid.labels, config.batch_size, self.device)
                 self._fit(stage, task, train, valid, config.epochs, job)
                 stack.load_state_dict(task.best_weights, strict=True)
-                self._finish(
-                    stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent
-                )
+                self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent)
             stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
             # All selection is over: the test rows are read here, for the first and only time.
             self._write_result(stack, score(stack, self.data.load_test(), self.device), job)
@@ -301,7 +298,7 @@ class _Job:
             "versions": {
                 "stacked_dae": __version__,
                 "torch": torch.__version__,
-                "pytorch_lightning": pytorch_lightning.__version__,
+                "pytorch_lightning": version("pytorch-lightning"),
                 "python": platform.python_version(),
             },
         }

@@ -111,9 +111,7 @@ def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, class
         finite = np.isfinite(x)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
-            raise DataError(
-                f"{where}: row {row}, input {column} is {x[row, column]}; remove or fill such values first"
-            )
+            raise DataError(f"{where}: row {row}, input {column} is {x[row, column]}; remove or fill such values first")
     return Split(np.ascontiguousarray(x), y.astype(np.int64))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from stacked_dae.data.dataset import Dataset, make_dataset
 from stacked_dae.data.splits import interleaved_split
@@ -10,7 +13,7 @@ from stacked_dae.errors import DataError
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's 1797 digits of 8×8 pixels, in [0, 1]: 1260 / 179 / 358 rows, every class dealt 7 : 1 : 2."""
+    """Return scikit-learn's 1797 digits of 8×8 pixels, in [0, 1]: 1260 / 179 / 358 rows, each class dealt 7 : 1 : 2."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -31,7 +34,7 @@ def mnist5k() -> Dataset:
     return _dealt("mnist5k", x.astype(np.uint8), y, (28, 28))
 
 
-def _dealt(name: str, x: np.ndarray, y: np.ndarray, image_shape: tuple[int, int]) -> Dataset:  # type: ignore[type-arg]
+def _dealt(name: str, x: NDArray[Any], y: NDArray[Any], image_shape: tuple[int, int]) -> Dataset:
     y = y.astype(np.int64)
     train, valid, test = interleaved_split(y, "TTETTVTTET")
     return make_dataset(

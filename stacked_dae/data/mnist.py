@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from stacked_dae.data.dataset import Dataset, make_dataset
 from stacked_dae.data.idx import read_images_and_labels
@@ -43,7 +46,7 @@ def mnist(root: Path) -> Dataset:
     )
 
 
-def _pair(paths: dict[str, Path], part: str):  # type: ignore[no-untyped-def]
+def _pair(paths: dict[str, Path], part: str) -> tuple[NDArray[Any], NDArray[Any]]:
     images = paths[f"{part}-images-idx3-ubyte"]
     x, y = read_images_and_labels(images, paths[f"{part}-labels-idx1-ubyte"])
     if x.shape != (ROWS[part], 784):
@@ -67,9 +70,7 @@ def _download(root: Path, name: str) -> Path:
     reason = ""
     for mirror in MIRRORS:
         try:
-            return Path(
-                pooch.retrieve(f"{mirror}{name}.gz", SHA256[name], fname=f"{name}.gz", path=root / FOLDERS[0])
-            )
+            return Path(pooch.retrieve(f"{mirror}{name}.gz", SHA256[name], fname=f"{name}.gz", path=root / FOLDERS[0]))
         except (OSError, ValueError, requests.RequestException) as error:
             reason = str(error).splitlines()[0]
     raise DataError(

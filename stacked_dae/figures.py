@@ -1,0 +1,181 @@
+"""Pictures of a run: filters, reconstructions, curves, confusion. Each function returns a Figure and never shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from stacked_dae.address import seed_at
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.loader import Rows
+from stacked_dae.manifest import RunFolder, write_atomically
+from stacked_dae.networks import stage_name
+from stacked_dae.plan import FINETUNE
+from stacked_dae.workflow import load_layers, run_data
+
+_DPI = 130
+
+
+def tiles(images: NDArray[np.float32], columns: int, gap: float = np.nan) -> NDArray[np.float32]:
+    """Return (n, rows, columns) images laid out as one picture, ``columns`` to a row, with a pixel of gap between."""
+    n, height, width = images.shape
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), gap, dtype=np.float32)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def filters(weight: NDArray[np.float32], image_shape: tuple[int, int], most: int = 100) -> Figure:
+    """Draw the incoming weights of the units that respond most selectively (largest norm), each scaled for itself.
+
+    Args:
+        weight: (h, d).
+        image_shape: (rows, columns) of the d inputs.
+        most: units drawn at the most.
+    """
+    strongest = np.argsort(-np.linalg.norm(weight - weight.mean(1, keepdims=True), axis=1))[:most]
+    images = weight[np.sort(strongest)].reshape(-1, *image_shape)
+    images = images - images.mean(axis=(1, 2), keepdims=True)
+    images = images / np.maximum(np.abs(images).max(axis=(1, 2), keepdims=True), 1e-12)
+    columns = math.ceil(math.sqrt(len(images)))
+    sheet = tiles(images, columns)
+    figure = Figure(figsize=(7, 7 * sheet.shape[0] / sheet.shape[1] + 0.4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    axes.set_title(f"First-layer filters: the {len(images)} strongest of {len(weight)}", fontsize=11)
+    axes.set_axis_off()
+    return figure
+
+
+@torch.no_grad()
+def reconstructions(
+    layers: Sequence[DenoisingLayer], examples: torch.Tensor, image_shape: tuple[int, int], seed: int
+) -> Figure:
+    """Draw clean, corrupted and rebuilt examples for each layer; codes are shown decoded down to the input.
+
+    Args:
+        layers: lowest first.
+        examples: clean inputs, (n, d).
+        image_shape: (rows, columns) of the d inputs.
+        seed: the run's seed; the noise has an address of its own.
+    """
+    figure = Figure(figsize=(1.0 + 0.72 * len(examples), 2.35 * len(layers) + 0.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(len(layers), 1))
+    code = examples
+    for k, (layer, axes) in enumerate(zip(layers, panels, strict=True), 1):
+        generator = torch.Generator().manual_seed(seed_at(seed, stage_name(k), "figure"))
+        corrupted, _ = layer.corrupt(code, generator)
+        rows = []
+        for shown in (code, corrupted, layer.decode(layer.encode(corrupted))):
+            for below in reversed(layers[: k - 1]):
+                shown = below.decode(shown)
+            rows.append(shown)
+        images = torch.cat(rows).clamp(0, 1).numpy().reshape(-1, *image_shape)
+        axes.imshow(tiles(images, len(examples)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        height = image_shape[0]
+        axes.set_yticks([height / 2 + i * (height + 1) for i in range(3)], ["clean", "corrupted", "rebuilt"])
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        noise = "no corruption" if layer.corruption is None else f"{layer.corruption}"
+        axes.set_title(f"Layer {k}: {noise}" + (", decoded down to the input" if k > 1 else ""), fontsize=10)
+        code = layer.encode(code)
+    return figure
+
+
+def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draw what each stage logged an epoch, a panel a stage: losses, and the validation error of fine-tuning."""
+    figure = Figure(figsize=(3.4 * len(metrics), 3.1), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(metrics)))
+    for axes, (stage, rows) in zip(panels, metrics.items(), strict=True):
+        epochs = [row["epoch"] for row in rows]
+        title = stage.replace("_", " ")
+        if stage == FINETUNE:
+            errors = [row["valid_error_percent"] for row in rows]
+            best = int(np.argmin(errors))
+            axes.plot(epochs, errors, marker=".", color="C3", label="validation error")
+            axes.plot(epochs[best], errors[best], "o", color="black", label=f"best: {errors[best]:.2f} %")
+            axes.set_ylabel("error (%)")
+        else:
+            # Not the same loss twice: training rebuilds from corrupted inputs, validation from clean ones.
+            axes.plot(epochs, [row["train_loss"] for row in rows], marker=".", label="training (corrupted)")
+            axes.plot(epochs, [row["valid_loss"] for row in rows], marker=".", label="validation (clean)")
+            axes.set_ylabel("loss an example")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    return figure
+
+
+def confusion(table: Sequence[Sequence[int]], error: str) -> Figure:
+    """Draw a confusion matrix: true classes down, answers across, counts in the cells; ``error`` is the title."""
+    counts = np.asarray(table)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = max(4.0, 0.5 * len(counts) + 1.0)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.argwhere(counts):
+        axes.text(
+            j,
+            i,
+            str(counts[i, j]),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if share[i, j] > 0.5 else "black",
+        )
+    axes.set_xticks(range(len(counts)))
+    axes.set_yticks(range(len(counts)))
+    axes.set_xlabel("answered class")
+    axes.set_ylabel("true class")
+    axes.set_title(f"Test error {error}", fontsize=11)
+    return figure
+
+
+def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> list[Path]:
+    """Draw what the run folder holds into its ``figures/`` and return the files.
+
+    The test rows are not read: the confusion matrix comes from ``result.json``.
+
+    Raises:
+        StageError: no stage has begun, or the data have changed.
+    """
+    made: dict[str, Figure] = {}
+    stages: dict[str, Any] = folder.manifest["stages"]
+    metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
+    if metrics:
+        made["curves"] = curves(metrics)
+    trained = [stage for stage, entry in stages.items() if stage != FINETUNE and entry["status"] == "done"]
+    data = run_data(folder, dataset, root)
+    if trained and len(trained) == len(folder.config().layers()) and data.image_shape:
+        layers = load_layers(folder, data.inputs)
+        examples = Rows(data.valid.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(data.valid) // 12)))[:12]
+        made["filters"] = filters(layers[0].weight.detach().numpy(), data.image_shape)
+        made["reconstructions"] = reconstructions(layers, examples, data.image_shape, folder.config().seed)
+    if (folder.path / "result.json").exists():
+        result = folder.result()
+        error = (
+            f"{result['test_error_percent']:.2f} ± {result['test_error_ci95_percent']:.2f} % (n = {result['n_test']})"
+        )
+        made["confusion"] = confusion(result["confusion"], error)
+    (folder.path / "figures").mkdir(exist_ok=True)
+    files = []
+    for name, figure in made.items():
+        files.append(folder.path / "figures" / f"{name}.png")
+        write_atomically(files[-1], lambda file, figure=figure: figure.savefig(file, format="png", dpi=_DPI))  # type: ignore[misc]
+    return files
