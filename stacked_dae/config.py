@@ -409,13 +409,11 @@ def keys(cls: Any = Config, prefix: str = "") -> list[str]:
 
 
 def suggest_key(key: str) -> str:
-    """Return the hint that names the setting nearest to the dotted ``key``: by its last word first, then as a whole."""
-    group, _, word = key.rpartition(".")
-    siblings = {name.rpartition(".")[2]: name for name in keys() if name.rpartition(".")[0] == group}
-    hint = suggest(word, siblings)
-    if hint and group:
-        return hint.replace("'", f"'{group}.", 1)
-    return hint or suggest(key, keys())
+    """Return the hint that names the setting nearest to the dotted ``key``: among its siblings first, then among all."""
+    group = key.rpartition(".")[0]
+    depth = key.count(".") + 1
+    known = [".".join(name.split(".")[:depth]) for name in keys()]
+    return suggest(key, {name for name in known if name.rpartition(".")[0] == group}) or suggest(key, keys())
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,8 @@ from torch import Tensor
 class Corruption(Protocol):
     """A corruption; ``generator`` makes it repeatable and must live on the device of ``x``."""
 
-    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return (x̃, destroyed), both (B, d)."""
 
 
 def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:

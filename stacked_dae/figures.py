@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def reconstructions(
         image_shape: (rows, columns) of the d inputs.
         seed: the run's seed; the noise has an address of its own.
     """
-    figure = Figure(figsize=(1.0 + 0.72 * len(examples), 2.35 * len(layers) + 0.2), layout="constrained")
+    figure = Figure(figsize=(1.6 + 0.72 * len(examples), 2.35 * len(layers) + 0.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(len(layers), 1))
     code = examples
     for k, (layer, axes) in enumerate(zip(layers, panels, strict=True), 1):
@@ -84,15 +85,22 @@ def reconstructions(
         images = torch.cat(rows).clamp(0, 1).numpy().reshape(-1, *image_shape)
         axes.imshow(tiles(images, len(examples)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         height = image_shape[0]
-        axes.set_yticks([height / 2 + i * (height + 1) for i in range(3)], ["clean", "corrupted", "rebuilt"])
+        axes.set_yticks([height / 2 + i * (height + 1) for i in range(3)], ["clean", "corrupted", "rebuilt"], fontsize=9)
         axes.set_xticks([])
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        noise = "no corruption" if layer.corruption is None else f"{layer.corruption}"
-        axes.set_title(f"Layer {k}: {noise}" + (", decoded down to the input" if k > 1 else ""), fontsize=10)
+        axes.set_title(f"Layer {k}, {_noise(layer)}" + ("; decoded down to the input" if k > 1 else ""), fontsize=10)
         code = layer.encode(code)
     return figure
+
+
+def _noise(layer: DenoisingLayer) -> str:
+    """Return the layer's corruption in words."""
+    if layer.corruption is None:
+        return "no corruption"
+    kind = re.sub(r"(?<!^)(?=[A-Z])", " ", type(layer.corruption).__name__).lower()
+    return f"{kind}, ν = {getattr(layer.corruption, 'nu', '?')}"
 
 
 def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:

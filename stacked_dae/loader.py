@@ -36,7 +36,7 @@ class Rows:
         """Return the rows, (B, d) float32: a slice, or an int64 tensor of row numbers on the device."""
         if self._mapped:
             index = rows if isinstance(rows, slice) else rows.cpu().numpy()
-            block = torch.from_numpy(np.ascontiguousarray(self._array[index])).to(self.device)
+            block = torch.from_numpy(np.array(self._array[index])).to(self.device)
         else:
             block = self._array[rows]
         return block.to(torch.float32).div_(255.0) if block.dtype == torch.uint8 else block

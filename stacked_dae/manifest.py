@@ -73,7 +73,7 @@ class Metrics:
 class RunFolder:
     """A run folder: ``config.yaml``, ``manifest.json``, a folder for each stage, ``figures/``, ``result.json``.
 
-    ``manifest.json`` holds ``format``, ``dataset`` (name, fingerprint), ``parent`` (the run whose layers were
+    ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
     fine-tuned, or null) and ``stages``: for each its ``fingerprint``, ``status`` (pending, running, done) and, when
     done, ``seconds``, ``epochs`` and the SHA-256 of its weights.
     """
@@ -97,7 +97,7 @@ class RunFolder:
         try:
             folder.manifest = json.loads(file.read_text())
             written = folder.manifest["format"]
-            folder.manifest["stages"], folder.manifest["dataset"]
+            folder.manifest["stages"], folder.manifest["dataset"]["inputs"]
         except (ValueError, KeyError, TypeError):
             raise StageError(
                 f"{file} is damaged: it is not a run's manifest; train the run again in a new folder"

@@ -58,6 +58,9 @@ def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
     different = first_difference(parent.config(), config, ("seed", *_FINETUNE_KEYS))
     if different:
         raise StageError(f"{where} does not match: {different}; its layers can be fine-tuned only as they were trained")
+    inputs = parent.manifest["dataset"]["inputs"]
+    if inputs != data.inputs:
+        raise StageError(f"{where} has layers for {inputs} inputs, but the data {data.name!r} have {data.inputs}")
     if parent.manifest["dataset"]["fingerprint"] != data.fingerprint:
         raise StageError(f"{where} was trained on other data than {data.name!r} holds now")
 
@@ -122,7 +125,7 @@ def open_folder(
                 folder.clear(name)
     folder.manifest = {
         "format": FORMAT,
-        "dataset": {"name": data.name, "fingerprint": data.fingerprint},
+        "dataset": {"name": data.name, "inputs": data.inputs, "fingerprint": data.fingerprint},
         "parent": str(parent.path.resolve()) if parent else folder.manifest.get("parent"),
         "stages": plan,
     }

@@ -47,7 +47,8 @@ class ChunkedTask(pl.LightningModule):
     def configure_optimizers(self) -> Optimizer:
         return self._make_optimizer(list(self.parameters()))
 
-    def on_fit_start(self) -> None:
+    def on_train_start(self) -> None:
+        # Not earlier: a resumed optimiser takes its state and its parameter groups from the checkpoint first.
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self._descent = Descent(optimizer)
@@ -74,6 +75,9 @@ class ChunkedTask(pl.LightningModule):
         for counts in (progress.total, progress.current):
             counts.ready += len(starts)
             counts.completed += len(starts)
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradient buffers, which Lightning would free before each validation."""
 
     def on_validation_epoch_start(self) -> None:
         self._valid_sums, self._valid_count = torch.zeros((), device=self.device), 0

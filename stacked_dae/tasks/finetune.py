@@ -55,6 +55,7 @@ class FinetuneTask(ChunkedTask):
         return {"valid_loss": loss / count, "valid_error_percent": error_percent}
 
     def on_train_start(self) -> None:
+        super().on_train_start()
         # A stage that was killed after its last epoch has nothing left to do when it is resumed.
         self._stop_when_patience_ends(self.current_epoch)
 

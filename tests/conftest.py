@@ -1,0 +1,57 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stacked_dae.config import Config, from_dict
+from stacked_dae.data.dataset import Dataset, make_dataset
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def no_wandb(monkeypatch):
+    """Keep the machine's own W&B settings out of the tests."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Return the folder of the real MNIST and ICML-2007 files; there in development and in CI."""
+    root = Path(os.environ.get("STACKED_DAE_DATA") or ROOT.parent / "shared" / "data")
+    if not (root / "mnist").is_dir():
+        pytest.skip("the real data files are not here; set STACKED_DAE_DATA")
+    return root
+
+
+def blobs(seed: int = 0, load_test=None) -> Dataset:
+    """Return a small data set of 4×3 images in three classes, noisy but learnable."""
+    random = np.random.default_rng(seed)
+    centres = random.random((3, 12))
+
+    def rows(n):
+        y = random.integers(0, 3, n)
+        return np.clip(centres[y] + 0.25 * random.standard_normal((n, 12)), 0, 1).astype(np.float32), y
+
+    train, valid, test = rows(230), rows(60), rows(90)
+    return make_dataset("blobs", train, valid, load_test or (lambda: test), image_shape=(4, 3))
+
+
+SMALL = {
+    "seed": 3,
+    "data": {"name": "blobs"},
+    "pretrain": {"units": [10, 8], "epochs": 3, "corruption": {"nu": [0.25, 0.4]}},
+    "finetune": {"epochs": 6, "patience": 3},
+}
+
+
+def small(**changes) -> Config:
+    """Return a config of seconds for :func:`blobs`."""
+    return replace(from_dict(SMALL), **changes)

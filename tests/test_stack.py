@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+
+from stacked_dae.descent import Descent, make_optimizer
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.stack import EncoderStack
+
+SIZES, CLASSES, B = (9, 8, 7), 4, 6
+X = torch.rand(B, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+LABELS = torch.tensor([0, 1, 2, 3, 3, 0])
+
+
+def layers(activation="sigmoid"):
+    generator = torch.Generator().manual_seed(2)
+    return [
+        DenoisingLayer(d, h, activation=activation, generator=generator).double()
+        for d, h in zip(SIZES[:-1], SIZES[1:], strict=True)
+    ]
+
+
+def make(activation="sigmoid"):
+    stack = EncoderStack(SIZES, [activation] * 2, CLASSES).double().take(layers(activation))
+    with torch.no_grad():
+        stack.head.weight.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(3))
+    return stack
+
+
+def autograd_loss(stack):
+    s = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
+    y = X
+    for encoder in stack.encoders:
+        y = s[encoder.activation](functional.linear(y, encoder.weight, encoder.bias))
+    return functional.cross_entropy(functional.linear(y, stack.head.weight, stack.head.bias), LABELS)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "identity"])
+def test_gradients_equal_autograd(activation):
+    stack = make(activation)
+    reference = copy.deepcopy(stack)
+    expected = autograd_loss(reference)
+    expected.backward()
+    descent = Descent(torch.optim.SGD(stack.parameters(), lr=0.0, momentum=0.5))
+    assert stack.step(X, LABELS, descent).item() / B == pytest.approx(expected.item(), rel=1e-12)
+    for (name, p), q in zip(stack.named_parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=0, atol=1e-10), name
+        assert q.grad.abs().max() > 1e-4, name
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_ten_updates_equal_autograd_with_torchs_optimiser(name):
+    stack = make()
+    reference = copy.deepcopy(stack)
+    descent = Descent(make_optimizer(name, list(stack.parameters()), 0.1, {}))
+    optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name](reference.parameters(), lr=0.1)
+    for _ in range(10):
+        stack.step(X, LABELS, descent)
+        optimizer.zero_grad()
+        autograd_loss(reference).backward()
+        optimizer.step()
+    for p, q in zip(stack.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(p, q, rtol=0, atol=1e-10)
+
+
+def test_the_hand_over_is_bit_equal_and_a_copy():
+    given = layers()
+    stack = EncoderStack(SIZES, ["sigmoid"] * 2, CLASSES).double().take(given)
+    for encoder, layer in zip(stack.encoders, given, strict=True):
+        assert torch.equal(encoder.weight, layer.weight)
+        assert torch.equal(encoder.bias, layer.bias)
+        assert encoder.weight.data_ptr() != layer.weight.data_ptr()
+
+
+def test_the_hand_over_is_strict():
+    with pytest.raises(ValueError, match="shorter"):
+        EncoderStack(SIZES, ["sigmoid"] * 2, CLASSES).take(layers()[:1])
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        EncoderStack((9, 8, 6), ["sigmoid"] * 2, CLASSES).take(layers())
+
+
+def test_the_head_starts_with_every_class_equally_likely():
+    stack = EncoderStack(SIZES, ["sigmoid"] * 2, CLASSES).double().take(layers())
+    assert torch.equal(stack(X), torch.zeros(B, CLASSES, dtype=torch.float64))
