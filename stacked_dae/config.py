@@ -409,7 +409,7 @@ def keys(cls: Any = Config, prefix: str = "") -> list[str]:
 
 
 def suggest_key(key: str) -> str:
-    """Return the hint that names the setting nearest to the dotted ``key``: among its siblings first, then among all."""
+    """Return the hint that names the setting nearest to the dotted ``key``: of its siblings first, then of all."""
     group = key.rpartition(".")[0]
     depth = key.count(".") + 1
     known = [".".join(name.split(".")[:depth]) for name in keys()]

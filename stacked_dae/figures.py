@@ -85,7 +85,8 @@ def reconstructions(
         images = torch.cat(rows).clamp(0, 1).numpy().reshape(-1, *image_shape)
         axes.imshow(tiles(images, len(examples)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         height = image_shape[0]
-        axes.set_yticks([height / 2 + i * (height + 1) for i in range(3)], ["clean", "corrupted", "rebuilt"], fontsize=9)
+        middles = [height / 2 + i * (height + 1) for i in range(3)]
+        axes.set_yticks(middles, ["clean", "corrupted", "rebuilt"], fontsize=9)
         axes.set_xticks([])
         axes.tick_params(length=0)
         for spine in axes.spines.values():

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from stacked_dae.data.dataset import Split
 from stacked_dae.loader import ChunkLoader
@@ -42,12 +43,10 @@ def score(stack: EncoderStack, split: Split, device: torch.device) -> Score:
     """Return the error of ``stack`` on ``split``."""
     stack = stack.to(device)
     classes = len(stack.head.bias)
-    confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for chunk in ChunkLoader(split.inputs, split.labels, _BATCH, device):
         x, labels = chunk.read()
         assert labels is not None
-        cells = labels * classes + stack(x).argmax(1)
-        confusion += torch.bincount(cells, minlength=classes * classes).cpu()
-    table = confusion.reshape(classes, classes)
+        confusion += multiclass_confusion_matrix(stack(x), labels, classes).cpu()
     n = len(split)
-    return Score(n - int(table.trace()), n, table.tolist())
+    return Score(n - int(confusion.trace()), n, confusion.tolist())

@@ -26,7 +26,7 @@ finetune: {epochs: 3, batch_size: 50}
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def config(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)

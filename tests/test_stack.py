@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -18,8 +19,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 3, 0])
 def layers(activation="sigmoid"):
     generator = torch.Generator().manual_seed(2)
     return [
-        DenoisingLayer(d, h, activation=activation, generator=generator).double()
-        for d, h in zip(SIZES[:-1], SIZES[1:], strict=True)
+        DenoisingLayer(d, h, activation=activation, generator=generator).double() for d, h in itertools.pairwise(SIZES)
     ]
 
 

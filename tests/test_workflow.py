@@ -72,7 +72,7 @@ class Recorder(Reporter):
                 raise KeyboardInterrupt
 
 
-@pytest.fixture()
+@pytest.fixture
 def tasks(monkeypatch):
     """Remember each stage's weights as its training begins, without disturbing it."""
     seen = {}

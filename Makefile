@@ -1,0 +1,31 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make the environment in .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+# The real data files of development and CI, where they are; the product does without them.
+ifneq ($(wildcard ../shared/data),)
+export STACKED_DAE_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help demo test slow check
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: .venv/.done ## pre-train on real digits, fine-tune with 10 labels a class, compare with the control
+	$(BIN)/python benchmarks/demo.py
+
+test: .venv/.done ## the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: .venv/.done ## the slow tests: full MNIST, the demo
+	$(BIN)/python -m pytest -m slow -s
+
+check: .venv/.done ## ruff (lint and format) and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,41 @@
+"""What takes minutes: the whole of MNIST, and the demo."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments):
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, text=True, timeout=3600)
+    assert done.returncode == 0
+
+
+def test_mnist_reaches_the_promised_error(tmp_path, data_root):
+    run(
+        "-m",
+        "stacked_dae",
+        "fit",
+        "--config",
+        "configs/mnist.yaml",
+        "--data.root",
+        data_root,
+        "--out",
+        tmp_path / "run",
+    )
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["n_test"] == 10000
+    assert result["test_error_percent"] <= 1.6
+
+
+def test_the_demo_gains_three_points(tmp_path):
+    run("benchmarks/demo.py", "--out", tmp_path / "demo")
+    means = json.loads((tmp_path / "demo" / "demo.json").read_text())["mean_test_error_percent"]
+    assert means["mlp"] - means["sda"] >= 3.0
+    assert (tmp_path / "demo" / "demo.png").exists()
