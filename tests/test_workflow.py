@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import blobs, small
+from pytorch_lightning import Trainer
 from safetensors.torch import load_file
 
 from stacked_dae import workflow
@@ -279,6 +280,23 @@ def test_a_job_that_was_cut_goes_on_to_the_same_bits(tmp_path, done, stop_at):
         assert recorder.stages[0] == ("layer_1", 2), "two epochs were done and are not done again"
 
 
+def test_an_epoch_cut_before_its_checkpoint_leaves_no_row_behind(tmp_path, done, monkeypatch):
+    save, calls = Trainer.save_checkpoint, []
+
+    def cut(self, *arguments, **keywords):
+        calls.append(self.current_epoch)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        save(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", cut)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run")
+    folder = fit(tmp_path / "run")
+    assert weights(folder) == weights(done)
+    assert [row["epoch"] for row in folder.metrics("layer_2").rows()] == [1, 2, 3]
+
+
 def test_a_job_cut_after_its_last_epoch_trains_no_further(tmp_path):
     config = with_finetune(small(), epochs=50, patience=2)
     whole = fit(tmp_path / "whole", config)
@@ -338,6 +356,29 @@ def test_rerun_keeps_what_is_still_valid(tmp_path, done):
     assert recorder.stages == [], "nothing differs, so nothing is trained again"
     fit(folder.path, replace(changed, model="mlp"), rerun=True)
     assert sorted(weights(folder)) == ["finetune"]
+
+
+def test_rerun_trains_everything_above_a_changed_layer(tmp_path):
+    folder = fit(tmp_path / "run")
+    recorder = Recorder()
+    fit(folder.path, with_pretrain(small(), epochs=[2, 3]), rerun=True, reporter=recorder)
+    assert [stage for stage, _ in recorder.stages if "codes" not in stage] == ["layer_1", "layer_2", "finetune"]
+
+
+def test_a_rerun_that_was_cut_still_trains_everything_above_a_changed_layer(tmp_path):
+    folder = fit(tmp_path / "run")
+    changed = with_pretrain(small(), epochs=[2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder.path, changed, rerun=True, reporter=Recorder(stop_at=3))
+    fit(folder.path, changed)
+    assert weights(folder) == weights(fit(tmp_path / "fresh", changed))
+
+
+def test_layers_of_one_shape_start_from_different_weights():
+    square = with_pretrain(small(), units=[12, 12, 12], corruption=replace(small().pretrain.corruption, nu=0.1))
+    first = [layer.weight for layer in build_layers(square, 12)]
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[1], first[2])
 
 
 def test_pretrain_then_fit_goes_on_in_the_same_folder(tmp_path, done):
@@ -445,9 +486,9 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
 
 def test_lightning_counts_every_update(tmp_path, monkeypatch):
     steps = []
-    save = workflow.fit_stage.__globals__["pl"].Trainer.save_checkpoint
+    save = Trainer.save_checkpoint
     monkeypatch.setattr(
-        workflow.fit_stage.__globals__["pl"].Trainer,
+        Trainer,
         "save_checkpoint",
         lambda self, *a, **k: steps.append((self.current_epoch, self.global_step)) or save(self, *a, **k),
     )
