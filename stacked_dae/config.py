@@ -21,12 +21,13 @@ Loss = Literal["cross_entropy", "squared_error"]
 CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper"]
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
 Model = Literal["sda", "saa", "mlp"]
+Precision = Literal["32-true", "tf32", "bf16-mixed"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
 T = TypeVar("T")
 
 # Settings that say where and how a run is done, not what is computed: they may differ between two
 # calls on one run folder, and enter no fingerprint.
-NOT_IDENTITY = ("data.root", "data.memory_budget", "tracking.", "trainer.")
+NOT_IDENTITY = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator")
 
 
 def _require(ok: bool, message: str) -> None:
@@ -312,6 +313,9 @@ class TrainerConfig:
 
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, cuda, mps."""
+    precision: Precision = "32-true"
+    """Of the matrix products: 32-true, tf32 (GPUs that have it; 32-true elsewhere), bf16-mixed. Weights, losses and
+    sums stay in float32."""
 
     def __post_init__(self) -> None:
         choices = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -319,6 +323,7 @@ class TrainerConfig:
             self.accelerator in choices,
             f"trainer.accelerator must be one of {', '.join(choices)}, not {self.accelerator!r}",
         )
+        _choice("trainer.precision", self.precision, Precision)
 
 
 @dataclass(frozen=True)

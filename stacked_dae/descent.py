@@ -9,7 +9,6 @@ product itself, into a buffer that is kept, or, for plain SGD, straight into the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,8 +20,8 @@ from stacked_dae.errors import ConfigError, suggest
 _TORCH_NAMES = {name.lower(): name for name in dir(torch.optim) if name[0].isupper()}
 
 
-def make_optimizer(name: str, parameters: Iterable[Tensor], lr: float, options: dict[str, Any]) -> Optimizer:
-    """Return the torch optimiser ``name`` (lower case), in its fused form where torch has one.
+def make_optimizer(name: str, parameters: list[Tensor], lr: float, options: dict[str, Any]) -> Optimizer:
+    """Return the torch optimiser ``name`` (lower case), fused where torch has that, capturable on a GPU.
 
     Raises:
         ConfigError: the optimiser takes no such option, or refuses its value.
@@ -33,6 +32,8 @@ def make_optimizer(name: str, parameters: Iterable[Tensor], lr: float, options: 
         if option not in known or option == "params":
             raise ConfigError(f"optimizer.options.{option}: {name} has no such option{suggest(option, known)}")
     arguments = {"lr": lr, **options}
+    if "capturable" in known and parameters[0].is_cuda:
+        arguments.setdefault("capturable", True)
     if "fused" in known and not {"fused", "foreach"} & arguments.keys():
         arguments["fused"] = True
     try:
@@ -75,7 +76,11 @@ class Descent:
         """Take Σ left @ right over ``products`` as the gradient of a weight matrix."""
         target, keep, scale = self._target(parameter)
         for left, right in products:
-            target.addmm_(left, right, beta=keep, alpha=scale)
+            if torch.is_autocast_enabled(target.device.type):
+                # Lower precision applies to products only: the sum stays in the weights' own.
+                target.mul_(keep).add_(left @ right, alpha=scale)
+            else:
+                target.addmm_(left, right, beta=keep, alpha=scale)
             keep = 1.0
 
     def bias(self, parameter: Tensor, delta: Tensor) -> None:
@@ -85,6 +90,10 @@ class Descent:
             target.add_(delta.sum(0), alpha=scale)
         else:
             torch.sum(delta, 0, out=target)
+
+    def rates(self) -> tuple[float, ...]:
+        """Return the learning rates of the parameter groups."""
+        return tuple(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def update(self) -> None:
         """Make the update (for plain SGD it has been made already, in place)."""

@@ -126,21 +126,26 @@ class DenoisingLayer(nn.Module):
 
     def loss(self, x: Tensor, corrupted: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Return each example's loss of rebuilding ``x`` from ``corrupted`` (``x`` itself if None): (B, d) → (B,)."""
-        a = self._pre_decode(self.encode(x if corrupted is None else corrupted))
+        a = self._pre_decode(self.encode(x if corrupted is None else corrupted)).to(x.dtype)
         if self.loss_name == "cross_entropy":
             return losses.cross_entropy(a, x, weight)
         return losses.squared_error(activate(a, self.decoder), x, weight)
 
     @torch.no_grad()
-    def step(self, x: Tensor, descent: Descent, generator: torch.Generator | None = None) -> Tensor:
-        """Make one update on the minibatch ``x``, (B, d), and return its summed loss before the update, ().
+    def step(self, x: Tensor, corrupted: Tensor, descent: Descent, weight: Tensor | None = None) -> Tensor:
+        """Make one update on a minibatch and return its summed loss before the update, ().
+
+        Args:
+            x: clean inputs, (B, d).
+            corrupted: x̃, (B, d).
+            descent: takes the gradients.
+            weight: weights of the loss, (B, d); every input counts 1 if None.
 
         The gradient of the mean loss, in closed form: with δ' = ∂L/∂a' at the decoder and δ = (δ' W') ∘ s'(a) at the
         encoder, ∂W' = δ'ᵀ y, ∂W = δᵀ x̃ (tied: their sum), ∂b' = Σ δ', ∂b = Σ δ. Equal to autograd's.
         """
-        corrupted, weight = self.corrupt(x, generator)
         y = self.encode(corrupted)
-        a = self._pre_decode(y)
+        a = self._pre_decode(y).to(x.dtype)
         if self.loss_name == "cross_entropy":
             loss = losses.cross_entropy(a, x, weight).sum()
             delta_out = losses.cross_entropy_gradient(a, x, weight)

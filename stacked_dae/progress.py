@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 # Seconds between two lines of one stage where there is no terminal.
 _QUIET = 10.0
@@ -43,13 +43,11 @@ class TerminalReporter(Reporter):
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=14),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[latest]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -71,22 +69,24 @@ class TerminalReporter(Reporter):
         self._name, self._total, self._unit, self._done = name, total, unit, done
         self._figures = ""
         self._spoke = time.monotonic()
-        self._task = self._bars.add_task(name, total=total, completed=done, unit=unit, figures="")
+        self._task = self._bars.add_task(name, total=total, completed=done, latest="")
 
     def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
         self._done += units
+        self._bars.update(self._task, advance=units)
         if metrics:
             self._figures = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
-        self._bars.update(self._task, advance=units, figures=self._figures)
+            # A bar has room for one figure: the last is what the stage is judged by.
+            name, value = list(metrics.items())[-1]
+            self._bars.update(self._task, latest=f"{name.removeprefix('valid_').replace('_percent', ' %')} {value:.4g}")
         if self._lines and time.monotonic() - self._spoke > _QUIET:
             self._spoke = time.monotonic()
             self._line()
 
     def stop(self) -> None:
         self._bars.update(self._task, total=self._done)
-        self._bars.stop_task(self._task)
         if self._lines:
             self._line()
 
     def _line(self) -> None:
-        self.say(f"{self._name}: {self._done}/{self._total} {self._unit}  {self._figures}")
+        self.say(f"{self._name}: {self._done}/{self._total} {self._unit}  {self._figures}".rstrip())

@@ -93,7 +93,7 @@ class EncoderStack(nn.Module):
         δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. Equal to autograd's.
         """
         inputs = [x, *self.codes(x)]
-        log_p = functional.log_softmax(self.head(inputs[-1]), dim=1)
+        log_p = functional.log_softmax(self.head(inputs[-1]).to(x.dtype), dim=1)
         loss = functional.nll_loss(log_p, labels, reduction="sum")
         delta = log_p.exp_()
         delta.scatter_add_(1, labels[:, None], delta.new_full((len(labels), 1), -1.0)).div_(len(labels))

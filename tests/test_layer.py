@@ -66,7 +66,8 @@ def test_gradients_equal_autograd(activation, loss, tied, emphasis):
     expected.backward()
     # With momentum the gradients go through .grad; a step of size 0 leaves the weights alone.
     descent = Descent(torch.optim.SGD(layer.parameters(), lr=0.0, momentum=0.5))
-    total = layer.step(X, descent, torch.Generator().manual_seed(8))
+    ours, weight = layer.corrupt(X, torch.Generator().manual_seed(8))
+    total = layer.step(X, ours, descent, weight)
     assert total.item() / B == pytest.approx(expected.item(), rel=1e-12)
     for (name, p), q in zip(layer.named_parameters(), reference.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad, rtol=0, atol=1e-10), name
@@ -94,7 +95,7 @@ def test_ten_updates_equal_autograd_with_torchs_optimiser(name, options, tied):
     cls = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
     optimizer = cls[name](reference.parameters(), lr=0.05, foreach=False, **options)
     for _ in range(10):
-        layer.step(X, descent, ours)
+        layer.step(X, layer.corrupt(X, ours)[0], descent)
         corrupted, destroyed = reference.corruption(X, theirs)
         optimizer.zero_grad()
         written_out(reference, X, corrupted, destroyed, 1.0, 1.0).backward()
@@ -108,10 +109,10 @@ def test_plain_sgd_follows_a_learning_rate_that_changes():
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
     descent = Descent(optimizer)
     before = layer.weight.clone()
-    layer.step(X, descent)
+    layer.step(X, X, descent)
     assert torch.equal(layer.weight, before)
     optimizer.param_groups[0]["lr"] = 0.1
-    layer.step(X, descent)
+    layer.step(X, X, descent)
     assert not torch.equal(layer.weight, before)
 
 
@@ -177,5 +178,5 @@ def test_every_optimiser_of_the_settings_can_be_made_and_steps():
     for name in OptimizerName.__args__:
         layer = make()
         before = layer.weight.clone()
-        layer.step(X, Descent(make_optimizer(name, list(layer.parameters()), 0.01, {})))
+        layer.step(X, X, Descent(make_optimizer(name, list(layer.parameters()), 0.01, {})))
         assert not torch.equal(layer.weight, before), name

@@ -14,7 +14,7 @@ ROOMS = """
 version errors address config
 corruption losses descent layer stack
 data.dataset data.idx data.splits data.digits data.mnist data.registry
-loader codes
+loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 tracking manifest progress networks fitting scoring plan workflow
 figures summary cli

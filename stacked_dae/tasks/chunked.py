@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from stacked_dae.address import seed_at
 from stacked_dae.descent import Descent
 from stacked_dae.loader import Chunk, ChunkLoader
+from stacked_dae.replay import Replay
 
 
 class ChunkedTask(pl.LightningModule):
@@ -32,8 +33,12 @@ class ChunkedTask(pl.LightningModule):
         self._make_optimizer = optimizer
         self.metrics: dict[str, float] = {}
 
-    def minibatch(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """Make one update; return the summed loss of the examples before it, ()."""
+    def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
+        """Return what the minibatches of a chunk are cut from, tensors of one row an example."""
+        raise NotImplementedError
+
+    def minibatch(self, *rows: Tensor) -> Tensor:
+        """Make one update with a cut of :meth:`prepare`; return the summed loss of the examples before it, ()."""
         raise NotImplementedError
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -53,6 +58,7 @@ class ChunkedTask(pl.LightningModule):
         assert isinstance(optimizer, Optimizer)
         self._descent = Descent(optimizer)
         self._noise = torch.Generator(self.device)
+        self._replay = Replay(self.minibatch, self._descent.rates, self.device)
 
     def on_train_epoch_start(self) -> None:
         loader = self.trainer.train_dataloader
@@ -60,14 +66,15 @@ class ChunkedTask(pl.LightningModule):
         loader.shuffle(seed_at(self.seed, self.stage, self.current_epoch, "shuffle"))
         self._noise.manual_seed(seed_at(self.seed, self.stage, self.current_epoch, "corruption"))
         self._batch_size = loader.batch_size
-        self._train_sum, self._train_count = torch.zeros((), device=self.device), 0
+        self._replay.total.zero_()
+        self._train_count = 0
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         x, labels = chunk.read()
+        rows = self.prepare(x, labels, self._noise)
         starts = range(0, len(x), self._batch_size)
         for start in starts:
-            batch = slice(start, start + self._batch_size)
-            self._train_sum += self.minibatch(x[batch], None if labels is None else labels[batch])
+            self._replay.run(*(tensor[start : start + self._batch_size] for tensor in rows))
         self._train_count += len(x)
         # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; told here
         # how many were made, its global_step stays the number of updates.
@@ -88,6 +95,6 @@ class ChunkedTask(pl.LightningModule):
         self._valid_count += len(x)
 
     def on_validation_epoch_end(self) -> None:
-        train_loss = float(self._train_sum / self._train_count)
+        train_loss = float(self._replay.total) / self._train_count
         self.metrics = {"train_loss": train_loss, **self.valid_metrics(self._valid_sums, self._valid_count)}
         self.log_dict(self.metrics)

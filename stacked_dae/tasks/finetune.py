@@ -36,8 +36,12 @@ class FinetuneTask(ChunkedTask):
         self.best_error_percent = float("inf")
         self.best_weights: dict[str, Tensor] = {}
 
-    def minibatch(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         assert labels is not None
+        return x, labels
+
+    def minibatch(self, *rows: Tensor) -> Tensor:
+        x, labels = rows
         return self.stack.step(x, labels, self._descent)
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -24,8 +25,13 @@ class PretrainTask(ChunkedTask):
         super().__init__(stage, seed, optimizer)
         self.layer = layer
 
-    def minibatch(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        return self.layer.step(x, self._descent, self._noise)
+    def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
+        corrupted, weight = self.layer.corrupt(x, noise)
+        return (x, corrupted) if weight is None else (x, corrupted, weight)
+
+    def minibatch(self, *rows: Tensor) -> Tensor:
+        x, corrupted, *weight = rows
+        return self.layer.step(x, corrupted, self._descent, *weight)
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return self.layer.loss(x).sum()

@@ -1,0 +1,139 @@
+"""The training step of one layer, 784→1000, as a multiple of its floor: the five matrix products.
+
+    python benchmarks/step.py [--device cpu|cuda] [--rounds 11] [--rows 10000] [--out FILE]
+
+Sides, interleaved in one process: the floor (two products forward, one back through the decoder, two weight gradients,
+into kept buffers), ours inside Trainer.fit with a checkpoint and a CSV row each epoch, a plain eager loop with a
+DataLoader, and an idiomatic LightningModule with DataLoader, ModelCheckpoint and CSVLogger. All but the floor corrupt
+with fixed masking, ν = 0.25. Figures are milliseconds a minibatch: medians over the rounds, quartiles of the ratio.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import (
+    INPUTS,
+    NU,
+    UNITS,
+    EpochClock,
+    IdiomaticDAE,
+    fit_idiomatic,
+    interleave,
+    options,
+    pixels,
+    plain_epoch,
+    ratios,
+    seconds_of,
+    show,
+    write,
+)  # fmt: skip
+
+from stacked_dae.config import Config
+from stacked_dae.corruption import FixedMasking
+from stacked_dae.descent import make_optimizer
+from stacked_dae.fitting import fit_stage
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.loader import ChunkLoader
+from stacked_dae.manifest import Metrics
+from stacked_dae.tasks.pretrain import PretrainTask
+from stacked_dae.tracking import job
+
+EPOCHS = 3
+CASES = [(batch, tied, name) for name in ("sgd", "adam") for tied in (False, True) for batch in (20, 100, 256)]
+
+
+def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str) -> dict[str, Any]:
+    """Return the report of one case."""
+    data = pixels(rows)
+    floats = torch.from_numpy(data).float().div_(255)
+    steps = -(-rows // batch)
+    lr = 0.01 if name == "sgd" else 1e-4
+    w, v = (torch.randn(*shape, device=device) * 0.05 for shape in ((UNITS, INPUTS), (INPUTS, UNITS)))
+    gw, gv = torch.empty_like(w), torch.empty_like(v)
+    resident = floats.to(device)
+
+    def floor() -> float:
+        y, z, d = (torch.empty(batch, n, device=device) for n in (UNITS, INPUTS, UNITS))
+
+        def epoch() -> None:
+            for start in range(0, rows - batch + 1, batch):
+                x = resident[start : start + batch]
+                torch.mm(x, w.t(), out=y)
+                torch.mm(y, v.t(), out=z)
+                torch.mm(z, v, out=d)
+                torch.mm(z.t(), y, out=gv)
+                torch.mm(d.t(), x, out=gw)
+
+        return seconds_of(epoch, device) / (rows // batch)
+
+    def ours() -> float:
+        layer = DenoisingLayer(INPUTS, UNITS, corruption=FixedMasking(NU), tied=tied)
+        clock = EpochClock(device)
+        where = torch.device(device)
+        with tempfile.TemporaryDirectory() as folder, job(Config(), Path(folder), "pretrain") as silent:
+            fit_stage(
+                PretrainTask(layer, "layer_1", 0, partial(make_optimizer, name, lr=lr, options={})),
+                ChunkLoader(data, None, batch, where),
+                ChunkLoader(data[:batch], None, batch, where),
+                epochs=EPOCHS,
+                metrics=Metrics(Path(folder) / "layer_1" / "metrics.csv"),
+                accelerator="gpu" if device == "cuda" else "cpu",
+                reporter=clock,
+                job=silent,
+            )
+        return clock.seconds() / steps
+
+    plain_module = IdiomaticDAE(INPUTS, UNITS, tied, name, lr).to(device)
+    plain_optimizer = plain_module.configure_optimizers()
+
+    def plain() -> float:
+        loss_of = lambda batch: plain_module.loss(batch[0])  # noqa: E731
+        return plain_epoch(plain_module, loss_of, [floats], batch, device, plain_optimizer) / steps
+
+    def idiomatic() -> float:
+        module = IdiomaticDAE(INPUTS, UNITS, tied, name, lr)
+        with tempfile.TemporaryDirectory() as folder:
+            clock, _ = fit_idiomatic(module, [floats], batch, EPOCHS, device, Path(folder))
+        return clock.seconds() / steps
+
+    sides = {"floor": floor, "ours": ours, "plain loop": plain, "idiomatic Lightning": idiomatic}
+    return {"batch": batch, "tied": tied, "optimizer": name, **ratios(interleave(sides, rounds), "floor")}
+
+
+def main() -> None:
+    """Measure all cases, print the table, write the figures."""
+    chosen = options(__doc__ or "", rows=10000)
+    results = []
+    for batch, tied, name in CASES:
+        results.append(case(batch, tied, name, chosen.rows, chosen.rounds, chosen.device))
+        print(
+            f"{name} {'tied' if tied else 'untied'} batch {batch}: ours {results[-1]['ours']['ratio']:.2f}", flush=True
+        )
+    show(
+        "one minibatch, as a multiple of the five matrix products (quartiles)",
+        ["optimiser", "weights", "batch", "floor", "ours", "plain loop", "idiomatic", "idiomatic / ours"],
+        [
+            [
+                r["optimizer"],
+                "tied" if r["tied"] else "untied",
+                str(r["batch"]),
+                f"{r['floor']['median_ms']:.2f} ms",
+                *(
+                    f"{r[side]['ratio']:.2f} ({r[side]['ratio_q1']:.2f}-{r[side]['ratio_q3']:.2f})"
+                    for side in ("ours", "plain loop", "idiomatic Lightning")
+                ),
+                f"{r['idiomatic Lightning']['median_ms'] / r['ours']['median_ms']:.2f}",
+            ]
+            for r in results
+        ],
+    )
+    write(chosen.out, "step", chosen.device, results)
+
+
+if __name__ == "__main__":
+    main()
