@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from stacked_dae.corruption import FixedMasking
 from stacked_dae.progress import Reporter
 
 INPUTS, UNITS, CLASSES = 784, 1000, 10
@@ -96,19 +95,42 @@ def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
     return figures
 
 
-def ratios(figures: Mapping[str, Sequence[float]], base: str) -> dict[str, dict[str, float]]:
-    """Return for each side the median and quartiles of its ratio to ``base``, round by round, and its median figure."""
-    report = {}
+def report(figures: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return for each side its median and the median and quartiles of its ratio to the floor, round by round.
+
+    ``idiomatic_over_ours`` is the median of that ratio, likewise.
+    """
+    result: dict[str, Any] = {}
     for name, values in figures.items():
-        ratio = [value / floor for value, floor in zip(values, figures[base], strict=True)]
-        low, _, high = statistics.quantiles(ratio, n=4) if len(ratio) > 1 else (ratio[0],) * 3
-        report[name] = {
+        ratio = [value / floor for value, floor in zip(values, figures["floor"], strict=True)]
+        low, middle, high = statistics.quantiles(ratio, n=4, method="inclusive")
+        result[name] = {
             "median_ms": 1e3 * statistics.median(values),
-            "ratio": statistics.median(ratio),
+            "ratio": middle,
             "ratio_q1": low,
             "ratio_q3": high,
         }
-    return report
+    pairs = zip(figures["idiomatic Lightning"], figures["ours"], strict=True)
+    result["idiomatic_over_ours"] = statistics.median(theirs / ours for theirs, ours in pairs)
+    return result
+
+
+def show_steps(title: str, names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table of reports; ``names`` are the keys that tell one case from another."""
+    sides = ("ours", "plain loop", "idiomatic Lightning")
+    show(
+        title,
+        [*names, "floor", *sides, "idiomatic / ours"],
+        [
+            [
+                *(str(r[name]) for name in names),
+                f"{r['floor']['median_ms']:.2f} ms",
+                *(f"{r[side]['ratio']:.2f} ({r[side]['ratio_q1']:.2f}-{r[side]['ratio_q3']:.2f})" for side in sides),
+                f"{r['idiomatic_over_ours']:.2f}",
+            ]
+            for r in results
+        ],
+    )
 
 
 def write(path: Path, name: str, device: str, result: Any) -> None:
@@ -153,7 +175,6 @@ class IdiomaticDAE(pl.LightningModule):
         self.encoder = nn.Linear(inputs, units)
         self.decoder_bias = nn.Parameter(torch.zeros(inputs))
         self.decoder_weight = None if tied else nn.Parameter(torch.randn(inputs, units) * 0.05)
-        self.corrupt = FixedMasking(NU)
         self.optimizer, self.lr = optimizer, lr
 
     def encode(self, x: Tensor) -> Tensor:
@@ -163,7 +184,8 @@ class IdiomaticDAE(pl.LightningModule):
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean loss of a minibatch, with noise."""
         weight = self.encoder.weight.t() if self.decoder_weight is None else self.decoder_weight
-        logits = functional.linear(self.encode(self.corrupt(x)[0]), weight, self.decoder_bias)
+        destroyed = torch.rand_like(x).topk(round(NU * x.shape[1])).indices
+        logits = functional.linear(self.encode(x.scatter(1, destroyed, 0.0)), weight, self.decoder_bias)
         return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1).mean()
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.manifest import Metrics, write_atomically
@@ -75,10 +76,12 @@ def _quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _trainer(accelerator: str, **arguments: Any) -> pl.Trainer:
+def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
     try:
         return pl.Trainer(
-            accelerator=accelerator,
+            accelerator=config.accelerator,
+            # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
+            precision="32-true" if config.precision == "tf32" else config.precision,
             devices=1,
             logger=False,
             enable_checkpointing=False,
@@ -91,17 +94,17 @@ def _trainer(accelerator: str, **arguments: Any) -> pl.Trainer:
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"trainer.accelerator: {accelerator} cannot be used here: {reason}") from None
+        raise ConfigError(f"trainer.accelerator: {config.accelerator} cannot be used here: {reason}") from None
 
 
-def device_of(accelerator: str) -> torch.device:
-    """Return the device that Lightning's ``accelerator`` stands for on this machine.
+def device_of(config: TrainerConfig) -> torch.device:
+    """Return the device that Lightning's accelerator stands for on this machine.
 
     Raises:
         ConfigError: there is no such device here.
     """
     with _quiet_lightning():
-        return _trainer(accelerator).strategy.root_device
+        return _trainer(config).strategy.root_device
 
 
 def fit_stage(
@@ -111,7 +114,7 @@ def fit_stage(
     *,
     epochs: int,
     metrics: Metrics,
-    accelerator: str,
+    trainer: TrainerConfig,
     reporter: Reporter,
     job: Job,
 ) -> None:
@@ -130,16 +133,27 @@ def fit_stage(
     metrics.keep(done)
     reporter.start(task.stage, epochs, "epochs", done)
     with _quiet_lightning():
-        trainer = _trainer(
-            accelerator,
+        lightning = _trainer(
+            trainer,
             max_epochs=epochs,
             default_root_dir=str(metrics.path.parent),
             callbacks=[_EndOfEpoch(task.stage, metrics, checkpoint, reporter, job)],
             plugins=[_AtomicCheckpoints()],
         )
-        with _interrupts(trainer):
-            trainer.fit(task, train, valid, ckpt_path=resume, weights_only=True)
+        with _interrupts(lightning), _tf32(trainer.precision == "tf32"):
+            lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
     reporter.stop()
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Let a GPU that has TF32 multiply float32 matrices with it, or not."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextmanager

@@ -39,10 +39,10 @@ def plan_stages(config: Config, data: Dataset, parent: RunFolder | None, *, fine
     else:
         before = data.fingerprint
         for k, layer in enumerate(layers, 1):
-            before = fingerprint(FORMAT, "layer", layer, config.seed, before)
+            before = fingerprint(FORMAT, "layer", layer, config.seed, config.trainer.precision, before)
             stages.append(Stage(stage_name(k), before))
     if finetune:
-        parts = (config.finetune, config.data.labels_per_class, config.seed, before)
+        parts = (config.finetune, config.data.labels_per_class, config.seed, config.trainer.precision, before)
         stages.append(Stage(FINETUNE, fingerprint(FORMAT, FINETUNE, *parts)))
     return stages
 
@@ -55,7 +55,7 @@ def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
     for k in range(1, len(config.layers()) + 1):
         if parent.stage(stage_name(k)).get("status") != "done":
             raise StageError(f"{where} has no trained {stage_name(k)}; run its pretrain to the end first")
-    different = first_difference(parent.config(), config, ("seed", *_FINETUNE_KEYS))
+    different = first_difference(parent.config(), config, ("seed", "trainer.", *_FINETUNE_KEYS))
     if different:
         raise StageError(f"{where} does not match: {different}; its layers can be fine-tuned only as they were trained")
     inputs = parent.manifest["dataset"]["inputs"]

@@ -86,8 +86,8 @@ def finetune(
 ) -> RunFolder:
     """Fine-tune and test the layers of the run folder ``pretrained``, and return the new run folder ``out``.
 
-    ``config`` may differ from that run's in ``seed``, ``finetune`` and ``data.labels_per_class``. Other arguments and
-    errors as for :func:`fit`.
+    ``config`` may differ from that run's in ``seed``, ``finetune``, ``trainer`` and ``data.labels_per_class``. Other
+    arguments and errors as for :func:`fit`.
     """
     parent = RunFolder.open(Path(pretrained))
     return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent).run()
@@ -103,7 +103,7 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     if folder.stage(FINETUNE).get("status") != "done":
         raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
     data = run_data(folder, dataset, root)
-    return score(load_stack(folder, data), data.load_test(), device_of(folder.config().trainer.accelerator))
+    return score(load_stack(folder, data), data.load_test(), device_of(folder.config().trainer))
 
 
 def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
@@ -152,7 +152,7 @@ class _Job:
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_new(Path(out))
         _check_optimizers(config)
-        self.device = device_of(config.trainer.accelerator)
+        self.device = device_of(config.trainer)
         self.data = dataset or registry.load(config.data.name, config.data.root)
         if parent is not None:
             check_parent(config, self.data, parent)
@@ -265,7 +265,7 @@ class _Job:
             valid,
             epochs=epochs,
             metrics=self.folder.metrics(stage.name),
-            accelerator=self.config.trainer.accelerator,
+            trainer=self.config.trainer,
             reporter=self.reporter,
             job=job,
         )

@@ -494,3 +494,25 @@ def test_lightning_counts_every_update(tmp_path, monkeypatch):
     )
     workflow.pretrain(small(), tmp_path / "run", dataset=DATA)
     assert steps[:3] == [(0, 12), (1, 24), (2, 36)], "230 rows in minibatches of 20 are 12 updates an epoch"
+
+
+def test_lower_precision_is_of_the_products_only(tmp_path, done):
+    config = replace(small(), trainer=replace(small().trainer, precision="bf16-mixed"))
+    folder = fit(tmp_path / "run", config)
+    for stage in ("layer_1", "finetune"):
+        for name, full in load_file(done.weights(stage)).items():
+            half = load_file(folder.weights(stage))[name]
+            assert half.dtype == torch.float32
+            assert torch.allclose(half, full, atol=0.05), name
+            assert not torch.equal(half, full), name
+    with pytest.raises(StageError, match=r"trainer\.precision is '32-true' there and 'bf16-mixed' here"):
+        fit(done.path, config)
+
+
+def test_each_update_sees_the_weights_of_the_one_before_in_lower_precision(tmp_path, monkeypatch):
+    """One chunk of twelve minibatches equals twelve chunks of one: no cast of old weights is kept in between."""
+    config = replace(small(), model="mlp", trainer=replace(small().trainer, precision="bf16-mixed"))
+    whole = fit(tmp_path / "whole", config)
+    monkeypatch.setattr("stacked_dae.loader._CHUNK_FLOATS", 1)
+    cut = fit(tmp_path / "cut", config)
+    assert weights(cut) == weights(whole)
