@@ -33,16 +33,17 @@ INPUTS, UNITS, CLASSES = 784, 1000, 10
 NU = 0.25
 
 
-def options(text: str, rounds: int = 11, **extra: Any) -> argparse.Namespace:
-    """Return the command line's options: --device, --rounds, --out, and ``extra`` defaults."""
+def options(text: str, **numbers: int) -> argparse.Namespace:
+    """Return the command line's options: --device, --out, and the ``numbers`` with their defaults."""
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, default=Path(f"runs/bench/{name}.json"), help="JSON file of the figures")
-    for option, default in extra.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default, help=f"(default {default})")
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"interleaved rounds (default {rounds})")
+    for option, default in numbers.items():
+        parser.add_argument(f"--{option}", type=int, default=default, help=f"(default {default})")
     chosen = parser.parse_args()
+    if getattr(chosen, "rounds", 2) < 2:
+        parser.error("--rounds must be at least 2: the report is of medians and quartiles")
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no GPU here")
     return chosen

@@ -1,6 +1,6 @@
 """The fine-tuning step of 784-1000-1000-1000-10, as a multiple of its floor: its eleven matrix products.
 
-    python benchmarks/finetune.py [--device cpu|cuda] [--rounds 11] [--rows 10000] [--out FILE]
+    python benchmarks/finetune.py [--device cpu|cuda] [--rounds 11] [--rows 5000] [--out FILE]
 
 Sides, interleaved in one process: the floor (four products forward, three back, four weight gradients, into kept
 buffers), ours inside Trainer.fit with a checkpoint, the best weights and a CSV row each epoch, a plain eager loop with
@@ -116,7 +116,7 @@ def case(batch: int, rows: int, rounds: int, device: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure all cases, print the table, write the figures."""
-    chosen = options(__doc__ or "", rows=10000)
+    chosen = options(__doc__ or "", rounds=11, rows=5000)
     results = [case(batch, chosen.rows, chosen.rounds, chosen.device) for batch in (20, 100, 256)]
     show_steps("one fine-tuning minibatch, as a multiple of the eleven matrix products (quartiles)", ["batch"], results)
     write(chosen.out, "finetune", chosen.device, results)

@@ -55,7 +55,7 @@ def main() -> None:
     if len(sys.argv) == 3 and sys.argv[1] == "--cell":
         print(json.dumps(cell(**json.loads(sys.argv[2]))))
         return
-    chosen = options(__doc__ or "", rounds=1, epochs=2)
+    chosen = options(__doc__ or "", epochs=2)
     cells = [BASE] + [{**BASE, name: BASE[name] * 2**i} for name in BASE for i in (1, 2, 3)]
     results = []
     for one in cells:

@@ -114,7 +114,7 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
 
 def main() -> None:
     """Measure all cases, print the table, write the figures."""
-    chosen = options(__doc__ or "", rows=10000)
+    chosen = options(__doc__ or "", rounds=11, rows=10000)
     results = []
     for batch, tied, name in CASES:
         results.append(case(batch, tied, name, chosen.rows, chosen.rounds, chosen.device))

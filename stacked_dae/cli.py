@@ -14,7 +14,7 @@ from typing import Any, Literal, get_type_hints
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
-from stacked_dae.config import NOT_IDENTITY, Config, check_keys, fingerprint, flatten, from_dict, suggest_key
+from stacked_dae.config import NOT_IDENTITY, Config, Source, check_keys, fingerprint, flatten, from_dict, suggest_key
 from stacked_dae.errors import ConfigError, StackedDAEError, suggest
 from stacked_dae.version import __version__
 
@@ -26,7 +26,7 @@ _JOBS = {
 _OTHERS = {
     "evaluate": "test error of a finished run, computed anew",
     "plot": "draw the figures of a run",
-    "data": "list the data sets (data list) or make one ready (data prepare NAME)",
+    "data": "list the data sets, make one ready (data prepare NAME), or draw examples of it (data show NAME)",
 }
 # What a job takes beside the settings of the experiment.
 _JOB_OPTIONS = ("out", "rerun", "pretrained")
@@ -108,8 +108,14 @@ def _add_job_arguments(parser: ArgumentParser, command: str) -> None:
 
 def _add_other_arguments(parser: ArgumentParser, command: str) -> None:
     if command == "data":
-        parser.add_argument("action", choices=["list", "prepare"], help="list: name the data sets; prepare: fetch one.")
-        parser.add_argument("name", type=str, nargs="?", help="Data set to prepare.")
+        parser.add_argument(
+            "action",
+            choices=["list", "prepare", "show"],
+            help="list: name the data sets; prepare: fetch or make one; show: draw a sheet of its training examples.",
+        )
+        parser.add_argument("name", type=str, nargs="?", help="Data set to prepare or show.")
+        parser.add_argument("--source", type=Source, default="regenerated", help="Of an ICML-2007 problem.")
+        parser.add_argument("--out", type=str | None, help="Picture that show draws; NAME.png when not given.")
     else:
         parser.add_argument("run", type=str, help="Run folder.")
     parser.add_argument("--data.root", dest="root", type=str | None, help="Folder of the data files.")
@@ -285,7 +291,12 @@ def _data(parsed: Namespace) -> None:
         Console().print(table)
         return
     if parsed.data.name is None:
-        raise ConfigError("data prepare needs the name of a data set; data list names them")
-    data = registry.load(parsed.data.name, parsed.data.root)
+        raise ConfigError(f"data {parsed.data.action} needs the name of a data set; data list names them")
+    data = registry.load(parsed.data.name, parsed.data.root, parsed.data.source)
+    if parsed.data.action == "show":
+        from stacked_dae.figures import draw_samples
+
+        print(draw_samples(data, Path(parsed.data.out or f"{data.name}.png")))
+        return
     rows = " / ".join(str(len(split)) for split in (data.train, data.valid, data.load_test()))
     print(f"{data.name} is ready: {rows} rows of {data.inputs} inputs, {data.classes} classes")

@@ -22,6 +22,7 @@ CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_peppe
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
 Model = Literal["sda", "saa", "mlp"]
 Precision = Literal["32-true", "tf32", "bf16-mixed"]
+Source = Literal["regenerated", "original"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
 T = TypeVar("T")
 
@@ -67,6 +68,8 @@ class DataConfig:
     """Data set; `stacked-dae data list` names them all."""
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
+    source: Source = "regenerated"
+    """Of an ICML-2007 problem: made here by its description, or the original archive (downloaded when absent)."""
     labels_per_class: int | None = None
     """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
     Pre-training sees all inputs either way."""
@@ -74,6 +77,7 @@ class DataConfig:
     """Codes that need more than this many GB are kept in a memory-mapped file in the run folder."""
 
     def __post_init__(self) -> None:
+        _choice("data.source", self.source, Source)
         if self.labels_per_class is not None:
             _positive_int("data.labels_per_class", self.labels_per_class)
         _number("data.memory_budget", self.memory_budget, 0.0)

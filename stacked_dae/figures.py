@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from stacked_dae.address import seed_at
 from stacked_dae.data.dataset import Dataset
+from stacked_dae.errors import DataError
+from stacked_dae.files import write_atomically
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import Rows
-from stacked_dae.manifest import RunFolder, write_atomically
+from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import stage_name
 from stacked_dae.plan import FINETUNE
 from stacked_dae.workflow import load_layers, run_data
@@ -154,6 +156,37 @@ def confusion(table: Sequence[Sequence[int]], error: str) -> Figure:
     axes.set_ylabel("true class")
     axes.set_title(f"Test error {error}", fontsize=11)
     return figure
+
+
+def samples(data: Dataset, each: int = 10) -> Figure:
+    """Draw the first ``each`` training examples of every class, a row a class.
+
+    Raises:
+        DataError: the examples are no images.
+    """
+    if data.image_shape is None:
+        raise DataError(f"{data.name}: its examples are no images, so there is nothing to show")
+    chosen = [np.flatnonzero(data.train.labels == c)[:each] for c in range(data.classes)]
+    rows = torch.from_numpy(np.concatenate([np.resize(rows, each) for rows in chosen]))
+    images = Rows(data.train.inputs, torch.device("cpu")).read(rows).numpy().reshape(-1, *data.image_shape)
+    sheet = tiles(images, each, gap=0.5)
+    figure = Figure(figsize=(7, 7 * sheet.shape[0] / sheet.shape[1] + 0.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    height = data.image_shape[0] + 1
+    axes.set_yticks([c * height + height / 2 for c in range(data.classes)], [str(c) for c in range(data.classes)])
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.set_ylabel("class")
+    axes.set_title(f"{data.name}: training examples", fontsize=11)
+    return figure
+
+
+def draw_samples(data: Dataset, file: Path) -> Path:
+    """Draw :func:`samples` into ``file`` (PNG) and return it."""
+    figure = samples(data)
+    write_atomically(file, lambda target: figure.savefig(target, format="png", dpi=_DPI))
+    return file
 
 
 def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> list[Path]:

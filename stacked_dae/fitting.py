@@ -19,8 +19,9 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.files import write_atomically
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import Metrics, write_atomically
+from stacked_dae.manifest import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
 from stacked_dae.tracking import Job

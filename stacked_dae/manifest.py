@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from stacked_dae.config import Config, from_dict
 from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.files import checksum, write_text
 
 FORMAT = 1
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: ``path`` is never half-written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 (hexadecimal) of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class Metrics:
@@ -158,7 +135,7 @@ class RunFolder:
 
     def finish(self, name: str, **entry: Any) -> None:
         """Mark a stage done, with the SHA-256 of the weights in its folder."""
-        self.record(name, status="done", sha256=sha256(self.folder(name) / "weights.safetensors"), **entry)
+        self.record(name, status="done", sha256=checksum(self.folder(name) / "weights.safetensors"), **entry)
 
     def done(self, name: str, fingerprint: str) -> bool:
         """Whether the stage is done, with this fingerprint."""
@@ -186,7 +163,7 @@ class RunFolder:
         file = self.folder(name) / "weights.safetensors"
         if not file.is_file():
             raise StageError(f"{file} is gone; run the command again with --rerun to train {name} again")
-        if sha256(file) != self.stage(name).get("sha256"):
+        if checksum(file) != self.stage(name).get("sha256"):
             raise StageError(f"{file} has changed since it was written; run again with --rerun to train {name} again")
         return file
 

@@ -22,10 +22,11 @@ from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.descent import make_optimizer
 from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.files import write_atomically, write_text
 from stacked_dae.fitting import device_of, fit_stage
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import RunFolder, write_atomically, write_text
+from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import build_layers, build_stack, stage_name
 from stacked_dae.plan import FINETUNE, Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
 from stacked_dae.progress import Reporter
@@ -113,7 +114,7 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         StageError: the data have changed since.
     """
     config = folder.config().data
-    data = dataset or registry.load(config.name, root or config.root)
+    data = dataset or registry.load(config.name, root or config.root, config.source)
     if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
         raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; see --data.root")
     return data
@@ -153,7 +154,7 @@ class _Job:
         self.folder = RunFolder.open_or_new(Path(out))
         _check_optimizers(config)
         self.device = device_of(config.trainer)
-        self.data = dataset or registry.load(config.data.name, config.data.root)
+        self.data = dataset or registry.load(config.data.name, config.data.root, config.data.source)
         if parent is not None:
             check_parent(config, self.data, parent)
         if config.layers()[0].loss == "cross_entropy" and config.model != "mlp":

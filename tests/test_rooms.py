@@ -11,9 +11,10 @@ from conftest import ROOT
 
 # Each file imports only from rooms above it.
 ROOMS = """
-version errors address config
+version errors address files config
 corruption losses descent layer stack
-data.dataset data.idx data.splits data.digits data.mnist data.registry
+data.dataset data.idx data.splits data.digits data.mnist
+data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry
 loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 tracking manifest progress networks fitting scoring plan workflow

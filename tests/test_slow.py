@@ -39,3 +39,14 @@ def test_the_demo_gains_three_points(tmp_path):
     means = json.loads((tmp_path / "demo" / "demo.json").read_text())["mean_test_error_percent"]
     assert means["mlp"] - means["sda"] >= 3.0
     assert (tmp_path / "demo" / "demo.png").exists()
+
+
+@pytest.mark.parametrize("name", ["step", "finetune"])
+def test_the_step_benchmarks_measure_every_side(tmp_path, name):
+    run(f"benchmarks/{name}.py", "--rows", 512, "--rounds", 2, "--out", tmp_path / "figures.json")
+    report = json.loads((tmp_path / "figures.json").read_text())
+    assert report["machine"]["threads"] >= 1
+    for case in report["result"]:
+        for side in ("ours", "plain loop", "idiomatic Lightning"):
+            assert case[side]["ratio"] > 0
+        assert case["idiomatic_over_ours"] > 0

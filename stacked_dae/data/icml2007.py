@@ -1,0 +1,108 @@
+"""The eight problems of Larochelle et al. (ICML 2007), on which the paper's Table 1 was measured.
+
+Each has two sources: the authors' original archive, and a regeneration by their description, seeded. What was read or
+made once is kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.address import seed_at
+from stacked_dae.data import amat, digit_problems, shapes
+from stacked_dae.data.dataset import Dataset, make_dataset
+from stacked_dae.data.photographs import SIDE
+from stacked_dae.errors import DataError
+from stacked_dae.files import write_atomically
+
+SHAPES = {"rect": shapes.rectangles, "rect-img": shapes.image_rectangles, "convex": shapes.convex}
+SEED = 2007
+# Another number makes every kept file anew: count it up when a generator changes.
+VERSION = 1
+
+
+def problem(name: str, rows: tuple[int, int, int], source: str, root: Path) -> Dataset:
+    """Return the problem ``name``, of 28×28 images, made ready where it is not yet.
+
+    Args:
+        name: one of the eight.
+        rows: training, validation and test rows. The originals have the first two in one file, in this order.
+        source: original or regenerated.
+        root: the data folder: MNIST for the regeneration of digits, and ``icml2007/`` with the archives.
+
+    Raises:
+        DataError: what it is made from is absent or damaged.
+    """
+    file = _cache() / f"{name}-{source}-{VERSION}.npz"
+    arrays = _kept(file)
+    if arrays is None:
+        arrays = _original(name, rows, root) if source == "original" else _regenerated(name, rows, root)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made = dict(zip(("train_x", "train_y", "test_x", "test_y"), arrays, strict=True))
+        write_atomically(file, lambda target: np.savez(target, **made))  # type: ignore[arg-type]
+    x, y = arrays[0], arrays[1]
+    return make_dataset(
+        name,
+        (x[: rows[0]], y[: rows[0]]),
+        (x[rows[0] :], y[rows[0] :]),
+        lambda: _test_rows(file),
+        image_shape=(SIDE, SIDE),
+    )
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("stacked-dae")) / "icml2007"
+
+
+# What numpy and zipfile raise for a damaged file.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def _read(file: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+        return arrays[f"{part}_x"], arrays[f"{part}_y"]
+
+
+def _kept(file: Path) -> tuple[NDArray[Any], ...] | None:
+    """Return the training arrays of a kept file; None where there is none, or a damaged one: it is made again."""
+    try:
+        return _read(file, "train")
+    except _DAMAGE:
+        file.unlink(missing_ok=True)
+        return None
+
+
+def _test_rows(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        return _read(file, "test")
+    except _DAMAGE as error:
+        raise DataError(f"{file} is damaged ({error}); delete it, and the same command makes it again") from None
+
+
+def _original(name: str, rows: tuple[int, int, int], root: Path) -> tuple[NDArray[Any], ...]:
+    path = amat.archive(name, root / "icml2007")
+    (x, y), (xt, yt) = amat.read_archive(path)
+    if (len(x), len(xt)) != (rows[0] + rows[1], rows[2]):
+        raise DataError(f"{path}: {len(x)} training and {len(xt)} test rows, but {name} has {rows}")
+    return x, y, xt, yt
+
+
+def _regenerated(name: str, rows: tuple[int, int, int], root: Path) -> tuple[NDArray[Any], ...]:
+    """Return what :data:`SEED` makes: all rows in one go, then cut into training and validation, and test rows."""
+    random = np.random.Generator(np.random.PCG64(seed_at(SEED, name)))
+    total = sum(rows)
+    if name in SHAPES:
+        x, y = SHAPES[name](total, random)
+    else:
+        from stacked_dae.data.mnist import all_rows
+
+        x, y = digit_problems.digits_of(all_rows(root), name, total, random)
+    cut = rows[0] + rows[1]
+    return x[:cut], y[:cut], x[cut:], y[cut:]

@@ -1,0 +1,61 @@
+"""Photographs that come inside the wheels of scikit-image and scikit-learn, and patches of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.errors import DataError
+
+# Of scikit-image: pictures of things seen, no drawings, texts or microscope slides.
+_SKIMAGE = ("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "moon", "retina", "rocket")
+_SKLEARN = ("china.jpg", "flower.jpg")
+SIDE = 28
+# A patch is kept when its standard deviation, in units of the grey scale [0, 1], is above this.
+LEAST_DEVIATION = 0.1
+
+
+def photographs() -> list[NDArray[np.float32]]:
+    """Return the photographs, (rows, columns) grey values in [0, 1] each.
+
+    Raises:
+        DataError: scikit-image is not installed.
+    """
+    try:
+        import skimage.data
+    except ImportError:
+        raise DataError(
+            "the photographs come with the package scikit-image: pip install 'stacked-dae[problems]'"
+        ) from None
+    from sklearn.datasets import load_sample_image
+
+    pictures = [getattr(skimage.data, name)() for name in _SKIMAGE] + [load_sample_image(name) for name in _SKLEARN]
+    return [_grey(picture) for picture in pictures]
+
+
+def _grey(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the luma (ITU-R BT.601) of an RGB picture, or a grey one as it is, in [0, 1]."""
+    values = picture.astype(np.float32) / np.float32(255)
+    return values if values.ndim == 2 else (values @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+
+
+def patches(n: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """Return ``n`` random patches, (n, 28, 28) in [0, 1]: a photograph, then a place, both uniform.
+
+    Patches of low variance (:data:`LEAST_DEVIATION`) are rejected, as the authors of the ICML-2007 problems did.
+    """
+    windows = [np.lib.stride_tricks.sliding_window_view(picture, (SIDE, SIDE)) for picture in photographs()]
+    kept = np.empty((n, SIDE, SIDE), np.float32)
+    have = 0
+    while have < n:
+        which = random.integers(len(windows), size=n)
+        place = random.random((n, 2))
+        for w, (down, right) in zip(which, place, strict=True):
+            rows, columns = windows[w].shape[:2]
+            patch = windows[w][int(down * rows), int(right * columns)]
+            if patch.std() > LEAST_DEVIATION:
+                kept[have] = patch
+                have += 1
+                if have == n:
+                    break
+    return kept
