@@ -62,7 +62,7 @@ def _cache() -> Path:
 
 
 # What numpy and zipfile raise for a damaged file.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def _read(file: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -74,8 +74,10 @@ def _kept(file: Path) -> tuple[NDArray[Any], ...] | None:
     """Return the training arrays of a kept file; None where there is none, or a damaged one: it is made again."""
     try:
         return _read(file, "train")
+    except FileNotFoundError:
+        return None
     except _DAMAGE:
-        file.unlink(missing_ok=True)
+        file.unlink()
         return None
 
 
