@@ -95,7 +95,7 @@ def idiomatic(batch: int, seed: int, device: str) -> float:
         best = _BestError()
         fit_idiomatic(network, [x, y], batch, FINETUNE_EPOCHS, device, Path(folder) / "f", [xv, yv], [best])
         with torch.no_grad():
-            network(torch.from_numpy(test.inputs).float().div_(255)).argmax(1)
+            network.cpu().network(torch.from_numpy(test.inputs).float().div_(255)).argmax(1)
     return best.best
 
 

@@ -50,3 +50,11 @@ def test_the_step_benchmarks_measure_every_side(tmp_path, name):
         for side in ("ours", "plain loop", "idiomatic Lightning"):
             assert case[side]["ratio"] > 0
         assert case["idiomatic_over_ours"] > 0
+
+
+def test_the_pipeline_benchmark_runs_both_sides(tmp_path):
+    run("benchmarks/pipeline.py", "--rounds", 2, "--batch", 100, "--out", tmp_path / "figures.json")
+    result = json.loads((tmp_path / "figures.json").read_text())["result"]
+    assert result["idiomatic_over_ours"] > 0
+    for errors in result["valid_error_percent"].values():
+        assert all(0 < error < 50 for error in errors)
