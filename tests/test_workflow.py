@@ -507,6 +507,9 @@ def test_lower_precision_is_of_the_products_only(tmp_path, done):
             assert not torch.equal(half, full), name
     with pytest.raises(StageError, match=r"trainer\.precision is '32-true' there and 'bf16-mixed' here"):
         fit(done.path, config)
+    # Every stage follows from it.
+    again = fit(fit(tmp_path / "again").path, config, rerun=True)
+    assert weights(again) == weights(folder)
 
 
 def test_each_update_sees_the_weights_of_the_one_before_in_lower_precision(tmp_path, monkeypatch):
