@@ -21,11 +21,11 @@ from common import (
     CLASSES,
     INPUTS,
     UNITS,
-    EpochClock,
     IdiomaticClassifier,
     fit_idiomatic,
     interleave,
     options,
+    our_epoch,
     pixels,
     plain_epoch,
     report,
@@ -35,15 +35,10 @@ from common import (
 )  # fmt: skip
 from torch.nn import functional
 
-from stacked_dae.config import Config, TrainerConfig
 from stacked_dae.descent import make_optimizer
-from stacked_dae.fitting import fit_stage
 from stacked_dae.layer import DenoisingLayer
-from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import Metrics
 from stacked_dae.stack import EncoderStack
 from stacked_dae.tasks.finetune import FinetuneTask
-from stacked_dae.tracking import job
 
 # The first epoch, with the set-up, is not counted.
 EPOCHS = 2
@@ -82,20 +77,8 @@ def case(batch: int, rows: int, rounds: int, device: str) -> dict[str, Any]:
     def ours() -> float:
         layers = [DenoisingLayer(d, h) for d, h in itertools.pairwise(SIZES)]
         stack = EncoderStack(SIZES, ["sigmoid"] * 3, CLASSES).take(layers)
-        clock = EpochClock(device)
-        where = torch.device(device)
-        with tempfile.TemporaryDirectory() as folder, job(Config(), Path(folder), "finetune") as silent:
-            fit_stage(
-                FinetuneTask(stack, "finetune", 0, partial(make_optimizer, "sgd", lr=LR, options={}), patience=99),
-                ChunkLoader(data, labels, batch, where),
-                ChunkLoader(data[:batch], labels[:batch], batch, where),
-                epochs=EPOCHS,
-                metrics=Metrics(Path(folder) / "finetune" / "metrics.csv"),
-                trainer=TrainerConfig(accelerator="gpu" if device == "cuda" else "cpu"),
-                reporter=clock,
-                job=silent,
-            )
-        return clock.seconds() / steps
+        task = FinetuneTask(stack, "finetune", 0, partial(make_optimizer, "sgd", lr=LR, options={}), patience=99)
+        return our_epoch(task, data, labels, batch, device, EPOCHS) / steps
 
     tensors = [floats, torch.from_numpy(labels)]
     plain_module = IdiomaticClassifier(SIZES, LR).to(device)

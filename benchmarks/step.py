@@ -20,11 +20,11 @@ from common import (
     INPUTS,
     NU,
     UNITS,
-    EpochClock,
     IdiomaticDAE,
     fit_idiomatic,
     interleave,
     options,
+    our_epoch,
     pixels,
     plain_epoch,
     report,
@@ -33,15 +33,10 @@ from common import (
     write,
 )  # fmt: skip
 
-from stacked_dae.config import Config, TrainerConfig
 from stacked_dae.corruption import FixedMasking
 from stacked_dae.descent import make_optimizer
-from stacked_dae.fitting import fit_stage
 from stacked_dae.layer import DenoisingLayer
-from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import Metrics
 from stacked_dae.tasks.pretrain import PretrainTask
-from stacked_dae.tracking import job
 
 # The first epoch, with the set-up, is not counted.
 EPOCHS = 2
@@ -75,20 +70,8 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
 
     def ours() -> float:
         layer = DenoisingLayer(INPUTS, UNITS, corruption=FixedMasking(NU), tied=tied)
-        clock = EpochClock(device)
-        where = torch.device(device)
-        with tempfile.TemporaryDirectory() as folder, job(Config(), Path(folder), "pretrain") as silent:
-            fit_stage(
-                PretrainTask(layer, "layer_1", 0, partial(make_optimizer, name, lr=lr, options={})),
-                ChunkLoader(data, None, batch, where),
-                ChunkLoader(data[:batch], None, batch, where),
-                epochs=EPOCHS,
-                metrics=Metrics(Path(folder) / "layer_1" / "metrics.csv"),
-                trainer=TrainerConfig(accelerator="gpu" if device == "cuda" else "cpu"),
-                reporter=clock,
-                job=silent,
-            )
-        return clock.seconds() / steps
+        task = PretrainTask(layer, "layer_1", 0, partial(make_optimizer, name, lr=lr, options={}))
+        return our_epoch(task, data, None, batch, device, EPOCHS) / steps
 
     plain_module = IdiomaticDAE(INPUTS, UNITS, tied, name, lr).to(device)
     plain_optimizer = plain_module.configure_optimizers()
