@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stacked_dae.data.dataset import make_dataset as make_dataset
     from stacked_dae.errors import ConfigError as ConfigError
     from stacked_dae.errors import DataError as DataError
+    from stacked_dae.errors import DivergedError as DivergedError
     from stacked_dae.errors import StackedDAEError as StackedDAEError
     from stacked_dae.errors import StageError as StageError
     from stacked_dae.layer import DenoisingLayer as DenoisingLayer
@@ -42,6 +43,7 @@ _HOME = {
     "make_dataset": "data.dataset",
     "ConfigError": "errors",
     "DataError": "errors",
+    "DivergedError": "errors",
     "StackedDAEError": "errors",
     "StageError": "errors",
     "DenoisingLayer": "layer",

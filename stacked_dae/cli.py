@@ -16,6 +16,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_s
 
 from stacked_dae.config import NOT_IDENTITY, Config, Source, check_keys, fingerprint, flatten, from_dict, suggest_key
 from stacked_dae.errors import ConfigError, StackedDAEError, suggest
+from stacked_dae.paper import PROBLEMS
+from stacked_dae.presets import BUDGETS, MODELS, NOTES, Preset, check_order
 from stacked_dae.version import __version__
 
 _JOBS = {
@@ -26,7 +28,15 @@ _JOBS = {
 _OTHERS = {
     "evaluate": "test error of a finished run, computed anew",
     "plot": "draw the figures of a run",
+    "reproduce": "measure the paper's Table 1 again (reproduce icml2008)",
     "data": "list the data sets, make one ready (data prepare NAME), or draw examples of it (data show NAME)",
+}
+# What options beside the settings of an experiment take.
+_OPTIONS = {
+    "budget": "a whole number above 0",
+    "seed": "a whole number of at least 0",
+    "preset": "one of quick, paper",
+    "source": "one of regenerated, original",
 }
 # What a job takes beside the settings of the experiment.
 _JOB_OPTIONS = ("out", "rerun", "pretrained")
@@ -67,6 +77,7 @@ def _run(arguments: list[str]) -> int:
         "evaluate": _evaluate,
         "plot": _plot,
         "data": _data,
+        "reproduce": _reproduce,
         **dict.fromkeys(_JOBS, _job),
     }
     runners[parsed.command](parsed)
@@ -116,9 +127,28 @@ def _add_other_arguments(parser: ArgumentParser, command: str) -> None:
         parser.add_argument("name", type=str, nargs="?", help="Data set to prepare or show.")
         parser.add_argument("--source", type=Source, default="regenerated", help="Of an ICML-2007 problem.")
         parser.add_argument("--out", type=str | None, help="Picture that show draws; NAME.png when not given.")
+    elif command == "reproduce":
+        _add_reproduce_arguments(parser)
     else:
         parser.add_argument("run", type=str, help="Run folder.")
     parser.add_argument("--data.root", dest="root", type=str | None, help="Folder of the data files.")
+
+
+def _add_reproduce_arguments(parser: ArgumentParser) -> None:
+    models = "; ".join(f"{name}: {text}" for name, text in MODELS.items())
+    parser.add_argument("table", choices=["icml2008"], help="The table: Vincent et al., ICML 2008, Table 1.")
+    parser.add_argument("--problems", nargs="+", type=str, default=list(PROBLEMS), help=f"Of {', '.join(PROBLEMS)}.")
+    parser.add_argument("--models", nargs="+", type=str, default=["sda-3", "mlp-3"], help=f"{models}.")
+    parser.add_argument(
+        "--preset", type=Preset, default="quick", help="quick: for an evening on two cores; paper: the paper's ranges."
+    )
+    budgets = ", ".join(f"{name} {budget}" for name, budget in BUDGETS.items())
+    parser.add_argument(
+        "--budget", type=int | None, help=f"Configurations tried for each problem and model ({budgets}, if not given)."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the search and of every run.")
+    parser.add_argument("--source", type=Source, default="regenerated", help="Of the problems.")
+    parser.add_argument("--out", type=str, default="runs/icml2008", help="Folder of the runs and of the table.")
 
 
 def _files_first(arguments: list[str], command: str) -> list[str]:
@@ -185,6 +215,8 @@ def _explain(message: str, arguments: list[str]) -> str:
     if 'expected "command"' in message:
         return f"name a command: {', '.join([*_JOBS, *_OTHERS])}; --help tells more"
     command = re.search(r"invalid choice: '([^']*)'", message)
+    if command and "reproduce" in arguments:
+        return f"reproduce knows no table {command.group(1)!r}; known: icml2008"
     if command:
         known = [*_JOBS, *_OTHERS]
         return f"there is no command {command.group(1)!r}{suggest(command.group(1), known)}; known: {', '.join(known)}"
@@ -193,7 +225,7 @@ def _explain(message: str, arguments: list[str]) -> str:
         key = key_match.group(1)
         given = re.findall(r"(?:Given value|Got value): (.*)", message)
         value = given[-1].strip() if given else ""
-        takes = _takes(key)
+        takes = _takes(key) or _OPTIONS.get(key)
         if takes:
             return f"{key} must be {takes}" + (f", not {value!r}" if value else "")
     return re.sub(r"\s+", " ", message)
@@ -276,6 +308,31 @@ def _plot(parsed: Namespace) -> None:
 
     for file in draw_run(RunFolder.open(Path(parsed.plot.run)), root=parsed.plot.root):
         print(file)
+
+
+def _reproduce(parsed: Namespace) -> None:
+    asked = parsed.reproduce
+    budget = BUDGETS[asked.preset] if asked.budget is None else asked.budget
+    check_order(asked.problems, asked.models, budget, asked.seed)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.reproduce import Order, reproduce
+    from stacked_dae.table1 import cells
+
+    order = Order(asked.problems, asked.models, asked.preset, budget, asked.seed, asked.source, asked.root)
+    out = Path(asked.out)
+    with TerminalReporter() as reporter:
+        reporter.say(NOTES[asked.preset])
+        rows = reproduce(order, out, reporter)
+    header, lines = cells(rows)
+    table = Table(*header, title=f"Table 1, test error (%): {out}")
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+    print(f"also in {out}: table.md, table.csv, table.png")
 
 
 def _data(parsed: Namespace) -> None:

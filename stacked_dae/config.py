@@ -289,11 +289,15 @@ class FinetuneConfig:
     """Passes over the labelled training examples at the most."""
     patience: int = 10
     """Stop after this many epochs without a lower validation error; the best epoch's weights are kept either way."""
+    dropout: float = 0.0
+    """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience"):
             _positive_int(f"finetune.{name}", getattr(self, name))
+        _number("finetune.dropout", self.dropout, 0.0, 1.0)
+        _require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 
 
 @dataclass(frozen=True)

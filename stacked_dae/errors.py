@@ -22,6 +22,10 @@ class StageError(StackedDAEError):
     """A run folder does not hold what the command needs."""
 
 
+class DivergedError(StageError):
+    """A training whose loss is no longer finite."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or ``""``."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)

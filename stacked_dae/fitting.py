@@ -18,7 +18,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from stacked_dae.config import TrainerConfig
-from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.files import write_atomically
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.manifest import Metrics
@@ -50,7 +50,7 @@ class _EndOfEpoch(pl.Callback):
         epoch = trainer.current_epoch + 1
         if not math.isfinite(pl_module.metrics["train_loss"]):
             part = "finetune" if self._stage == "finetune" else "pretrain"
-            raise StageError(
+            raise DivergedError(
                 f"{self._stage} diverged: its training loss is {pl_module.metrics['train_loss']} in epoch {epoch};"
                 f" lower {part}.optimizer.lr"
             )
@@ -124,7 +124,7 @@ def fit_stage(
     Each epoch ends with a row in ``metrics`` and a checkpoint beside it.
 
     Raises:
-        StageError: the loss is no longer finite.
+        DivergedError: the loss is no longer finite.
         KeyboardInterrupt: the user asked to stop.
     """
     checkpoint = metrics.path.with_name("checkpoint.ckpt")

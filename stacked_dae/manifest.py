@@ -16,7 +16,7 @@ from stacked_dae.config import Config, from_dict
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.files import checksum, write_text
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Metrics:

@@ -69,6 +69,11 @@ class EncoderStack(nn.Module):
             encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
         return self
 
+    @property
+    def widths(self) -> list[int]:
+        """Units of each encoder, lowest first."""
+        return [len(encoder.bias) for encoder in self._encoders()]
+
     def _encoders(self) -> list[Encoder]:
         return cast(list[Encoder], list(self.encoders))
 
@@ -86,13 +91,18 @@ class EncoderStack(nn.Module):
         return logits
 
     @torch.no_grad()
-    def step(self, x: Tensor, labels: Tensor, descent: Descent) -> Tensor:
+    def step(self, x: Tensor, labels: Tensor, descent: Descent, masks: Sequence[Tensor] = ()) -> Tensor:
         """Make one update on the minibatch ``x`` (B, d), ``labels`` (B,) int64; return its summed loss before it, ().
+
+        ``masks``, if there are any, multiply the codes of each layer, (B, h_k) each: dropout.
 
         The loss is −log softmax(logits)[label]. In closed form: δ = (softmax − onehot) / B at the head, then downwards
         δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. Equal to autograd's.
         """
-        inputs = [x, *self.codes(x)]
+        inputs, codes = [x], []
+        for k, encoder in enumerate(self._encoders()):
+            codes.append(encoder(inputs[-1]))
+            inputs.append(codes[-1] * masks[k] if masks else codes[-1])
         log_p = functional.log_softmax(self.head(inputs[-1]).to(x.dtype), dim=1)
         loss = functional.nll_loss(log_p, labels, reduction="sum")
         delta = log_p.exp_()
@@ -102,7 +112,12 @@ class EncoderStack(nn.Module):
         for k in reversed(range(len(modules))):
             weight, below = modules[k].weight, inputs[k]
             # The delta of the layer below needs the old weights, so it is computed before they move.
-            lower = activation_gradient(delta @ weight, below, encoders[k - 1].activation) if k else delta
+            lower = delta
+            if k:
+                lower = delta @ weight
+                if masks:
+                    lower.mul_(masks[k - 1])
+                lower = activation_gradient(lower, codes[k - 1], encoders[k - 1].activation)
             descent.weight(weight, (delta.t(), below))
             descent.bias(modules[k].bias, delta)
             delta = lower

@@ -45,6 +45,7 @@ def fit(
     dataset: Dataset | None = None,
     rerun: bool = False,
     reporter: Reporter | None = None,
+    test: bool = True,
 ) -> RunFolder:
     """Pre-train, fine-tune and test, and return the run folder; whatever is done already is kept.
 
@@ -54,12 +55,14 @@ def fit(
         dataset: the data; else ``config.data`` says which.
         rerun: where the folder holds another experiment, train again from the first stage that differs.
         reporter: what shows progress; nothing by default.
+        test: whether the test rows are read at the end. Without, there is no ``result.json``; the same call with it
+            writes one and trains nothing.
 
     Raises:
         ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
-        StageError: the training diverged.
+        DivergedError: the training diverged.
     """
-    return _Job(config, out, dataset, rerun, reporter, finetune=True).run()
+    return _Job(config, out, dataset, rerun, reporter, finetune=True, test=test).run()
 
 
 def pretrain(
@@ -148,8 +151,9 @@ class _Job:
         *,
         finetune: bool,
         parent: RunFolder | None = None,
+        test: bool = True,
     ) -> None:
-        self.config, self.parent = config, parent
+        self.config, self.parent, self.test = config, parent, test
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_new(Path(out))
         _check_optimizers(config)
@@ -167,7 +171,7 @@ class _Job:
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
-        tests = self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
+        tests = self.test and self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
         if not self.todo and not tests:
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
@@ -245,6 +249,7 @@ class _Job:
                         make_optimizer, config.optimizer.name, lr=config.optimizer.lr, options=config.optimizer.options
                     ),
                     config.patience,
+                    config.dropout,
                 )
                 rows, kept = self.data.train, self.labelled
                 train = ChunkLoader(rows.inputs[kept], rows.labels[kept], config.batch_size, self.device)
@@ -252,9 +257,10 @@ class _Job:
                 self._fit(stage, task, train, valid, config.epochs, job)
                 stack.load_state_dict(task.best_weights, strict=True)
                 self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent)
-            stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
-            # All selection is over: the test rows are read here, for the first and only time.
-            self._write_result(stack, score(stack, self.data.load_test(), self.device), job)
+            if self.test:
+                stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
+                # All selection is over: the test rows are read here, for the first and only time.
+                self._write_result(stack, score(stack, self.data.load_test(), self.device), job)
 
     def _fit(
         self, stage: Stage, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, epochs: int, job: tracking.Job

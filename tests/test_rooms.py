@@ -11,13 +11,14 @@ from conftest import ROOT
 
 # Each file imports only from rooms above it.
 ROOMS = """
-version errors address files config
+version errors address files config machine paper presets
 corruption losses descent layer stack
 data.dataset data.idx data.splits data.digits data.mnist
 data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry
 loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 tracking manifest progress networks fitting scoring plan workflow
+svm search table1 reproduce
 figures summary cli
 """.split()
 # Each of these may be imported in its own file only.

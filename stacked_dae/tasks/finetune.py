@@ -17,6 +17,8 @@ from stacked_dae.tasks.chunked import ChunkedTask
 class FinetuneTask(ChunkedTask):
     """Trains an :class:`~stacked_dae.stack.EncoderStack` with labels and keeps the weights of the best epoch.
 
+    ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
+
     The best epoch is the first with the lowest validation error; training stops after ``patience`` further epochs
     without a lower one. Logs, each epoch, ``train_loss``, ``valid_loss`` and ``valid_error_percent``.
     """
@@ -28,21 +30,26 @@ class FinetuneTask(ChunkedTask):
         seed: int,
         optimizer: Callable[[list[Tensor]], Optimizer],
         patience: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(stage, seed, optimizer)
         self.stack = stack
         self.patience = patience
+        self.dropout = dropout
         self.best_epoch = 0
         self.best_error_percent = float("inf")
         self.best_weights: dict[str, Tensor] = {}
 
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         assert labels is not None
-        return x, labels
+        kept = 1.0 - self.dropout
+        widths = self.stack.widths if self.dropout else ()
+        masks = (x.new_empty(len(x), width).bernoulli_(kept, generator=noise).div_(kept) for width in widths)
+        return x, labels, *masks
 
     def minibatch(self, *rows: Tensor) -> Tensor:
-        x, labels = rows
-        return self.stack.step(x, labels, self._descent)
+        x, labels, *masks = rows
+        return self.stack.step(x, labels, self._descent, masks)
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None

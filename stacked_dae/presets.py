@@ -1,0 +1,128 @@
+"""The models of the paper's Table 1, each a choice of settings of the same workflow, and what is searched for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from stacked_dae.address import seed_at
+from stacked_dae.config import Config, from_dict
+from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.paper import PROBLEMS, noise
+
+MODELS = {
+    "sda-3": "three denoising autoencoders, fine-tuned: the paper's",
+    "saa-3": "the same with nu = 0: ordinary autoencoders",
+    "mlp-3": "the same network from random weights, never pre-trained",
+    "svm-rbf": "support vector machine on the pixels",
+    "sda-3-emphasis": "sda-3 with salt-and-pepper noise and emphasis (JMLR 2010)",
+    "svm-codes": "support vector machine on the codes of each pre-trained layer of sda-3",
+    "modern": "a stack as one would build it today: wide ReLU layers, Adam, dropout",
+    "modern-mlp": "its control: the same network from random weights",
+}
+Preset = Literal["quick", "paper"]
+# Configurations that are tried for each problem and model.
+BUDGETS = {"quick": 3, "paper": 20}
+NOTES = {
+    "quick": "quick: three layers of 1000 units, some configurations a model. It shows how the models compare on the"
+    " same small search; it does not show what each can do at its best, as the paper's larger search does.",
+    "paper": "paper: the journal's ranges of units, noise, rates and epochs. Days on two cores; use a GPU.",
+}
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What the search draws from, evenly."""
+
+    units: Sequence[int]
+    nu: Sequence[float]
+    pretrain_lr: Sequence[float]
+    pretrain_epochs: Sequence[int]
+    finetune_lr: Sequence[float]
+
+
+# Rates are for the mean over a minibatch of 20 examples; the journal's ranges, which are for an example at a time, are
+# 20 times as high here.
+_RANGES = {
+    "quick": Ranges((1000,), (0.1, 0.25, 0.4), (0.02, 0.05, 0.1), (15, 30), (0.1, 0.3, 1.0)),
+    "paper": Ranges(
+        (1000, 2000, 3000),
+        (0.1, 0.25, 0.4),
+        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+        (5, 15, 50, 100, 300),
+        (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    ),
+}
+# The first configuration of every search, before any is drawn; nu is the paper's.
+_FIRST: dict[str, Any] = {"units": 1000, "pretrain_lr": 0.1, "pretrain_epochs": 15, "finetune_lr": 0.3}
+
+
+def check_order(problems: Sequence[str], models: Sequence[str], budget: int, seed: int) -> None:
+    """Raise ConfigError for the first thing asked for that is not there."""
+    for option, names, known in (("problems", problems, PROBLEMS), ("models", models, tuple(MODELS))):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"--{option}: there is no {name!r}{suggest(name, known)}; known: {', '.join(known)}")
+    if budget < 1:
+        raise ConfigError(f"--budget must be a whole number above 0, not {budget}")
+    if seed < 0:
+        raise ConfigError(f"--seed must be a whole number of at least 0, not {seed}")
+
+
+def candidates(problem: str, model: str, preset: str, budget: int, seed: int, source: str) -> list[Config]:
+    """Return the configurations of a search, ``budget`` of them: the preset's own, then seeded draws.
+
+    A larger budget begins with those of a smaller one. Equal ones are drawn once, so a small range may give fewer.
+    """
+    random = np.random.Generator(np.random.PCG64(seed_at(seed, problem, model, preset, "search")))
+    ranges = _RANGES[preset]
+    found = [_config(problem, model, seed, source, nu=noise(problem), **_FIRST)]
+    for _ in range(100 * budget):
+        if len(found) == budget:
+            break
+        drawn = {name: getattr(ranges, name)[random.integers(len(getattr(ranges, name)))] for name in vars(ranges)}
+        config = _config(problem, model, seed, source, **drawn)
+        if config not in found:
+            found.append(config)
+    return found
+
+
+def _config(
+    problem: str,
+    model: str,
+    seed: int,
+    source: str,
+    *,
+    units: int,
+    nu: float,
+    pretrain_lr: float,
+    pretrain_epochs: int,
+    finetune_lr: float,
+) -> Config:
+    """Return the configuration of one try; what a control does not use stays at its default, so that equals are."""
+    # The same number of updates for all: rect has a tenth of the examples.
+    longer = 5 if problem == "rect" else 1
+    pretrain: dict[str, Any] = {"units": [units] * 3}
+    finetune: dict[str, Any] = {"epochs": 40 * longer, "patience": 10 * longer, "optimizer": {"lr": finetune_lr}}
+    network = "sda"
+    if model in ("mlp-3", "modern-mlp"):
+        network = "mlp"
+    else:
+        pretrain |= {"epochs": pretrain_epochs * longer, "optimizer": {"lr": pretrain_lr}, "corruption": {"nu": nu}}
+    if model == "saa-3":
+        network = "saa"
+        pretrain["corruption"] = {}
+    if model == "sda-3-emphasis":
+        pretrain["corruption"] = {"kind": "salt_and_pepper", "nu": nu}
+        pretrain["emphasis"] = {"alpha": 1.0, "beta": 0.5}
+    if model.startswith("modern"):
+        pretrain["activation"] = "relu"
+        finetune |= {"batch_size": 100, "dropout": 0.5, "optimizer": {"name": "adam", "lr": 0.001}}
+        if network == "sda":
+            pretrain |= {"loss": "squared_error", "decoder": "identity", "optimizer": {"lr": 0.01}}
+    values: dict[str, Any] = {"seed": seed, "model": network, "data": {"name": problem, "source": source}}
+    values |= {"pretrain": pretrain, "finetune": finetune}
+    return from_dict(values)

@@ -1,0 +1,199 @@
+"""The paper's Table 1: every model on every problem, each chosen by validation error in a declared budget."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stacked_dae import paper
+from stacked_dae.codes import make_codes
+from stacked_dae.config import Config
+from stacked_dae.data import registry
+from stacked_dae.data.dataset import Dataset, Split
+from stacked_dae.errors import StageError
+from stacked_dae.files import write_text
+from stacked_dae.fitting import device_of
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.machine import machine
+from stacked_dae.manifest import RunFolder
+from stacked_dae.presets import candidates
+from stacked_dae.progress import Reporter
+from stacked_dae.search import search
+from stacked_dae.svm import Machine, interval, support_vector_machine
+from stacked_dae.table1 import Row, draw_table, write_table
+from stacked_dae.workflow import load_layers
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    Args:
+        problems, models: names of :data:`~stacked_dae.paper.PROBLEMS` and :data:`~stacked_dae.presets.MODELS`.
+        preset: quick or paper: the ranges of the search.
+        budget: configurations a problem and model.
+        seed: seeds the search, and every run.
+        source: regenerated or original problems.
+        root: the data folder.
+    """
+
+    problems: Sequence[str]
+    models: Sequence[str]
+    preset: str
+    budget: int
+    seed: int
+    source: str
+    root: str | None
+
+
+def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
+    """Measure what is asked for and not measured yet, and return all rows of ``out``.
+
+    A row is kept in ``out/rows.json`` as soon as it is there, and the table, its machine-readable twin and its picture
+    (``table.md``, ``table.csv``, ``table.png``) are written anew. Killed, the same command goes on where it was.
+
+    Raises:
+        ConfigError: a budget that is not above 0.
+        DataError: a problem cannot be made ready.
+        StageError: ``out`` was made from other data, or every configuration of a search diverged.
+    """
+    for problem in order.problems:
+        todo = [model for model in order.models if not _measured(_rows(out), problem, model, order)]
+        if not todo:
+            continue
+        data = registry.load(problem, order.root, order.source)
+        for model in todo:
+            reporter.say(f"{problem}: {model}")
+            rows = _measure(problem, model, data, order, out, reporter)
+            kept = [row for row in _rows(out) if (row.problem, row.source, row.model) not in {r.key for r in rows}]
+            _write(out, kept + rows)
+    rows = _rows(out)
+    if rows:
+        _write(out, rows)
+    return rows
+
+
+def _rows(out: Path) -> list[Row]:
+    file = out / "rows.json"
+    if not file.exists():
+        return []
+    try:
+        return [Row(**row) for row in json.loads(file.read_text())]
+    except (ValueError, TypeError):
+        raise StageError(f"{file} is damaged; move it away, and the same command writes it again") from None
+
+
+def _write(out: Path, rows: list[Row]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "rows.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_table(rows, out)
+    draw_table(rows, out / "table.png")
+
+
+def _measured(rows: list[Row], problem: str, model: str, order: Order) -> bool:
+    """Whether a row of this order is there."""
+    for row in rows:
+        asked = row.model == model or (model == "svm-codes" and row.model.startswith("svm-codes"))
+        if asked and (row.problem, row.source) == (problem, order.source):
+            if model == "svm-rbf":
+                return True
+            return (row.preset, row.budget, row.seed) == (order.preset, order.budget, order.seed)
+    return False
+
+
+def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> list[Row]:
+    started = time.perf_counter()
+    if model == "svm-rbf":
+        found = support_vector_machine(data, reporter)
+        row = replace(_row(problem, model, order, found.test_error_percent, found.n), **_of_machine(found))
+        return [replace(row, preset="", budget=found.tried, seconds=round(time.perf_counter() - started, 1))]
+    if model == "svm-codes":
+        return _on_codes(problem, data, order, out, reporter)
+    configs = candidates(problem, model, order.preset, order.budget, order.seed, order.source)
+    folder, tries = search(configs, _folder(out, problem, model, order), data, reporter)
+    result = folder.result()
+    row = _row(problem, model, order, result["test_error_percent"], result["n_test"])
+    return [
+        replace(
+            row,
+            valid_error_percent=result["best_valid_error_percent"],
+            tried=len(tries),
+            diverged=sum(t.valid_error_percent is None for t in tries),
+            settings=_settings(folder.config()),
+            seconds=round(sum(t.seconds for t in tries), 1),
+        )
+    ]
+
+
+def _folder(out: Path, problem: str, model: str, order: Order) -> Path:
+    return out / (problem if order.source == "regenerated" else f"{problem}-{order.source}") / model
+
+
+def _row(problem: str, model: str, order: Order, error: float, n: int) -> Row:
+    published = paper.figure(problem, model)
+    return Row(
+        problem=problem,
+        model=model,
+        source=order.source,
+        test_error_percent=round(error, 3),
+        ci95_percent=round(interval(error, n), 3),
+        n_test=n,
+        paper_percent=published[0] if published else None,
+        paper_ci95_percent=published[1] if published else None,
+        preset=order.preset,
+        budget=order.budget,
+        seed=order.seed,
+        machine=machine(),
+        date=time.strftime("%Y-%m-%d"),
+    )
+
+
+def _of_machine(found: Machine) -> dict[str, Any]:
+    settings = {"gamma": float(f"{found.gamma:.3g}"), "C": float(f"{found.c:.3g}")}
+    return {"valid_error_percent": round(found.valid_error_percent, 3), "tried": found.tried, "settings": settings}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return what a search draws, as it was chosen."""
+    first = config.layers()[0]
+    chosen: dict[str, Any] = {"units": first.units}
+    if config.model != "mlp":
+        chosen |= {"nu": first.nu, "pretrain_lr": first.lr, "pretrain_epochs": first.epochs}
+    return chosen | {"finetune_lr": config.finetune.optimizer.lr}
+
+
+def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> list[Row]:
+    """Return a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet."""
+    configs = candidates(problem, "sda-3", order.preset, order.budget, order.seed, order.source)
+    folder, _ = search(configs, _folder(out, problem, "sda-3", order), data, reporter)
+    rows = []
+    for k, layer in enumerate(load_layers(folder, data.inputs), 1):
+        started = time.perf_counter()
+        data = _coded(data, layer, folder)
+        found = support_vector_machine(data, reporter)
+        row = _row(problem, f"svm-codes-{k}", order, found.test_error_percent, found.n)
+        row = replace(row, **_of_machine(found), seconds=round(time.perf_counter() - started, 1))
+        rows.append(row)
+    return rows
+
+
+def _coded(data: Dataset, layer: DenoisingLayer, folder: RunFolder) -> Dataset:
+    """Return the data with the codes of ``layer`` for inputs; those of the test rows are made when they are read."""
+    device = device_of(folder.config().trainer)
+    encode, units = layer.to(device).encode, len(layer.bias)
+
+    def codes(split: Split) -> Split:
+        # Never larger than what fits: at most 50000 rows.
+        made = make_codes(encode, split.inputs, units, device, file=Path("unused"), budget_bytes=2**62)
+        return Split(np.asarray(made), split.labels)
+
+    load_test = data.load_test
+    with torch.no_grad():
+        return Dataset(data.name, data.classes, codes(data.train), codes(data.valid), lambda: codes(load_test()))

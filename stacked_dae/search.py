@@ -1,0 +1,66 @@
+"""A search by validation error: every configuration is trained, the best alone is tested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.config import Config, fingerprint
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.errors import DivergedError, StageError
+from stacked_dae.files import write_text
+from stacked_dae.manifest import RunFolder
+from stacked_dae.plan import FINETUNE
+from stacked_dae.progress import Reporter
+from stacked_dae.workflow import fit
+
+
+@dataclass(frozen=True)
+class Try:
+    """A configuration that was trained, and its lowest validation error in percent; None where it diverged."""
+
+    folder: str
+    valid_error_percent: float | None
+    seconds: float
+
+
+def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Reporter) -> tuple[RunFolder, list[Try]]:
+    """Train each configuration, test the one of the lowest validation error, and return its folder and all tries.
+
+    Each has a run folder of its own under ``out``, named by its settings, and a line in ``out/tries.json``: a search
+    that was killed goes on where it was, and a larger one begins with what a smaller one has done. Of equals the first
+    is taken.
+
+    Raises:
+        StageError: all diverged.
+    """
+    file = out / "tries.json"
+    known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    tries = []
+    for k, config in enumerate(configs, 1):
+        name = f"try_{fingerprint(config, dataset.fingerprint)[:10]}"
+        if name not in known:
+            reporter.say(f"{out}: configuration {k} of {len(configs)}")
+            known[name] = _train(config, out / name, dataset, reporter)
+            write_text(file, json.dumps(known, indent=2) + "\n")
+        tries.append(Try(name, **known[name]))
+    trained = [(t.valid_error_percent, k) for k, t in enumerate(tries) if t.valid_error_percent is not None]
+    if not trained:
+        raise StageError(f"{out}: every configuration diverged; give a larger --budget")
+    best = min(trained)[1]
+    return fit(configs[best], out / tries[best].folder, dataset=dataset, reporter=reporter), tries
+
+
+def _train(config: Config, folder: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:
+    error = None
+    try:
+        stages = fit(config, folder, dataset=dataset, reporter=reporter, test=False).manifest["stages"]
+        error = stages[FINETUNE]["best_valid_error_percent"]
+    except DivergedError as failure:
+        reporter.say(str(failure))
+        stages = RunFolder.open(folder).manifest["stages"]
+    seconds = sum(entry.get("seconds", 0.0) for entry in stages.values())
+    return {"valid_error_percent": error, "seconds": round(seconds, 1)}
