@@ -28,9 +28,10 @@ _JOBS = {
 _OTHERS = {
     "evaluate": "test error of a finished run, computed anew",
     "plot": "draw the figures of a run",
-    "reproduce": "measure the paper's Table 1 again (reproduce icml2008)",
+    "reproduce": "measure the paper's Table 1 again (reproduce icml2008), or its figures (filters, noise)",
     "data": "list the data sets, make one ready (data prepare NAME), or draw examples of it (data show NAME)",
 }
+_STUDIES = ("icml2008", "filters", "noise")
 # What options beside the settings of an experiment take.
 _OPTIONS = {
     "budget": "a whole number above 0",
@@ -136,7 +137,12 @@ def _add_other_arguments(parser: ArgumentParser, command: str) -> None:
 
 def _add_reproduce_arguments(parser: ArgumentParser) -> None:
     models = "; ".join(f"{name}: {text}" for name, text in MODELS.items())
-    parser.add_argument("table", choices=["icml2008"], help="The table: Vincent et al., ICML 2008, Table 1.")
+    parser.add_argument(
+        "what",
+        choices=list(_STUDIES),
+        help="icml2008: the table; filters: first-layer filters against nu (the paper's Figure 3); noise: test error"
+        " against nu and depth (the journal's Figures 10 and 11), both of the first of --problems.",
+    )
     parser.add_argument("--problems", nargs="+", type=str, default=list(PROBLEMS), help=f"Of {', '.join(PROBLEMS)}.")
     parser.add_argument("--models", nargs="+", type=str, default=["sda-3", "mlp-3"], help=f"{models}.")
     parser.add_argument(
@@ -148,7 +154,7 @@ def _add_reproduce_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the search and of every run.")
     parser.add_argument("--source", type=Source, default="regenerated", help="Of the problems.")
-    parser.add_argument("--out", type=str, default="runs/icml2008", help="Folder of the runs and of the table.")
+    parser.add_argument("--out", type=str | None, help="Folder of the runs and results; runs/WHAT when not given.")
 
 
 def _files_first(arguments: list[str], command: str) -> list[str]:
@@ -216,7 +222,8 @@ def _explain(message: str, arguments: list[str]) -> str:
         return f"name a command: {', '.join([*_JOBS, *_OTHERS])}; --help tells more"
     command = re.search(r"invalid choice: '([^']*)'", message)
     if command and "reproduce" in arguments:
-        return f"reproduce knows no table {command.group(1)!r}; known: icml2008"
+        word = command.group(1)
+        return f"reproduce knows no {word!r}{suggest(word, _STUDIES)}; known: {', '.join(_STUDIES)}"
     if command:
         known = [*_JOBS, *_OTHERS]
         return f"there is no command {command.group(1)!r}{suggest(command.group(1), known)}; known: {', '.join(known)}"
@@ -314,6 +321,10 @@ def _reproduce(parsed: Namespace) -> None:
     asked = parsed.reproduce
     budget = BUDGETS[asked.preset] if asked.budget is None else asked.budget
     check_order(asked.problems, asked.models, budget, asked.seed)
+    out = Path(asked.out or f"runs/{asked.what}")
+    if asked.what != "icml2008":
+        _study(asked, out)
+        return
 
     from rich.console import Console
     from rich.table import Table
@@ -323,7 +334,6 @@ def _reproduce(parsed: Namespace) -> None:
     from stacked_dae.table1 import cells
 
     order = Order(asked.problems, asked.models, asked.preset, budget, asked.seed, asked.source, asked.root)
-    out = Path(asked.out)
     with TerminalReporter() as reporter:
         reporter.say(NOTES[asked.preset])
         rows = reproduce(order, out, reporter)
@@ -333,6 +343,18 @@ def _reproduce(parsed: Namespace) -> None:
         table.add_row(*line)
     Console().print(table)
     print(f"also in {out}: table.md, table.csv, table.png")
+
+
+def _study(asked: Namespace, out: Path) -> None:
+    from stacked_dae.data.registry import load
+    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.studies import errors_by_noise, filters_by_noise
+
+    data = load(asked.problems[0], asked.root, asked.source)
+    study = filters_by_noise if asked.what == "filters" else errors_by_noise
+    with TerminalReporter() as reporter:
+        picture = study(data, asked.source, asked.seed, out, reporter)
+    print(picture)
 
 
 def _data(parsed: Namespace) -> None:

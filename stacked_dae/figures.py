@@ -39,6 +39,14 @@ def tiles(images: NDArray[np.float32], columns: int, gap: float = np.nan) -> NDA
     return sheet
 
 
+def filters_sheet(weight: NDArray[np.float32], image_shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the filters, (h, d), laid out as one picture, each scaled to [−1, 1] about its own mean."""
+    images = weight.reshape(-1, *image_shape)
+    images = images - images.mean(axis=(1, 2), keepdims=True)
+    images = images / np.maximum(np.abs(images).max(axis=(1, 2), keepdims=True), 1e-12)
+    return tiles(images, math.ceil(math.sqrt(len(images))))
+
+
 def filters(weight: NDArray[np.float32], image_shape: tuple[int, int], most: int = 100) -> Figure:
     """Draw the incoming weights of the units that respond most selectively (largest norm), each scaled for itself.
 
@@ -48,15 +56,11 @@ def filters(weight: NDArray[np.float32], image_shape: tuple[int, int], most: int
         most: units drawn at the most.
     """
     strongest = np.argsort(-np.linalg.norm(weight - weight.mean(1, keepdims=True), axis=1))[:most]
-    images = weight[np.sort(strongest)].reshape(-1, *image_shape)
-    images = images - images.mean(axis=(1, 2), keepdims=True)
-    images = images / np.maximum(np.abs(images).max(axis=(1, 2), keepdims=True), 1e-12)
-    columns = math.ceil(math.sqrt(len(images)))
-    sheet = tiles(images, columns)
+    sheet = filters_sheet(weight[np.sort(strongest)], image_shape)
     figure = Figure(figsize=(7, 7 * sheet.shape[0] / sheet.shape[1] + 0.4), layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-    axes.set_title(f"First-layer filters: the {len(images)} strongest of {len(weight)}", fontsize=11)
+    axes.set_title(f"First-layer filters: the {len(strongest)} strongest of {len(weight)}", fontsize=11)
     axes.set_axis_off()
     return figure
 

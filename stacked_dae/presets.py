@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,15 +79,15 @@ def candidates(problem: str, model: str, preset: str, budget: int, seed: int, so
     A larger budget begins with those of a smaller one. Equal ones are drawn once, so a small range may give fewer.
     """
     random = np.random.Generator(np.random.PCG64(seed_at(seed, problem, model, preset, "search")))
-    ranges = _RANGES[preset]
-    found = [_config(problem, model, seed, source, nu=noise(problem), **_FIRST)]
-    for _ in range(100 * budget):
-        if len(found) == budget:
-            break
-        drawn = {name: getattr(ranges, name)[random.integers(len(getattr(ranges, name)))] for name in vars(ranges)}
-        config = _config(problem, model, seed, source, **drawn)
+    ranges = vars(_RANGES[preset])
+    drawn = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    found: list[Config] = []
+    for values in ({**_FIRST, "nu": noise(problem)}, *(drawn[k] for k in random.permutation(len(drawn)))):
+        config = _config(problem, model, seed, source, **values)
         if config not in found:
             found.append(config)
+        if len(found) == budget:
+            break
     return found
 
 
@@ -119,10 +120,10 @@ def _config(
         pretrain["corruption"] = {"kind": "salt_and_pepper", "nu": nu}
         pretrain["emphasis"] = {"alpha": 1.0, "beta": 0.5}
     if model.startswith("modern"):
-        pretrain["activation"] = "relu"
+        pretrain |= {"activation": "relu", "loss": "squared_error", "decoder": "identity"}
         finetune |= {"batch_size": 100, "dropout": 0.5, "optimizer": {"name": "adam", "lr": 0.001}}
         if network == "sda":
-            pretrain |= {"loss": "squared_error", "decoder": "identity", "optimizer": {"lr": 0.01}}
+            pretrain["optimizer"] = {"lr": 0.01}
     values: dict[str, Any] = {"seed": seed, "model": network, "data": {"name": problem, "source": source}}
     values |= {"pretrain": pretrain, "finetune": finetune}
     return from_dict(values)

@@ -35,10 +35,10 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
     is taken.
 
     Raises:
-        StageError: all diverged.
+        StageError: all diverged, or ``tries.json`` is damaged.
     """
     file = out / "tries.json"
-    known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    known = _known(file)
     tries = []
     for k, config in enumerate(configs, 1):
         name = f"try_{fingerprint(config, dataset.fingerprint)[:10]}"
@@ -46,12 +46,27 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
             reporter.say(f"{out}: configuration {k} of {len(configs)}")
             known[name] = _train(config, out / name, dataset, reporter)
             write_text(file, json.dumps(known, indent=2) + "\n")
-        tries.append(Try(name, **known[name]))
+        tries.append(Try(name, known[name]["valid_error_percent"], known[name]["seconds"]))
     trained = [(t.valid_error_percent, k) for k, t in enumerate(tries) if t.valid_error_percent is not None]
     if not trained:
         raise StageError(f"{out}: every configuration diverged; give a larger --budget")
     best = min(trained)[1]
     return fit(configs[best], out / tries[best].folder, dataset=dataset, reporter=reporter), tries
+
+
+def _known(file: Path) -> dict[str, Any]:
+    """Return what was tried already, by folder."""
+    if not file.exists():
+        return {}
+    try:
+        known: dict[str, Any] = json.loads(file.read_text())
+        for entry in known.values():
+            entry["valid_error_percent"], entry["seconds"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StageError(
+            f"{file} is damaged; remove it, and the same command writes it again from the runs beside it"
+        ) from None
+    return known
 
 
 def _train(config: Config, folder: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:

@@ -19,7 +19,7 @@ loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 tracking manifest progress networks fitting scoring plan workflow
 svm search table1 reproduce
-figures summary cli
+figures studies summary cli
 """.split()
 # Each of these may be imported in its own file only.
 OWNED = {"wandb": "tracking", "jsonargparse": "cli"}

@@ -30,11 +30,11 @@ def make(activation="sigmoid"):
     return stack
 
 
-def autograd_loss(stack):
+def autograd_loss(stack, masks=(1.0, 1.0)):
     s = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
     y = X
-    for encoder in stack.encoders:
-        y = s[encoder.activation](functional.linear(y, encoder.weight, encoder.bias))
+    for encoder, mask in zip(stack.encoders, masks, strict=True):
+        y = s[encoder.activation](functional.linear(y, encoder.weight, encoder.bias)) * mask
     return functional.cross_entropy(functional.linear(y, stack.head.weight, stack.head.bias), LABELS)
 
 
@@ -46,6 +46,21 @@ def test_gradients_equal_autograd(activation):
     expected.backward()
     descent = Descent(torch.optim.SGD(stack.parameters(), lr=0.0, momentum=0.5))
     assert stack.step(X, LABELS, descent).item() / B == pytest.approx(expected.item(), rel=1e-12)
+    for (name, p), q in zip(stack.named_parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=0, atol=1e-10), name
+        assert q.grad.abs().max() > 1e-4, name
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "identity"])
+def test_gradients_equal_autograd_with_dropout(activation):
+    stack = make(activation)
+    reference = copy.deepcopy(stack)
+    generator = torch.Generator().manual_seed(4)
+    masks = [torch.empty(B, h, dtype=torch.float64).bernoulli_(0.6, generator=generator) / 0.6 for h in SIZES[1:]]
+    expected = autograd_loss(reference, masks)
+    expected.backward()
+    descent = Descent(torch.optim.SGD(stack.parameters(), lr=0.0, momentum=0.5))
+    assert stack.step(X, LABELS, descent, masks).item() / B == pytest.approx(expected.item(), rel=1e-12)
     for (name, p), q in zip(stack.named_parameters(), reference.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad, rtol=0, atol=1e-10), name
         assert q.grad.abs().max() > 1e-4, name

@@ -19,9 +19,10 @@ from stacked_dae.config import from_dict
 from stacked_dae.data.dataset import make_dataset
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.manifest import RunFolder
-from stacked_dae.networks import build_layers
+from stacked_dae.networks import build_layers, build_stack
 from stacked_dae.plan import FINETUNE
 from stacked_dae.progress import Reporter
+from stacked_dae.tasks.finetune import FinetuneTask
 
 DATA = blobs()
 
@@ -449,6 +450,42 @@ def test_damaged_weights_are_named_and_rerun_makes_them_again(tmp_path, done):
             fit(folder.path)
         fit(folder.path, rerun=True)
         assert weights(folder) == weights(done)
+
+
+def test_without_a_test_the_test_rows_are_not_read(tmp_path):
+    reads = []
+    test = DATA.load_test()
+    data = blobs(load_test=lambda: reads.append(1) or (test.inputs, test.labels))
+    folder = fit(tmp_path / "run", dataset=data, test=False)
+    assert (reads, (folder.path / "result.json").exists()) == ([], False)
+    trained = weights(folder)
+    folder = fit(tmp_path / "run", dataset=data)
+    assert reads == [1]
+    assert weights(folder) == trained
+    assert figures_of(folder) == figures_of(fit(tmp_path / "at once"))
+
+
+def test_dropout_hides_codes_from_training_and_from_nothing_else():
+    task = FinetuneTask(build_stack(small(), 12, 3), "finetune", 0, lambda _: None, 3, dropout=0.25)
+    x = torch.ones(4000, 12)
+    _, _, *masks = task.prepare(x, torch.zeros(4000, dtype=torch.int64), torch.Generator().manual_seed(1))
+    assert [tuple(mask.shape) for mask in masks] == [(4000, 10), (4000, 8)]
+    for mask in masks:
+        assert mask.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+        assert mask.mean() == pytest.approx(1.0, abs=0.02)
+        assert mask.mean(0).std() < 0.03, "all units alike"
+    plain = FinetuneTask(build_stack(small(), 12, 3), "finetune", 0, lambda _: None, 3)
+    assert len(plain.prepare(x, torch.zeros(4000, dtype=torch.int64), torch.Generator())) == 2
+
+
+def test_dropout_changes_what_is_learnt_and_not_how_it_is_tested(tmp_path):
+    config = with_finetune(small(), dropout=0.5)
+    folder = fit(tmp_path / "run", config)
+    assert weights(folder)["finetune"] != weights(fit(tmp_path / "plain"))["finetune"]
+    assert weights(folder) == weights(fit(tmp_path / "again", config))
+    assert workflow.evaluate(folder.path, dataset=DATA).error_percent == folder.result()["test_error_percent"]
+    with pytest.raises(ConfigError, match="finetune.dropout must be below 1"):
+        with_finetune(small(), dropout=1.0)
 
 
 def test_divergence_is_told_in_one_line(tmp_path):

@@ -1,0 +1,191 @@
+"""Table 1: the published figures, the support vector machine, the rows and how they are written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+from conftest import blobs
+from sklearn.svm import SVC
+
+from stacked_dae import cli, paper, presets, reproduce
+from stacked_dae.data import registry
+from stacked_dae.data.digits import digits
+from stacked_dae.errors import StageError
+from stacked_dae.progress import Reporter
+from stacked_dae.svm import interval, pixels, support_vector_machine
+from stacked_dae.table1 import Row, ordered, write_table
+
+COLUMNS = ("svm-rbf", "svm-poly", "dbn-1", "saa-3", "dbn-3", "sda-3")
+
+
+def test_published_intervals_are_those_of_50000_test_rows():
+    # Every figure was typed by hand: its interval follows from it, so a slip of either shows.
+    for problem in paper.PROBLEMS:
+        for model in (*COLUMNS, "sda-3-emphasis"):
+            found = paper.figure(problem, model)
+            if model in COLUMNS or problem in ("rot", "bg-rand"):
+                error, half = found
+                p = error / 100
+                assert half == pytest.approx(196 * math.sqrt(p * (1 - p) / 50000), abs=0.0101), (problem, model)
+            else:
+                assert found is None
+    assert paper.figure("rect", "mlp-3") is None
+
+
+def test_the_papers_best_and_noise():
+    assert [paper.best(p) for p in ("basic", "bg-rand", "rot-bg-img")] == [2.80, 6.73, 44.49]
+    assert [paper.noise(p) for p in ("basic", "bg-rand", "bg-img")] == [0.1, 0.4, 0.25]
+
+
+def row(error, half, problem="rot", model="sda-3", **more):
+    published = paper.figure(problem, model) or (None, None)
+    values = {"preset": "quick", "budget": 3, "seed": 0, "machine": "a machine", "date": "2026-01-01"}
+    return Row(problem, model, "regenerated", error, half, 50000, *published, **{**values, **more})
+
+
+@pytest.mark.parametrize(
+    ("error", "half", "verdict"),
+    [
+        (10.29, 0.2, "equal"),
+        (9.83, 0.20, "equal"),
+        (9.81, 0.20, "better"),
+        (10.75, 0.20, "equal"),
+        (10.77, 0.2, "worse"),
+    ],
+)
+def test_the_verdict_asks_whether_the_intervals_overlap(error, half, verdict):
+    assert paper.figure("rot", "sda-3") == (10.29, 0.27)
+    assert row(error, half).verdict == verdict
+    assert row(error, half, model="mlp-3").verdict == ""
+
+
+def test_the_interval_is_the_binomial_one():
+    assert interval(10.0, 50000) == pytest.approx(0.263, abs=5e-4)
+
+
+def test_the_machine_is_scikit_learns(tmp_path):
+    data, reads = digits(), []
+    test = data.load_test()
+    counted = type(data)(data.name, data.classes, data.train, data.valid, lambda: reads.append(1) or test)
+    found = support_vector_machine(counted, Reporter())
+    assert len(reads) == 1
+    x, xv, xt = (pixels(s.inputs).numpy().astype(np.float64) for s in (data.train, data.valid, test))
+    chosen = SVC(C=found.c, gamma=found.gamma).fit(x, data.train.labels)
+    assert found.valid_error_percent == pytest.approx(100 * (chosen.predict(xv) != data.valid.labels).mean())
+    both = SVC(C=found.c, gamma=found.gamma).fit(
+        np.concatenate([x, xv]), np.concatenate([data.train.labels, data.valid.labels])
+    )
+    theirs = 100 * (both.predict(xt) != test.labels).mean()
+    # Distances are in float32 here: at most one row may fall on the other side.
+    assert found.test_error_percent == pytest.approx(theirs, abs=100 / len(xt) + 1e-9)
+    assert found.n == len(xt)
+    # Worse than what was chosen, by validation: the choice is one.
+    poor = SVC(C=1e-3, gamma=found.gamma).fit(x, data.train.labels)
+    assert 100 * (poor.predict(xv) != data.valid.labels).mean() > found.valid_error_percent
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """Make a search one of seconds, on blobs, and run it from the command line."""
+    monkeypatch.setattr(registry, "load", lambda *_: blobs())
+    monkeypatch.setattr(presets, "_FIRST", {**presets._FIRST, "units": 8, "pretrain_epochs": 2})
+    monkeypatch.setitem(presets._RANGES, "quick", presets.Ranges((6, 9), (0.1, 0.4), (0.1,), (1, 2), (0.1, 1.0)))
+
+    def run(*words):
+        return cli.main(["reproduce", "icml2008", "--out", str(tmp_path / "table"), *words])
+
+    run.out = tmp_path / "table"
+    return run
+
+
+def read(out):
+    return list(csv.DictReader((out / "table.csv").read_text().splitlines()))
+
+
+def test_the_table_from_the_command_line(quick, capsys):
+    models = ["sda-3", "saa-3", "mlp-3", "svm-rbf", "svm-codes"]
+    assert quick("--problems", "rot", "basic", "--models", *models, "--budget", "2") == 0
+    said = capsys.readouterr().out
+    rows = read(quick.out)
+    names = ["svm-rbf", "mlp-3", "saa-3", "sda-3", "svm-codes-1", "svm-codes-2", "svm-codes-3"]
+    assert [(r["problem"], r["model"]) for r in rows] == [(p, m) for p in ("basic", "rot") for m in names]
+    by = {(r["problem"], r["model"]): r for r in rows}
+    sda = by["rot", "sda-3"]
+    assert (sda["paper_percent"], sda["preset"], sda["budget"], sda["tried"]) == ("10.29", "quick", "2", "2")
+    assert int(sda["n_test"]) == 90
+    assert float(sda["ci95_percent"]) == pytest.approx(interval(float(sda["test_error_percent"]), 90), abs=1e-3)
+    assert "nu=" in sda["settings"]
+    assert "nu=" not in by["rot", "mlp-3"]["settings"]
+    results = list((quick.out / "rot" / "sda-3").glob("try_*/result.json"))
+    assert len(results) == 1, "the chosen configuration alone is tested"
+    assert float(sda["test_error_percent"]) == pytest.approx(
+        json.loads(results[0].read_text())["test_error_percent"], abs=1e-3
+    )
+    text = (quick.out / "table.md").read_text()
+    assert "| rot | sda-3 | 10.29 ± 0.27 |" in text
+    assert "Vincent" in text
+    assert "sda-3" in said
+    assert matplotlib.image.imread(quick.out / "table.png").std() > 0.05
+
+
+def test_what_is_measured_is_not_measured_again(quick, capsys):
+    words = ("--problems", "rot", "--models", "mlp-3", "--budget")
+    assert quick(*words, "1") == 0
+    first, files = read(quick.out), sorted(p.stat().st_mtime_ns for p in quick.out.rglob("weights.safetensors"))
+    assert quick(*words, "1") == 0
+    assert read(quick.out) == first
+    assert sorted(p.stat().st_mtime_ns for p in quick.out.rglob("weights.safetensors")) == files
+    # A larger budget takes the row's place, and says so; another model leaves it alone.
+    assert quick(*words, "2") == 0
+    assert [(r["model"], r["budget"]) for r in read(quick.out)] == [("mlp-3", "2")]
+    assert quick("--problems", "rot", "--models", "svm-rbf") == 0
+    assert [r["model"] for r in read(quick.out)] == ["svm-rbf", "mlp-3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--problems", "rekt"), "--problems: there is no 'rekt' (did you mean 'rect'?)"),
+        (("--models", "sda"), "--models: there is no 'sda' (did you mean 'sda-3'?)"),
+        (("--budget", "0"), "--budget must be a whole number above 0, not 0"),
+        (("--budget", "many"), "budget must be a whole number above 0, not 'many'"),
+        (("--preset", "quik"), "preset must be one of quick, paper, not 'quik'"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(quick, capsys, words, message):
+    assert quick(*words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not quick.out.exists()
+
+
+def test_another_table_is_not_known(capsys):
+    assert cli.main(["reproduce", "icml2018"]) == 2
+    assert (
+        "reproduce knows no 'icml2018' (did you mean 'icml2008'?); known: icml2008, filters, noise"
+        in capsys.readouterr().err
+    )
+
+
+def test_damaged_rows_are_named(tmp_path):
+    (tmp_path / "rows.json").write_text('[{"problem": "rot"}]')
+    with pytest.raises(StageError, match=r"rows.json is damaged; move it away"):
+        reproduce._rows(tmp_path)
+
+
+def test_rows_are_in_the_papers_order_and_the_originals_are_told_apart(tmp_path):
+    rows = [row(3.0, 0.1, "convex"), row(2.0, 0.1, "rect")]
+    original = Row(**{**vars(rows[1]), "source": "original"})
+    assert [r.key for r in ordered([original, *rows])] == [
+        ("rect", "regenerated", "sda-3"),
+        ("rect", "original", "sda-3"),
+        ("convex", "regenerated", "sda-3"),
+    ]
+    write_table([original, *rows], tmp_path)
+    assert "| rect (original) | sda-3 |" in (tmp_path / "table.md").read_text()

@@ -1,0 +1,160 @@
+"""The search by validation error, and what is drawn for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import blobs, small
+
+from stacked_dae import presets
+from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.progress import Reporter
+from stacked_dae.search import search
+
+
+class Counter(Reporter):
+    """Counts the stages that begin, and raises at one of them."""
+
+    def __init__(self, stop_at=None):
+        self.begun, self.stop_at = [], stop_at
+
+    def start(self, name, total, unit, done=0):
+        self.begun.append(name)
+        if len(self.begun) == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def rates(*lrs):
+    """Return configs that differ in the rate of fine-tuning."""
+    base = small(model="mlp")
+    optimizer = base.finetune.optimizer
+    return [replace(base, finetune=replace(base.finetune, optimizer=replace(optimizer, lr=lr))) for lr in lrs]
+
+
+def counted():
+    """Return blobs whose reads of the test rows are counted."""
+    reads = []
+    test = blobs().load_test()
+
+    def load_test():
+        reads.append(1)
+        return test.inputs, test.labels
+
+    return blobs(load_test=load_test), reads
+
+
+def test_the_lowest_validation_error_is_tested_and_nothing_else(tmp_path):
+    data, reads = counted()
+    configs = rates(1e-6, 1.0, 1e-5)
+    folder, tries = search(configs, tmp_path, data, Reporter())
+    errors = [t.valid_error_percent for t in tries]
+    assert errors[1] < min(errors[0], errors[2]), "one rate learns, the others do not: else this shows nothing"
+    assert folder.path.name == tries[1].folder
+    assert folder.result()["best_valid_error_percent"] == errors[1]
+    assert folder.config() == configs[1]
+    assert len(reads) == 1
+    assert [(tmp_path / t.folder / "result.json").exists() for t in tries] == [False, True, False]
+
+
+def test_of_equals_the_first_is_taken(tmp_path):
+    folder, tries = search(rates(1e-6, 2e-6), tmp_path, blobs(), Reporter())
+    assert tries[0].valid_error_percent == tries[1].valid_error_percent
+    assert folder.path.name == tries[0].folder
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 6, 9, 10])
+def test_a_killed_search_goes_on_where_it_was(tmp_path, stop_at):
+    configs = [replace(small(), seed=seed) for seed in (1, 2)]  # each begins five things: two layers, two codes
+    whole, expected = search(configs, tmp_path / "whole", blobs(), Reporter())
+    with pytest.raises(KeyboardInterrupt):
+        search(configs, tmp_path / "cut", blobs(), Counter(stop_at))
+    done = int(stop_at > 5)
+    assert (tmp_path / "cut" / "tries.json").exists() == bool(done)
+    reporter = Counter()
+    folder, tries = search(configs, tmp_path / "cut", blobs(), reporter)
+    assert [(t.folder, t.valid_error_percent) for t in tries] == [(t.folder, t.valid_error_percent) for t in expected]
+    assert folder.weights("finetune").read_bytes() == whole.weights("finetune").read_bytes()
+    assert sum(name == "finetune" for name in reporter.begun) == 2 - done
+
+
+def test_a_larger_search_trains_only_what_is_new(tmp_path):
+    search(rates(0.1, 0.2), tmp_path, blobs(), Reporter())
+    reporter = Counter()
+    search(rates(0.1, 0.2, 0.3), tmp_path, blobs(), reporter)
+    assert reporter.begun == ["finetune"]
+
+
+def test_what_diverged_is_kept_and_never_chosen(tmp_path):
+    linear = {"loss": "squared_error", "decoder": "identity", "activation": "identity"}
+    optimizer = replace(small().pretrain.optimizer, lr=1e6)
+    bad = replace(small(), pretrain=replace(small().pretrain, optimizer=optimizer, **linear))
+    folder, tries = search([bad, small()], tmp_path, blobs(), Reporter())
+    assert [t.valid_error_percent is None for t in tries] == [True, False]
+    assert folder.config() == small()
+    assert json.loads((tmp_path / "tries.json").read_text())[tries[0].folder]["valid_error_percent"] is None
+    with pytest.raises(StageError, match="every configuration diverged"):
+        search([bad], tmp_path, blobs(), Reporter())
+
+
+def test_a_damaged_list_of_tries_is_named(tmp_path):
+    (tmp_path / "tries.json").write_text('{"try_1": 3}')
+    with pytest.raises(StageError, match=r"tries.json is damaged; remove it"):
+        search(rates(0.1), tmp_path, blobs(), Reporter())
+
+
+def drawn(model="sda-3", preset="quick", budget=4, seed=0, problem="rot"):
+    return presets.candidates(problem, model, preset, budget, seed, "regenerated")
+
+
+def test_a_larger_budget_begins_with_a_smaller_one():
+    assert drawn(budget=5)[:2] == drawn(budget=2)
+    assert len({json.dumps(c.to_dict()) for c in drawn(budget=5)}) == 5, "each once"
+    assert drawn(seed=1)[1:] != drawn()[1:]
+
+
+def test_the_first_configuration_has_the_papers_noise():
+    assert [drawn(problem=p, budget=1)[0].layers()[0].nu for p in ("basic", "bg-rand", "bg-img")] == [0.1, 0.4, 0.25]
+
+
+def test_a_control_differs_in_nothing_but_what_it_controls():
+    sda, saa, mlp = (drawn(model, budget=1)[0] for model in ("sda-3", "saa-3", "mlp-3"))
+    assert [layer.nu for layer in saa.layers()] == [0.0] * 3
+    for name in ("units", "epochs", "optimizer", "activation", "loss"):
+        assert getattr(saa.pretrain, name) == getattr(sda.pretrain, name)
+    assert mlp.model == "mlp"
+    assert mlp.finetune == saa.finetune == sda.finetune
+    assert mlp.pretrain.units == sda.pretrain.units
+    # What a control does not use is not searched: each of its configurations is another one.
+    assert {c.pretrain.optimizer.lr for c in drawn("mlp-3")} == {0.1}
+    assert len({c.finetune.optimizer.lr for c in drawn("mlp-3", budget=3)}) == 3
+    assert len(drawn("mlp-3", budget=50)) == 3, "quick has three rates"
+
+
+def test_every_model_has_settings_that_hold():
+    for model in presets.MODELS:
+        if not model.startswith("svm"):
+            for preset in presets.BUDGETS:
+                assert drawn(model, preset)
+    emphasis = drawn("sda-3-emphasis")[0]
+    assert emphasis.pretrain.corruption.kind == "salt_and_pepper"
+    assert emphasis.pretrain.emphasis.alpha > emphasis.pretrain.emphasis.beta
+    modern, control = drawn("modern")[0], drawn("modern-mlp")[0]
+    assert modern.finetune == control.finetune
+    assert modern.finetune.dropout > 0
+    assert [layer.activation for layer in modern.layers()] == [layer.activation for layer in control.layers()]
+
+
+@pytest.mark.parametrize(
+    ("problems", "models", "budget", "seed", "message"),
+    [
+        (["rekt"], ["sda-3"], 1, 0, r"--problems: there is no 'rekt' \(did you mean 'rect'\?\); known: basic, rot"),
+        (["rect"], ["sda"], 1, 0, r"--models: there is no 'sda' \(did you mean 'sda-3'\?\)"),
+        (["rect"], ["sda-3"], 0, 0, "--budget must be a whole number above 0, not 0"),
+        (["rect"], ["sda-3"], 1, -1, "--seed must be a whole number of at least 0, not -1"),
+    ],
+)
+def test_what_is_not_there_is_named(problems, models, budget, seed, message):
+    with pytest.raises(ConfigError, match=message):
+        presets.check_order(problems, models, budget, seed)
