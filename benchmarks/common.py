@@ -6,7 +6,6 @@ import argparse
 import itertools
 import json
 import logging
-import platform
 import statistics
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stacked_dae.config import Config, TrainerConfig
 from stacked_dae.fitting import fit_stage
 from stacked_dae.loader import ChunkLoader
+from stacked_dae.machine import processor
 from stacked_dae.manifest import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
@@ -58,13 +58,8 @@ def options(text: str, **numbers: int) -> argparse.Namespace:
 
 def machine(device: str) -> dict[str, Any]:
     """Return what the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else model,
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "pytorch_lightning": pl.__version__,
