@@ -117,7 +117,8 @@ def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, r
     if model == "svm-codes":
         return _on_codes(problem, data, order, out, reporter)
     configs = candidates(problem, model, order.preset, order.budget, order.seed, order.source)
-    folder, tries = search(configs, _folder(out, problem, model, order), data, reporter)
+    chosen, tries = search(configs, _folder(out, problem, model, order), data, reporter)
+    folder = RunFolder.open(chosen.folder)
     result = folder.result()
     row = _row(problem, model, order, result["test_error_percent"], result["n_test"])
     return [
@@ -172,7 +173,8 @@ def _settings(config: Config) -> dict[str, Any]:
 def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> list[Row]:
     """Return a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet."""
     configs = candidates(problem, "sda-3", order.preset, order.budget, order.seed, order.source)
-    folder, _ = search(configs, _folder(out, problem, "sda-3", order), data, reporter)
+    chosen, _ = search(configs, _folder(out, problem, "sda-3", order), data, reporter)
+    folder = RunFolder.open(chosen.layers)
     rows = []
     for k, layer in enumerate(load_layers(folder, data.inputs), 1):
         started = time.perf_counter()

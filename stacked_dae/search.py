@@ -8,50 +8,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config import Config, fingerprint
+from stacked_dae.config import Config, fingerprint, first_difference
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
 from stacked_dae.files import write_text
 from stacked_dae.manifest import RunFolder
 from stacked_dae.plan import FINETUNE
 from stacked_dae.progress import Reporter
-from stacked_dae.workflow import fit
+from stacked_dae.workflow import finetune, fit
 
 
 @dataclass(frozen=True)
 class Try:
-    """A configuration that was trained, and its lowest validation error in percent; None where it diverged."""
+    """A configuration that was trained: its folder, the folder of its layers, and its lowest validation error.
 
-    folder: str
+    The error is in percent, None where the training diverged; ``seconds`` are those of its training.
+    """
+
+    folder: Path
+    layers: Path
     valid_error_percent: float | None
     seconds: float
 
 
-def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Reporter) -> tuple[RunFolder, list[Try]]:
-    """Train each configuration, test the one of the lowest validation error, and return its folder and all tries.
+def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Reporter) -> tuple[Try, list[Try]]:
+    """Train each configuration, test the one of the lowest validation error, and return it and all tries.
 
     Each has a run folder of its own under ``out``, named by its settings, and a line in ``out/tries.json``: a search
-    that was killed goes on where it was, and a larger one begins with what a smaller one has done. Of equals the first
-    is taken.
+    that was killed goes on where it was, and a larger one begins with what a smaller one has done. One that differs
+    from an earlier one in fine-tuning alone takes that one's layers. Of equals the first is taken.
 
     Raises:
         StageError: all diverged, or ``tries.json`` is damaged.
     """
     file = out / "tries.json"
     known = _known(file)
-    tries = []
+    tries: list[Try] = []
     for k, config in enumerate(configs, 1):
         name = f"try_{fingerprint(config, dataset.fingerprint)[:10]}"
+        layers = _layers(config, list(zip(configs, tries, strict=False))) or out / name
         if name not in known:
             reporter.say(f"{out}: configuration {k} of {len(configs)}")
-            known[name] = _train(config, out / name, dataset, reporter)
+            known[name] = _train(config, out / name, layers, dataset, reporter)
             write_text(file, json.dumps(known, indent=2) + "\n")
-        tries.append(Try(name, known[name]["valid_error_percent"], known[name]["seconds"]))
+        tries.append(Try(out / name, layers, known[name]["valid_error_percent"], known[name]["seconds"]))
     trained = [(t.valid_error_percent, k) for k, t in enumerate(tries) if t.valid_error_percent is not None]
     if not trained:
         raise StageError(f"{out}: every configuration diverged; give a larger --budget")
     best = min(trained)[1]
-    return fit(configs[best], out / tries[best].folder, dataset=dataset, reporter=reporter), tries
+    _run(configs[best], tries[best].folder, tries[best].layers, dataset, reporter, test=True)
+    return tries[best], tries
+
+
+def _layers(config: Config, before: list[tuple[Config, Try]]) -> Path | None:
+    """Return the folder of the first earlier try that has the very layers of ``config``, if there is one."""
+    if config.model == "mlp":
+        return None
+    for other, found in before:
+        if found.valid_error_percent is not None and first_difference(other, config, ("finetune.",)) is None:
+            return found.layers
+    return None
 
 
 def _known(file: Path) -> dict[str, Any]:
@@ -69,10 +85,16 @@ def _known(file: Path) -> dict[str, Any]:
     return known
 
 
-def _train(config: Config, folder: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:
+def _run(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter: Reporter, *, test: bool) -> RunFolder:
+    if layers == folder:
+        return fit(config, folder, dataset=dataset, reporter=reporter, test=test)
+    return finetune(config, folder, layers, dataset=dataset, reporter=reporter, test=test)
+
+
+def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:
     error = None
     try:
-        stages = fit(config, folder, dataset=dataset, reporter=reporter, test=False).manifest["stages"]
+        stages = _run(config, folder, layers, dataset, reporter, test=False).manifest["stages"]
         error = stages[FINETUNE]["best_valid_error_percent"]
     except DivergedError as failure:
         reporter.say(str(failure))

@@ -87,6 +87,7 @@ def finetune(
     dataset: Dataset | None = None,
     rerun: bool = False,
     reporter: Reporter | None = None,
+    test: bool = True,
 ) -> RunFolder:
     """Fine-tune and test the layers of the run folder ``pretrained``, and return the new run folder ``out``.
 
@@ -94,7 +95,7 @@ def finetune(
     arguments and errors as for :func:`fit`.
     """
     parent = RunFolder.open(Path(pretrained))
-    return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent).run()
+    return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent, test=test).run()
 
 
 def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score:

@@ -94,7 +94,7 @@ def quick(monkeypatch, tmp_path):
     """Make a search one of seconds, on blobs, and run it from the command line."""
     monkeypatch.setattr(registry, "load", lambda *_: blobs())
     monkeypatch.setattr(presets, "_FIRST", {**presets._FIRST, "units": 8, "pretrain_epochs": 2})
-    monkeypatch.setitem(presets._RANGES, "quick", presets.Ranges((6, 9), (0.1, 0.4), (0.1,), (1, 2), (0.1, 1.0)))
+    monkeypatch.setitem(presets._RANGES, "quick", presets.Ranges((6, 9), (0.1, 0.4), (0.1,), (1, 2), (1.0, 0.1)))
 
     def run(*words):
         return cli.main(["reproduce", "icml2008", "--out", str(tmp_path / "table"), *words])
