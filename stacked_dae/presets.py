@@ -26,7 +26,7 @@ MODELS = {
 }
 Preset = Literal["quick", "paper"]
 # Configurations that are tried for each problem and model.
-BUDGETS = {"quick": 2, "paper": 50}
+BUDGETS = {"quick": 3, "paper": 50}
 NOTES = {
     "quick": "quick: three layers of 1000 units, some configurations a model. It shows how the models compare on the"
     " same small search; it does not show what each can do at its best, as the paper's larger search does.",
@@ -48,7 +48,7 @@ class Ranges:
 # Rates are for the mean over a minibatch of 20 examples; the journal's ranges, which are for an example at a time, are
 # 20 times as high here.
 _RANGES = {
-    "quick": Ranges((1000,), (0.1, 0.25, 0.4), (0.1,), (50,), (1.0, 0.3)),
+    "quick": Ranges((1000,), (0.1, 0.25, 0.4), (0.1,), (50,), (1.0, 0.3, 0.1)),
     "paper": Ranges(
         (1000, 2000, 3000),
         (0.1, 0.25, 0.4),

@@ -63,6 +63,10 @@ class TerminalReporter(Reporter):
         self._bars.stop()
 
     def say(self, text: str) -> None:
+        # A line begins something new: finished bars go, or those of a long search would fill the screen.
+        for task in self._bars.tasks:
+            if task.finished:
+                self._bars.remove_task(task.id)
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:

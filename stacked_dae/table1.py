@@ -97,6 +97,8 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         " that, or equal where the two intervals overlap. *budget*: configurations tried, or pairs of C and γ; the one"
         " of the lowest *validation* error is tested, once.",
         "",
+        "Each row: `stacked-dae reproduce icml2008 --problems PROBLEM --models MODEL --preset PRESET --budget BUDGET`.",
+        "",
         f"Published: {'; '.join(paper.sources().values())}.",
         "",
         f"| {' | '.join(header)} |",

@@ -133,7 +133,7 @@ def drawn(model="sda-3", preset="quick", budget=4, seed=0, problem="rot"):
 def test_a_larger_budget_begins_with_a_smaller_one():
     assert drawn(budget=5)[:2] == drawn(budget=2)
     assert len({json.dumps(c.to_dict()) for c in drawn(budget=5)}) == 5, "each once"
-    assert any(drawn(seed=k)[2:] != drawn()[2:] for k in range(1, 5))
+    assert any(drawn(seed=k)[3:] != drawn()[3:] for k in range(1, 5))
 
 
 def test_the_first_configuration_has_the_papers_noise():
@@ -150,8 +150,8 @@ def test_a_control_differs_in_nothing_but_what_it_controls():
     assert mlp.pretrain.units == sda.pretrain.units
     # What a control does not use is not searched: each of its configurations is another one.
     assert len({json.dumps(c.to_dict()["pretrain"]) for c in drawn("mlp-3", budget=50)}) == 1
-    assert [c.finetune.optimizer.lr for c in drawn("mlp-3", budget=50)] == [1.0, 0.3]
-    assert [c.finetune.optimizer.lr for c in drawn(budget=3)] == [1.0, 0.3, 1.0], "each layers with every rate"
+    assert [c.finetune.optimizer.lr for c in drawn("mlp-3", budget=50)] == [1.0, 0.3, 0.1]
+    assert [c.finetune.optimizer.lr for c in drawn(budget=4)] == [1.0, 0.3, 0.1, 1.0], "each layers with every rate"
 
 
 def test_every_model_has_settings_that_hold():

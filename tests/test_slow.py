@@ -1,7 +1,8 @@
-"""What takes minutes: the whole of MNIST, and the demo."""
+"""What takes minutes: the whole of MNIST, the demo, Table 1 on a small problem, the benchmarks."""
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def test_the_demo_gains_three_points(tmp_path):
     means = json.loads((tmp_path / "demo" / "demo.json").read_text())["mean_test_error_percent"]
     assert means["mlp"] - means["sda"] >= 3.0
     assert (tmp_path / "demo" / "demo.png").exists()
+
+
+def test_table_1_on_the_original_rectangles(tmp_path, data_root):
+    order = ["--problems", "rect", "--source", "original", "--models", "sda-3", "mlp-3", "svm-rbf", "--budget", 1]
+    run("-m", "stacked_dae", "reproduce", "icml2008", *order, "--data.root", data_root, "--out", tmp_path)
+    rows = {row["model"]: row for row in csv.DictReader((tmp_path / "table.csv").read_text().splitlines())}
+    assert {row["n_test"] for row in rows.values()} == {"50000"}
+    assert rows["svm-rbf"]["verdict"] == "equal"
+    assert rows["sda-3"]["verdict"] in ("equal", "better")
+    assert float(rows["sda-3"]["test_error_percent"]) < float(rows["mlp-3"]["test_error_percent"])
 
 
 @pytest.mark.parametrize("name", ["step", "finetune"])

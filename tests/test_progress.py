@@ -1,0 +1,25 @@
+"""What a person sees while a job works."""
+
+from __future__ import annotations
+
+from stacked_dae.progress import TerminalReporter
+
+
+def test_without_a_terminal_each_stage_ends_in_a_line(capsys):
+    with TerminalReporter() as reporter:
+        reporter.start("layer_1", 3, "epochs", done=1)
+        reporter.advance(2, {"train_loss": 2.5, "valid_loss": 1.25})
+        reporter.stop()
+    assert capsys.readouterr().err == "layer_1: 3/3 epochs  train_loss 2.5  valid_loss 1.25\n"
+
+
+def test_a_line_lets_the_bars_go_that_are_finished():
+    with TerminalReporter() as reporter:
+        reporter.start("layer_1", 3, "epochs")
+        reporter.advance(3)
+        reporter.stop()
+        reporter.start("layer_2", 3, "epochs")
+        reporter.say("another run")
+        assert [task.description for task in reporter._bars.tasks] == ["layer_2"]
+        reporter.advance(3)
+        reporter.stop()
