@@ -15,6 +15,7 @@ from stacked_dae.config import Config, from_dict
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures import filters_sheet
 from stacked_dae.files import write_atomically, write_text
+from stacked_dae.presets import passes
 from stacked_dae.progress import Reporter
 from stacked_dae.workflow import fit, load_layers, pretrain
 
@@ -25,12 +26,13 @@ _DPI = 130
 
 
 def _config(data: Dataset, source: str, seed: int, depth: int, nu: float, model: str = "sda") -> Config:
+    longer = passes(data.name)
     values: dict[str, Any] = {
         "seed": seed,
         "model": model,
         "data": {"name": data.name, "source": source},
-        "pretrain": {"units": [1000] * depth, "corruption": {"nu": nu}},
-        "finetune": {"epochs": 40, "optimizer": {"lr": 0.3}},
+        "pretrain": {"units": [1000] * depth, "epochs": 15 * longer, "corruption": {"nu": nu}},
+        "finetune": {"epochs": 30 * longer, "patience": 10 * longer, "optimizer": {"lr": 0.3}},
     }
     return from_dict(values)
 

@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 
 from stacked_dae import cli, paper, presets, reproduce
 from stacked_dae.data import registry
+from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.digits import digits
 from stacked_dae.errors import StageError
 from stacked_dae.progress import Reporter
@@ -70,8 +71,10 @@ def test_the_interval_is_the_binomial_one():
 
 def test_the_machine_is_scikit_learns(tmp_path):
     data, reads = digits(), []
+    # Few training rows, so that it matters that the machine is trained again on the validation rows too.
+    few, rest = (Split(data.train.inputs[cut], data.train.labels[cut]) for cut in (slice(120), slice(120, None)))
     test = data.load_test()
-    counted = type(data)(data.name, data.classes, data.train, data.valid, lambda: reads.append(1) or test)
+    counted = data = Dataset(data.name, data.classes, few, rest, lambda: reads.append(1) or test)
     found = support_vector_machine(counted, Reporter())
     assert len(reads) == 1
     x, xv, xt = (pixels(s.inputs).numpy().astype(np.float64) for s in (data.train, data.valid, test))
@@ -84,6 +87,7 @@ def test_the_machine_is_scikit_learns(tmp_path):
     # Distances are in float32 here: at most one row may fall on the other side.
     assert found.test_error_percent == pytest.approx(theirs, abs=100 / len(xt) + 1e-9)
     assert found.n == len(xt)
+    assert abs(100 * (chosen.predict(xt) != test.labels).mean() - theirs) > 2, "trained on both"
     # Worse than what was chosen, by validation: the choice is one.
     poor = SVC(C=1e-3, gamma=found.gamma).fit(x, data.train.labels)
     assert 100 * (poor.predict(xv) != data.valid.labels).mean() > found.valid_error_percent

@@ -112,9 +112,13 @@ def test_what_diverged_is_kept_and_never_chosen(tmp_path):
     linear = {"loss": "squared_error", "decoder": "identity", "activation": "identity"}
     optimizer = replace(small().pretrain.optimizer, lr=1e6)
     bad = replace(small(), pretrain=replace(small().pretrain, optimizer=optimizer, **linear))
-    chosen, tries = search([bad, small()], tmp_path, blobs(), Reporter())
-    assert [t.valid_error_percent is None for t in tries] == [True, False]
-    assert chosen == tries[1]
+    same_layers = replace(bad, finetune=replace(bad.finetune, epochs=2))
+    chosen, tries = search([bad, same_layers, small()], tmp_path, blobs(), Reporter())
+    again = Counter()
+    search([bad, same_layers, small()], tmp_path, blobs(), again)
+    assert again.begun == [], "nor is it tried again"
+    assert [t.valid_error_percent is None for t in tries] == [True, True, False]
+    assert chosen == tries[2]
     assert json.loads((tmp_path / "tries.json").read_text())[tries[0].folder.name]["valid_error_percent"] is None
     with pytest.raises(StageError, match="every configuration diverged"):
         search([bad], tmp_path, blobs(), Reporter())
@@ -133,7 +137,9 @@ def drawn(model="sda-3", preset="quick", budget=4, seed=0, problem="rot"):
 def test_a_larger_budget_begins_with_a_smaller_one():
     assert drawn(budget=5)[:2] == drawn(budget=2)
     assert len({json.dumps(c.to_dict()) for c in drawn(budget=5)}) == 5, "each once"
-    assert any(drawn(seed=k)[3:] != drawn()[3:] for k in range(1, 5))
+    orders = {tuple(config.layers()[0].nu for config in drawn(budget=9, seed=k)) for k in range(6)}
+    assert len(orders) > 1, "the seed decides the order"
+    assert {order[:3] for order in orders} == {(0.1,) * 3}, "the preset's own come first"
 
 
 def test_the_first_configuration_has_the_papers_noise():
