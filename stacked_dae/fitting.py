@@ -141,9 +141,11 @@ def fit_stage(
             callbacks=[_EndOfEpoch(task.stage, metrics, checkpoint, reporter, job)],
             plugins=[_AtomicCheckpoints()],
         )
-        with _interrupts(lightning), _tf32(trainer.precision == "tf32"):
-            lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
-    reporter.stop()
+        try:
+            with _interrupts(lightning), _tf32(trainer.precision == "tf32"):
+                lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
+        finally:
+            reporter.stop()
 
 
 @contextmanager

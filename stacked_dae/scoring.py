@@ -31,11 +31,16 @@ class Score:
     @property
     def ci95_percent(self) -> float:
         """Half the 95 % binomial interval, 1.96 √(p (1 − p) / n), in percent."""
-        p = self.wrong / self.n
-        return 100.0 * 1.96 * math.sqrt(p * (1.0 - p) / self.n)
+        return interval(self.error_percent, self.n)
 
     def __str__(self) -> str:
         return f"{self.error_percent:.2f} ± {self.ci95_percent:.2f} % (n = {self.n})"
+
+
+def interval(error_percent: float, n: int) -> float:
+    """Return half the 95 % binomial interval of an error over ``n`` examples, 1.96 √(p (1 − p) / n), in percent."""
+    p = error_percent / 100.0
+    return 196.0 * math.sqrt(p * (1.0 - p) / n)
 
 
 @torch.no_grad()

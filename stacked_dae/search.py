@@ -18,17 +18,23 @@ from stacked_dae.progress import Reporter
 from stacked_dae.workflow import finetune, fit
 
 
+# What tries.json holds of each.
+_ENTRIES = ("valid_error_percent", "seconds", "diverged")
+
+
 @dataclass(frozen=True)
 class Try:
     """A configuration that was trained: its folder, the folder of its layers, and its lowest validation error.
 
-    The error is in percent, None where the training diverged; ``seconds`` are those of its training.
+    The error is in percent, None where the training diverged; ``diverged`` is then the stage, else empty. ``seconds``
+    are those of its training.
     """
 
     folder: Path
     layers: Path
     valid_error_percent: float | None
     seconds: float
+    diverged: str
 
 
 def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Reporter) -> tuple[Try, list[Try]]:
@@ -46,12 +52,16 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
     tries: list[Try] = []
     for k, config in enumerate(configs, 1):
         name = f"try_{fingerprint(config, dataset.fingerprint)[:10]}"
-        layers = _layers(config, list(zip(configs, tries, strict=False))) or out / name
+        sibling = _same_layers(config, list(zip(configs, tries, strict=False)))
+        if sibling and sibling.diverged not in ("", FINETUNE):
+            # Its layers diverged, and these are the same.
+            known.setdefault(name, {"valid_error_percent": None, "seconds": 0.0, "diverged": sibling.diverged})
+        layers = sibling.layers if sibling else out / name
         if name not in known:
             reporter.say(f"{out}: configuration {k} of {len(configs)}")
             known[name] = _train(config, out / name, layers, dataset, reporter)
             write_text(file, json.dumps(known, indent=2) + "\n")
-        tries.append(Try(out / name, layers, known[name]["valid_error_percent"], known[name]["seconds"]))
+        tries.append(Try(out / name, layers, **{entry: known[name][entry] for entry in _ENTRIES}))
     trained = [(t.valid_error_percent, k) for k, t in enumerate(tries) if t.valid_error_percent is not None]
     if not trained:
         raise StageError(f"{out}: every configuration diverged; give a larger --budget")
@@ -60,14 +70,11 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
     return tries[best], tries
 
 
-def _layers(config: Config, before: list[tuple[Config, Try]]) -> Path | None:
-    """Return the folder of the first earlier try that has the very layers of ``config``, if there is one."""
+def _same_layers(config: Config, before: list[tuple[Config, Try]]) -> Try | None:
+    """Return the first earlier try that has the very layers of ``config``, if there is one."""
     if config.model == "mlp":
         return None
-    for other, found in before:
-        if found.valid_error_percent is not None and first_difference(other, config, ("finetune.",)) is None:
-            return found.layers
-    return None
+    return next((t for other, t in before if first_difference(other, config, ("finetune.",)) is None), None)
 
 
 def _known(file: Path) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _known(file: Path) -> dict[str, Any]:
     try:
         known: dict[str, Any] = json.loads(file.read_text())
         for entry in known.values():
-            entry["valid_error_percent"], entry["seconds"]
+            entry.update({name: entry[name] for name in _ENTRIES})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StageError(
             f"{file} is damaged; remove it, and the same command writes it again from the runs beside it"
@@ -92,12 +99,13 @@ def _run(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter:
 
 
 def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:
-    error = None
+    error, diverged = None, ""
     try:
         stages = _run(config, folder, layers, dataset, reporter, test=False).manifest["stages"]
         error = stages[FINETUNE]["best_valid_error_percent"]
     except DivergedError as failure:
         reporter.say(str(failure))
         stages = RunFolder.open(folder).manifest["stages"]
+        diverged = next(name for name, entry in stages.items() if entry["status"] != "done")
     seconds = sum(entry.get("seconds", 0.0) for entry in stages.values())
-    return {"valid_error_percent": error, "seconds": round(seconds, 1)}
+    return {"valid_error_percent": error, "seconds": round(seconds, 1), "diverged": diverged}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,12 +85,6 @@ def support_vector_machine(data: Dataset, reporter: Reporter) -> Machine:
         reporter.advance(len(block))
     reporter.stop()
     return Machine(100 * wrong / len(test), len(test), tried[gamma, c], gamma, c, len(tried))
-
-
-def interval(error_percent: float, n: int) -> float:
-    """Return half the 95 % binomial interval, 1.96 √(p (1 − p) / n), in percent."""
-    p = error_percent / 100
-    return 196 * math.sqrt(p * (1 - p) / n)
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
