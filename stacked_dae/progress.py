@@ -67,7 +67,7 @@ class TerminalReporter(Reporter):
         for task in self._bars.tasks:
             if task.finished:
                 self._bars.remove_task(task.id)
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._print(text)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._name, self._total, self._unit, self._done = name, total, unit, done
@@ -93,4 +93,7 @@ class TerminalReporter(Reporter):
             self._line()
 
     def _line(self) -> None:
-        self.say(f"{self._name}: {self._done}/{self._total} {self._unit}  {self._figures}".rstrip())
+        self._print(f"{self._name}: {self._done}/{self._total} {self._unit}  {self._figures}".rstrip())
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stacked_dae import progress
 from stacked_dae.progress import TerminalReporter
 
 
@@ -11,6 +12,15 @@ def test_without_a_terminal_each_stage_ends_in_a_line(capsys):
         reporter.advance(2, {"train_loss": 2.5, "valid_loss": 1.25})
         reporter.stop()
     assert capsys.readouterr().err == "layer_1: 3/3 epochs  train_loss 2.5  valid_loss 1.25\n"
+
+
+def test_a_stage_that_speaks_at_its_last_unit_ends_well(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_QUIET", -1.0)
+    with TerminalReporter() as reporter:
+        reporter.start("layer_1", 1, "epochs")
+        reporter.advance(1)
+        reporter.stop()
+    assert capsys.readouterr().err == 2 * "layer_1: 1/1 epochs\n"
 
 
 def test_a_line_lets_the_bars_go_that_are_finished():
