@@ -141,12 +141,19 @@ def _add_reproduce_arguments(parser: ArgumentParser) -> None:
         "what",
         choices=list(_STUDIES),
         help="icml2008: the table; filters: first-layer filters against nu (the paper's Figure 3); noise: test error"
-        " against nu and depth (the journal's Figures 10 and 11), both of the first of --problems.",
+        " against nu and depth (the journal's Figures 10 and 11).",
     )
-    parser.add_argument("--problems", nargs="+", type=str, default=list(PROBLEMS), help=f"Of {', '.join(PROBLEMS)}.")
-    parser.add_argument("--models", nargs="+", type=str, default=["sda-3", "mlp-3"], help=f"{models}.")
     parser.add_argument(
-        "--preset", type=Preset, default="quick", help="quick: for an evening on two cores; paper: the paper's ranges."
+        "--problems",
+        nargs="+",
+        type=str,
+        help=f"Of {', '.join(PROBLEMS)}; all when not given. The figures: one of them.",
+    )
+    parser.add_argument("--models", nargs="+", type=str, help=f"sda-3 and mlp-3 when not given. {models}.")
+    parser.add_argument(
+        "--preset",
+        type=Preset | None,
+        help="quick: for an evening on two cores (when not given); paper: the paper's ranges.",
     )
     budgets = ", ".join(f"{name} {budget}" for name, budget in BUDGETS.items())
     parser.add_argument(
@@ -154,7 +161,7 @@ def _add_reproduce_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the search and of every run.")
     parser.add_argument("--source", type=Source, default="regenerated", help="Of the problems.")
-    parser.add_argument("--out", type=str | None, help="Folder of the runs and results; runs/WHAT when not given.")
+    parser.add_argument("--out", type=str | None, help="Folder of the runs and results; under runs/ when not given.")
 
 
 def _files_first(arguments: list[str], command: str) -> list[str]:
@@ -319,12 +326,14 @@ def _plot(parsed: Namespace) -> None:
 
 def _reproduce(parsed: Namespace) -> None:
     asked = parsed.reproduce
-    budget = BUDGETS[asked.preset] if asked.budget is None else asked.budget
-    check_order(asked.problems, asked.models, budget, asked.seed)
-    out = Path(asked.out or f"runs/{asked.what}")
+    preset = asked.preset or "quick"
+    budget = BUDGETS[preset] if asked.budget is None else asked.budget
+    problems, models = asked.problems or list(PROBLEMS), asked.models or ["sda-3", "mlp-3"]
+    check_order(problems, models, budget, asked.seed)
     if asked.what != "icml2008":
-        _study(asked, out)
+        _study(asked)
         return
+    out = Path(asked.out or "runs/icml2008")
 
     from rich.console import Console
     from rich.table import Table
@@ -333,9 +342,9 @@ def _reproduce(parsed: Namespace) -> None:
     from stacked_dae.reproduce import Order, reproduce
     from stacked_dae.table1 import cells
 
-    order = Order(asked.problems, asked.models, asked.preset, budget, asked.seed, asked.source, asked.root)
+    order = Order(problems, models, preset, budget, asked.seed, asked.source, asked.root)
     with TerminalReporter() as reporter:
-        reporter.say(NOTES[asked.preset])
+        reporter.say(NOTES[preset])
         rows = reproduce(order, out, reporter)
     header, lines = cells(rows)
     table = Table(*header, title=f"Table 1, test error (%): {out}")
@@ -345,12 +354,22 @@ def _reproduce(parsed: Namespace) -> None:
     print(f"also in {out}: table.md, table.csv, table.png")
 
 
-def _study(asked: Namespace, out: Path) -> None:
+def _study(asked: Namespace) -> None:
+    for option in ("models", "preset", "budget"):
+        if getattr(asked, option) is not None:
+            raise ConfigError(
+                f"--{option}: reproduce {asked.what} searches nothing and takes no {option}; leave it out"
+            )
+    if len(asked.problems or ()) != 1:
+        raise ConfigError(f"--problems: reproduce {asked.what} is of one problem; name one of {', '.join(PROBLEMS)}")
+    (problem,) = asked.problems
+    source = "" if asked.source == "regenerated" else f"-{asked.source}"
+    out = Path(asked.out or f"runs/{asked.what}-{problem}{source}-seed{asked.seed}")
     from stacked_dae.data.registry import load
     from stacked_dae.progress import TerminalReporter
     from stacked_dae.studies import errors_by_noise, filters_by_noise
 
-    data = load(asked.problems[0], asked.root, asked.source)
+    data = load(problem, asked.root, asked.source)
     study = filters_by_noise if asked.what == "filters" else errors_by_noise
     with TerminalReporter() as reporter:
         picture = study(data, asked.source, asked.seed, out, reporter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from stacked_dae import paper
 from stacked_dae.codes import make_codes
-from stacked_dae.config import Config
+from stacked_dae.config import Config, fingerprint
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.errors import StageError
@@ -23,10 +23,11 @@ from stacked_dae.fitting import device_of
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.machine import machine
 from stacked_dae.manifest import RunFolder
-from stacked_dae.presets import candidates
+from stacked_dae.presets import DEPTH, candidates, check_order
 from stacked_dae.progress import Reporter
+from stacked_dae.scoring import interval
 from stacked_dae.search import search
-from stacked_dae.svm import Machine, interval, support_vector_machine
+from stacked_dae.svm import support_vector_machine
 from stacked_dae.table1 import Row, draw_table, write_table
 from stacked_dae.workflow import load_layers
 
@@ -57,23 +58,27 @@ def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
     """Measure what is asked for and not measured yet, and return all rows of ``out``.
 
     A row is kept in ``out/rows.json`` as soon as it is there, and the table, its machine-readable twin and its picture
-    (``table.md``, ``table.csv``, ``table.png``) are written anew. Killed, the same command goes on where it was.
+    (``table.md``, ``table.csv``, ``table.png``) are written anew. Killed, the same command goes on where it was: at
+    the last epoch of a network, at the beginning of a support vector machine. A row stands until it is asked for with
+    a larger budget, other data or other ranges; another preset or seed makes a row of its own.
 
     Raises:
-        ConfigError: a budget that is not above 0.
-        DataError: a problem cannot be made ready.
-        StageError: ``out`` was made from other data, or every configuration of a search diverged.
+        ConfigError: the order names something that is not there.
+        DataError: a problem cannot be made ready; nothing was measured.
+        StageError: every configuration of a search diverged, or a file in ``out`` is damaged.
     """
-    for problem in order.problems:
-        todo = [model for model in order.models if not _measured(_rows(out), problem, model, order)]
-        if not todo:
-            continue
+    check_order(order.problems, order.models, order.budget, order.seed)
+    problems = list(dict.fromkeys(order.problems))
+    for problem in problems:
+        registry.load(problem, order.root, order.source)
+    out.mkdir(parents=True, exist_ok=True)
+    for problem in problems:
         data = registry.load(problem, order.root, order.source)
-        for model in todo:
-            reporter.say(f"{problem}: {model}")
-            rows = _measure(problem, model, data, order, out, reporter)
-            kept = [row for row in _rows(out) if (row.problem, row.source, row.model) not in {r.key for r in rows}]
-            _write(out, kept + rows)
+        for model in dict.fromkeys(order.models):
+            if not _measured(_rows(out), problem, model, data, order):
+                reporter.say(f"{problem}: {model}")
+                for row in _measure(problem, model, data, order, out, reporter):
+                    _write(out, [*(other for other in _rows(out) if other.key != row.key), row])
     rows = _rows(out)
     if rows:
         _write(out, rows)
@@ -91,55 +96,74 @@ def _rows(out: Path) -> list[Row]:
 
 
 def _write(out: Path, rows: list[Row]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "rows.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     write_table(rows, out)
     draw_table(rows, out / "table.png")
 
 
-def _measured(rows: list[Row], problem: str, model: str, order: Order) -> bool:
-    """Whether a row of this order is there."""
-    for row in rows:
-        asked = row.model == model or (model == "svm-codes" and row.model.startswith("svm-codes"))
-        if asked and (row.problem, row.source) == (problem, order.source):
-            if model == "svm-rbf":
-                return True
-            return (row.preset, row.budget, row.seed) == (order.preset, order.budget, order.seed)
-    return False
+def _measured(rows: list[Row], problem: str, model: str, data: Dataset, order: Order) -> bool:
+    """Whether the rows of this order are there, made from these data and these ranges."""
+    own = [row for row in rows if (row.problem, row.source, row.asked) == (problem, order.source, model)]
+    if model != "svm-rbf":
+        own = [
+            row for row in own if (row.preset, row.seed) == (order.preset, order.seed) and row.budget >= order.budget
+        ]
+    fresh = [row for row in own if row.made_from == _made_from(data, model, replace(order, budget=row.budget))]
+    return len(fresh) == (DEPTH if model == "svm-codes" else 1)
 
 
-def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> list[Row]:
-    started = time.perf_counter()
+def _configs(problem: str, model: str, order: Order) -> list[Config]:
+    return candidates(problem, model, order.preset, order.budget, order.seed, order.source)
+
+
+def _made_from(data: Dataset, model: str, order: Order) -> str:
+    """Return the fingerprint of what decides a row: the data, and the configurations that are searched."""
     if model == "svm-rbf":
-        found = support_vector_machine(data, reporter)
-        row = replace(_row(problem, model, order, found.test_error_percent, found.n), **_of_machine(found))
-        return [replace(row, preset="", budget=found.tried, seconds=round(time.perf_counter() - started, 1))]
-    if model == "svm-codes":
-        return _on_codes(problem, data, order, out, reporter)
-    configs = candidates(problem, model, order.preset, order.budget, order.seed, order.source)
-    chosen, tries = search(configs, _folder(out, problem, model, order), data, reporter)
-    folder = RunFolder.open(chosen.folder)
-    result = folder.result()
-    row = _row(problem, model, order, result["test_error_percent"], result["n_test"])
-    return [
-        replace(
-            row,
+        return fingerprint(data.fingerprint)
+    searched = _configs(data.name, "sda-3" if model == "svm-codes" else model, order)
+    return fingerprint(data.fingerprint, [config.to_dict() for config in searched])
+
+
+def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
+    if model == "svm-rbf":
+        row = _by_machine(problem, model, data, data, order, reporter)
+        yield replace(row, preset="", budget=row.tried, seed=0)
+    elif model == "svm-codes":
+        yield from _on_codes(problem, data, order, out, reporter)
+    else:
+        chosen, tries = search(_configs(problem, model, order), _folder(out, problem, model, order), data, reporter)
+        folder = RunFolder.open(chosen.folder)
+        result = folder.result()
+        yield replace(
+            _row(problem, model, data, order, result["test_error_percent"], result["n_test"]),
             valid_error_percent=result["best_valid_error_percent"],
             tried=len(tries),
             diverged=sum(t.valid_error_percent is None for t in tries),
             settings=_settings(folder.config()),
             seconds=round(sum(t.seconds for t in tries), 1),
         )
-    ]
+
+
+def _by_machine(problem: str, model: str, data: Dataset, inputs: Dataset, order: Order, reporter: Reporter) -> Row:
+    """Return the row of a support vector machine on ``inputs``, made from ``data``."""
+    started = time.perf_counter()
+    found = support_vector_machine(inputs, reporter)
+    return replace(
+        _row(problem, model, data, order, found.test_error_percent, found.n),
+        valid_error_percent=round(found.valid_error_percent, 3),
+        tried=found.tried,
+        settings={"gamma": float(f"{found.gamma:.3g}"), "C": float(f"{found.c:.3g}")},
+        seconds=round(time.perf_counter() - started, 1),
+    )
 
 
 def _folder(out: Path, problem: str, model: str, order: Order) -> Path:
     return out / (problem if order.source == "regenerated" else f"{problem}-{order.source}") / model
 
 
-def _row(problem: str, model: str, order: Order, error: float, n: int) -> Row:
-    published = paper.figure(problem, model)
-    return Row(
+def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n: int) -> Row:
+    published = paper.best(problem) if model.startswith("modern") else paper.figure(problem, model)
+    row = Row(
         problem=problem,
         model=model,
         source=order.source,
@@ -154,11 +178,7 @@ def _row(problem: str, model: str, order: Order, error: float, n: int) -> Row:
         machine=machine(),
         date=time.strftime("%Y-%m-%d"),
     )
-
-
-def _of_machine(found: Machine) -> dict[str, Any]:
-    settings = {"gamma": float(f"{found.gamma:.3g}"), "C": float(f"{found.c:.3g}")}
-    return {"valid_error_percent": round(found.valid_error_percent, 3), "tried": found.tried, "settings": settings}
+    return replace(row, made_from=_made_from(data, row.asked, order))
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -170,20 +190,14 @@ def _settings(config: Config) -> dict[str, Any]:
     return chosen | {"finetune_lr": config.finetune.optimizer.lr}
 
 
-def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> list[Row]:
-    """Return a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet."""
-    configs = candidates(problem, "sda-3", order.preset, order.budget, order.seed, order.source)
-    chosen, _ = search(configs, _folder(out, problem, "sda-3", order), data, reporter)
+def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
+    """Give a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet."""
+    chosen, _ = search(_configs(problem, "sda-3", order), _folder(out, problem, "sda-3", order), data, reporter)
     folder = RunFolder.open(chosen.layers)
-    rows = []
+    codes = data
     for k, layer in enumerate(load_layers(folder, data.inputs), 1):
-        started = time.perf_counter()
-        data = _coded(data, layer, folder)
-        found = support_vector_machine(data, reporter)
-        row = _row(problem, f"svm-codes-{k}", order, found.test_error_percent, found.n)
-        row = replace(row, **_of_machine(found), seconds=round(time.perf_counter() - started, 1))
-        rows.append(row)
-    return rows
+        codes = _coded(codes, layer, folder)
+        yield _by_machine(problem, f"svm-codes-{k}", data, codes, order, reporter)
 
 
 def _coded(data: Dataset, layer: DenoisingLayer, folder: RunFolder) -> Dataset:

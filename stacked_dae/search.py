@@ -17,22 +17,22 @@ from stacked_dae.plan import FINETUNE
 from stacked_dae.progress import Reporter
 from stacked_dae.workflow import finetune, fit
 
-
 # What tries.json holds of each.
-_ENTRIES = ("valid_error_percent", "seconds", "diverged")
+_ENTRIES = ("valid_error_percent", "valid_loss", "seconds", "diverged")
 
 
 @dataclass(frozen=True)
 class Try:
     """A configuration that was trained: its folder, the folder of its layers, and its lowest validation error.
 
-    The error is in percent, None where the training diverged; ``diverged`` is then the stage, else empty. ``seconds``
-    are those of its training.
+    The error is in percent, with the validation loss of the same epoch; both None where the training diverged, and
+    ``diverged`` is then the stage, else empty. ``seconds`` are those of its training.
     """
 
     folder: Path
     layers: Path
     valid_error_percent: float | None
+    valid_loss: float | None
     seconds: float
     diverged: str
 
@@ -42,7 +42,8 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
 
     Each has a run folder of its own under ``out``, named by its settings, and a line in ``out/tries.json``: a search
     that was killed goes on where it was, and a larger one begins with what a smaller one has done. One that differs
-    from an earlier one in fine-tuning alone takes that one's layers. Of equals the first is taken.
+    from an earlier one in fine-tuning alone takes that one's layers. Of equals the
+    one of the lower validation loss is taken.
 
     Raises:
         StageError: all diverged, or ``tries.json`` is damaged.
@@ -55,17 +56,17 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
         sibling = _same_layers(config, list(zip(configs, tries, strict=False)))
         if sibling and sibling.diverged not in ("", FINETUNE):
             # Its layers diverged, and these are the same.
-            known.setdefault(name, {"valid_error_percent": None, "seconds": 0.0, "diverged": sibling.diverged})
+            known.setdefault(name, _entry(diverged=sibling.diverged))
         layers = sibling.layers if sibling else out / name
         if name not in known:
             reporter.say(f"{out}: configuration {k} of {len(configs)}")
             known[name] = _train(config, out / name, layers, dataset, reporter)
             write_text(file, json.dumps(known, indent=2) + "\n")
         tries.append(Try(out / name, layers, **{entry: known[name][entry] for entry in _ENTRIES}))
-    trained = [(t.valid_error_percent, k) for k, t in enumerate(tries) if t.valid_error_percent is not None]
+    trained = [k for k, t in enumerate(tries) if t.valid_error_percent is not None]
     if not trained:
         raise StageError(f"{out}: every configuration diverged; give a larger --budget")
-    best = min(trained)[1]
+    best = min(trained, key=lambda k: (tries[k].valid_error_percent, tries[k].valid_loss))
     _run(configs[best], tries[best].folder, tries[best].layers, dataset, reporter, test=True)
     return tries[best], tries
 
@@ -99,13 +100,21 @@ def _run(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter:
 
 
 def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:
-    error, diverged = None, ""
+    error = loss = None
+    diverged = ""
     try:
-        stages = _run(config, folder, layers, dataset, reporter, test=False).manifest["stages"]
-        error = stages[FINETUNE]["best_valid_error_percent"]
+        run = _run(config, folder, layers, dataset, reporter, test=False)
+        error = run.stage(FINETUNE)["best_valid_error_percent"]
+        loss = run.metrics(FINETUNE).rows()[run.stage(FINETUNE)["best_epoch"] - 1]["valid_loss"]
     except DivergedError as failure:
         reporter.say(str(failure))
-        stages = RunFolder.open(folder).manifest["stages"]
-        diverged = next(name for name, entry in stages.items() if entry["status"] != "done")
-    seconds = sum(entry.get("seconds", 0.0) for entry in stages.values())
-    return {"valid_error_percent": error, "seconds": round(seconds, 1), "diverged": diverged}
+        run = RunFolder.open(folder)
+        diverged = next(name for name, entry in run.manifest["stages"].items() if entry["status"] != "done")
+    seconds = sum(entry.get("seconds", 0.0) for entry in run.manifest["stages"].values())
+    return _entry(error, loss, round(seconds, 1), diverged)
+
+
+def _entry(
+    error: float | None = None, loss: float | None = None, seconds: float = 0.0, diverged: str = ""
+) -> dict[str, Any]:
+    return dict(zip(_ENTRIES, (error, loss, seconds, diverged), strict=True))

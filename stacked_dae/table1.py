@@ -21,8 +21,10 @@ _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1",
 class Row:
     """A model on a problem. Errors are test errors in percent, with half their 95 % binomial interval.
 
-    ``preset``, ``budget`` and ``seed`` say what was asked for: ``budget`` configurations, of which ``tried`` were
-    different and ``diverged`` diverged; ``settings`` are the chosen one's. ``seconds`` is the training time of all.
+    ``preset``, ``budget`` and ``seed`` say what was asked for: ``budget`` configurations, of which ``tried`` were there
+    to try and ``diverged`` diverged; ``settings`` are the chosen one's, ``seconds`` the training time of all. Of a
+    support vector machine ``tried`` counts pairs of C and γ, and ``seconds`` is its own time; on pixels it has no
+    preset and no seed. ``made_from`` is the fingerprint of the data and of what was searched.
     """
 
     problem: str
@@ -43,11 +45,25 @@ class Row:
     diverged: int = 0
     seconds: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
+    made_from: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str, str, int]:
         """What the row is about; a later measurement of the same takes its place."""
-        return self.problem, self.source, self.model
+        return self.problem, self.source, self.model, self.preset, self.seed
+
+    @property
+    def asked(self) -> str:
+        """The model that was asked for: svm-codes has a row for each layer."""
+        return "svm-codes" if self.model.startswith("svm-codes") else self.model
+
+    @property
+    def command(self) -> str:
+        """The command that measures the row."""
+        words = f"stacked-dae reproduce icml2008 --problems {self.problem} --models {self.asked}"
+        if self.source != "regenerated":
+            words += f" --source {self.source}"
+        return words + (f" --preset {self.preset} --budget {self.budget} --seed {self.seed}" if self.preset else "")
 
     @property
     def verdict(self) -> str:
@@ -82,7 +98,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         published = "" if row.paper_percent is None else f"{row.paper_percent:.2f} ± {row.paper_ci95_percent:.2f}"
         ours = f"{row.test_error_percent:.2f} ± {row.ci95_percent:.2f}"
         chosen = ", ".join(f"{name} {value}" for name, value in row.settings.items())
-        budget = f"{row.preset} {row.budget}".strip()
+        budget = f"{row.preset} {row.budget}" if row.preset else f"{row.tried} pairs"
         valid = f"{row.valid_error_percent:.2f}"
         lines.append([named(row), row.model, published, ours, row.verdict, valid, budget, chosen])
     return header, lines
@@ -97,7 +113,8 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         " that, or equal where the two intervals overlap. *budget*: configurations tried, or pairs of C and γ; the one"
         " of the lowest *validation* error is tested, once.",
         "",
-        "Each row: `stacked-dae reproduce icml2008 --problems PROBLEM --models MODEL --preset PRESET --budget BUDGET`.",
+        "For modern and its control *paper* is the lowest of its table's six columns. The command of each row is in"
+        " table.csv.",
         "",
         f"Published: {'; '.join(paper.sources().values())}.",
         "",
@@ -105,12 +122,15 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         f"|{'---|' * len(header)}",
         *(f"| {' | '.join(line)} |" for line in lines),
         "",
-        *sorted({f"Measured {row.date} on {row.machine}; seed {row.seed}." for row in rows}),
+        *sorted({f"Measured {row.date} on {row.machine}; seed {row.seed}." for row in rows if row.preset}),
         "",
     ]
     write_text(out / "table.md", "\n".join(text))
     target = io.StringIO()
-    plain = [{**asdict(row), "verdict": row.verdict, "settings": _plain(row.settings)} for row in ordered(rows)]
+    plain = [
+        {**asdict(row), "verdict": row.verdict, "settings": _plain(row.settings), "command": row.command}
+        for row in ordered(rows)
+    ]
     writer = csv.DictWriter(target, list(plain[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(plain)

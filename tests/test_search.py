@@ -66,10 +66,11 @@ def test_the_lowest_validation_error_is_tested_and_nothing_else(tmp_path):
     assert [(t.folder / "result.json").exists() for t in tries] == [False, True, False]
 
 
-def test_of_equals_the_first_is_taken(tmp_path):
-    chosen, tries = search(rates(1e-6, 2e-6), tmp_path, blobs(), Reporter())
-    assert tries[0].valid_error_percent == tries[1].valid_error_percent
-    assert chosen == tries[0]
+def test_of_equals_the_lower_validation_loss_is_taken(tmp_path):
+    chosen, tries = search(rates(1e-6, 2e-6, 1e-6), tmp_path, blobs(), Reporter())
+    assert len({t.valid_error_percent for t in tries}) == 1
+    assert tries[1].valid_loss < tries[0].valid_loss
+    assert chosen == tries[1]
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 6, 9, 10])
@@ -113,7 +114,10 @@ def test_what_diverged_is_kept_and_never_chosen(tmp_path):
     optimizer = replace(small().pretrain.optimizer, lr=1e6)
     bad = replace(small(), pretrain=replace(small().pretrain, optimizer=optimizer, **linear))
     same_layers = replace(bad, finetune=replace(bad.finetune, epochs=2))
-    chosen, tries = search([bad, same_layers, small()], tmp_path, blobs(), Reporter())
+    reporter = Counter()
+    chosen, tries = search([bad, same_layers, small()], tmp_path, blobs(), reporter)
+    assert reporter.begun.count("layer_1") == 2, "layers that diverged are not trained again"
+    assert [t.diverged for t in tries] == ["layer_1", "layer_1", ""]
     again = Counter()
     search([bad, same_layers, small()], tmp_path, blobs(), again)
     assert again.begun == [], "nor is it tried again"
@@ -122,6 +126,17 @@ def test_what_diverged_is_kept_and_never_chosen(tmp_path):
     assert json.loads((tmp_path / "tries.json").read_text())[tries[0].folder.name]["valid_error_percent"] is None
     with pytest.raises(StageError, match="every configuration diverged"):
         search([bad], tmp_path, blobs(), Reporter())
+
+
+def test_fine_tuning_that_diverged_leaves_its_layers(tmp_path):
+    linear = {"activation": "identity", "loss": "squared_error", "decoder": "identity"}
+    base = small(pretrain=replace(small().pretrain, optimizer=replace(small().pretrain.optimizer, lr=1e-3), **linear))
+    bad = replace(base, finetune=replace(base.finetune, optimizer=replace(base.finetune.optimizer, lr=1e30)))
+    reporter = Counter()
+    chosen, tries = search([bad, base], tmp_path, blobs(), reporter)
+    assert [t.diverged for t in tries] == ["finetune", ""]
+    assert reporter.begun.count("layer_1") == 1
+    assert (chosen, chosen.layers) == (tries[1], tries[0].folder)
 
 
 def test_a_damaged_list_of_tries_is_named(tmp_path):
@@ -169,6 +184,8 @@ def test_every_model_has_settings_that_hold():
     assert emphasis.pretrain.corruption.kind == "salt_and_pepper"
     assert emphasis.pretrain.emphasis.alpha > emphasis.pretrain.emphasis.beta
     modern, control = drawn("modern")[0], drawn("modern-mlp")[0]
+    rates = [[c.finetune.optimizer.lr for c in drawn(m, budget=3)] for m in ("modern", "modern-mlp")]
+    assert rates[0] == rates[1] == pytest.approx([1e-3, 3e-4, 1e-4])
     assert modern.finetune == control.finetune
     assert modern.finetune.dropout > 0
     assert [layer.activation for layer in modern.layers()] == [layer.activation for layer in control.layers()]
