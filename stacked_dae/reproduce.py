@@ -175,7 +175,7 @@ def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n:
         preset=order.preset,
         budget=order.budget,
         seed=order.seed,
-        machine=machine(),
+        machine=machine(torch.cuda.get_device_name() if torch.cuda.is_available() else ""),
         date=time.strftime("%Y-%m-%d"),
     )
     return replace(row, made_from=_made_from(data, row.asked, order))
