@@ -47,6 +47,11 @@ class Metrics:
             file.write("".join(f"{line}\n" for line in lines))
 
 
+def _is_of_a_beginning(file: Path) -> bool:
+    """Whether a run that was killed before its first manifest leaves such a file."""
+    return file.name == "config.yaml" or (file.name.startswith(".") and file.name.endswith(".tmp"))
+
+
 class RunFolder:
     """A run folder: ``config.yaml``, ``manifest.json``, a folder for each stage, ``figures/``, ``result.json``.
 
@@ -93,7 +98,7 @@ class RunFolder:
             StageError: something else is there.
             ConfigError: the folder cannot be written to.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and all(map(_is_of_a_beginning, path.iterdir()))):
             return RunFolder.open(path)
         place = path
         while not place.exists():

@@ -452,6 +452,16 @@ def test_damaged_weights_are_named_and_rerun_makes_them_again(tmp_path, done):
         assert weights(folder) == weights(done)
 
 
+def test_a_run_that_was_killed_before_its_manifest_begins_again(tmp_path, done):
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    (tmp_path / ".manifest.json.7.tmp").write_text("{")
+    assert weights(fit(tmp_path)) == weights(done)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(StageError, match="not a run folder"):
+        fit(tmp_path / "other")
+
+
 def test_without_a_test_the_test_rows_are_not_read(tmp_path):
     reads = []
     test = DATA.load_test()
