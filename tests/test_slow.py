@@ -48,7 +48,6 @@ def test_table_1_on_the_original_rectangles(tmp_path, data_root):
     rows = {row["model"]: row for row in csv.DictReader((tmp_path / "table.csv").read_text().splitlines())}
     assert {row["n_test"] for row in rows.values()} == {"50000"}
     assert rows["svm-rbf"]["verdict"] == "equal"
-    assert rows["sda-3"]["verdict"] in ("equal", "better")
     assert float(rows["sda-3"]["test_error_percent"]) < float(rows["mlp-3"]["test_error_percent"])
 
 
