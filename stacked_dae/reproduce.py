@@ -69,6 +69,7 @@ def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
     """
     check_order(order.problems, order.models, order.budget, order.seed)
     problems = list(dict.fromkeys(order.problems))
+    # Each is made ready first, so that an absent file is told at once; only one is held at a time.
     for problem in problems:
         registry.load(problem, order.root, order.source)
     out.mkdir(parents=True, exist_ok=True)

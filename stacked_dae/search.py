@@ -42,8 +42,8 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
 
     Each has a run folder of its own under ``out``, named by its settings, and a line in ``out/tries.json``: a search
     that was killed goes on where it was, and a larger one begins with what a smaller one has done. One that differs
-    from an earlier one in fine-tuning alone takes that one's layers. Of equals the
-    one of the lower validation loss is taken.
+    from an earlier one in fine-tuning alone takes that one's layers. Of equals the one of
+    the lower validation loss is taken.
 
     Raises:
         StageError: all diverged, or ``tries.json`` is damaged.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from stacked_dae.config import Config, from_dict
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures import filters_sheet
-from stacked_dae.files import write_atomically, write_text
+from stacked_dae.files import write_atomically, write_csv
 from stacked_dae.presets import passes
 from stacked_dae.progress import Reporter
 from stacked_dae.workflow import fit, load_layers, pretrain
@@ -73,11 +71,7 @@ def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: 
             result = run.result()
             kept = ("test_error_percent", "test_error_ci95_percent", "n_test", "best_valid_error_percent", "seconds")
             rows.append({"depth": depth, "model": model, "nu": nu, **{name: result[name] for name in kept}})
-    target = io.StringIO()
-    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "errors.csv", target.getvalue())
+    write_csv(out / "errors.csv", rows)
     return _save(_draw_errors(data.name, rows), out / "errors.png")
 
 

@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from stacked_dae.data.dataset import Dataset
+from stacked_dae.loader import Rows
 from stacked_dae.progress import Reporter
 
 # γ is in units of 1 / (mean squared distance), so that one grid serves pixels and codes.
@@ -35,8 +36,7 @@ class Machine:
 
 def pixels(rows: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
     """Return inputs as float32; bytes are used as 0 to 1."""
-    x = torch.from_numpy(rows)
-    return x.float() / 255 if x.dtype == torch.uint8 else x
+    return Rows(rows, torch.device("cpu")).read(slice(None))
 
 
 def support_vector_machine(data: Dataset, reporter: Reporter) -> Machine:

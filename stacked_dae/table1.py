@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from stacked_dae import paper
-from stacked_dae.files import write_atomically, write_text
+from stacked_dae.files import write_atomically, write_csv, write_text
 
 _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1", "svm-codes-2", "svm-codes-3")
 
@@ -126,15 +124,11 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         "",
     ]
     write_text(out / "table.md", "\n".join(text))
-    target = io.StringIO()
     plain = [
         {**asdict(row), "verdict": row.verdict, "settings": _plain(row.settings), "command": row.command}
         for row in ordered(rows)
     ]
-    writer = csv.DictWriter(target, list(plain[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain)
-    write_text(out / "table.csv", target.getvalue())
+    write_csv(out / "table.csv", plain)
 
 
 def _plain(settings: dict[str, Any]) -> str:
