@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from stacked_dae.config import Config, TrainerConfig
+from stacked_dae.config import TrainerConfig
 from stacked_dae.fitting import fit_stage
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.machine import processor
 from stacked_dae.manifest import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
-from stacked_dae.tracking import job
+from stacked_dae.tracking import Silent
 
 INPUTS, UNITS, CLASSES = 784, 1000, 10
 NU = 0.25
@@ -174,7 +174,7 @@ def our_epoch(task: ChunkedTask, inputs: Any, labels: Any, batch: int, device: s
     """Return the seconds of an epoch of ours in Trainer.fit: checkpoint and CSV row each, one minibatch to validate."""
     clock, where = EpochClock(device), torch.device(device)
     few = None if labels is None else labels[:batch]
-    with tempfile.TemporaryDirectory() as folder, job(Config(), Path(folder), task.stage) as silent:
+    with tempfile.TemporaryDirectory() as folder:
         fit_stage(
             task,
             ChunkLoader(inputs, labels, batch, where),
@@ -183,7 +183,7 @@ def our_epoch(task: ChunkedTask, inputs: Any, labels: Any, batch: int, device: s
             metrics=Metrics(Path(folder) / task.stage / "metrics.csv"),
             trainer=TrainerConfig(accelerator="gpu" if device == "cuda" else "cpu"),
             reporter=clock,
-            job=silent,
+            job=Silent(),
         )
     return clock.seconds()
 

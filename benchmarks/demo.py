@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stacked_dae import StackedDAEError, finetune, fit, from_dict, pretrain
-from stacked_dae.figures import draw_run
+from stacked_dae.gallery import draw_run
 from stacked_dae.progress import Reporter, TerminalReporter
 
 ROOT = Path(__file__).parents[1]

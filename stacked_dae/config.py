@@ -23,6 +23,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "ad
 Model = Literal["sda", "saa", "mlp"]
 Precision = Literal["32-true", "tf32", "bf16-mixed"]
 Source = Literal["regenerated", "original"]
+LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
 T = TypeVar("T")
 
@@ -306,13 +307,21 @@ class TrackingConfig:
 
     mode: TrackingMode = "off"
     """auto: online where there is an API key, else offline. $WANDB_MODE, where it is set, wins."""
-    project: str = "stacked-dae"
-    """W&B project."""
+    project: str | None = None
+    """W&B project; $WANDB_PROJECT, else stacked-dae, when null."""
+    entity: str | None = None
+    """W&B user or team; your own default when null."""
     group: str | None = None
-    """W&B group, the experiment; the run folder's name when null."""
+    """W&B group, the experiment; $WANDB_RUN_GROUP, else the run folder's name, when null."""
+    tags: list[str] = field(default_factory=list)
+    """W&B tags."""
+    loggers: list[LoggerName] = field(default_factory=list)
+    """Lightning's own loggers, csv and tensorboard, each writing into a folder of its name in the run folder."""
 
     def __post_init__(self) -> None:
         _choice("tracking.mode", self.mode, TrackingMode)
+        for name in self.loggers:
+            _choice("tracking.loggers", name, LoggerName)
 
 
 @dataclass(frozen=True)

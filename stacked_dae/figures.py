@@ -1,4 +1,4 @@
-"""Pictures of a run: filters, reconstructions, curves, confusion. Each function returns a Figure and never shows it."""
+"""Pictures of a run: filters, reconstructions, curves, confusion. Each returns a Figure and never shows it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from stacked_dae.errors import DataError
 from stacked_dae.files import write_atomically
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import Rows
-from stacked_dae.manifest import RunFolder
-from stacked_dae.networks import stage_name
-from stacked_dae.plan import FINETUNE
-from stacked_dae.workflow import load_layers, run_data
+from stacked_dae.manifest import FINETUNE, stage_name
 
-_DPI = 130
+
+def save(figure: Figure, file: Path) -> Path:
+    """Write ``figure`` to ``file`` (PNG) atomically and return it."""
+    write_atomically(file, lambda target: figure.savefig(target, format="png", dpi=130))
+    return file
 
 
 def tiles(images: NDArray[np.float32], columns: int, gap: float = np.nan) -> NDArray[np.float32]:
@@ -102,6 +103,20 @@ def reconstructions(
     return figure
 
 
+def layer_pictures(layers: Sequence[DenoisingLayer], data: Dataset, seed: int) -> dict[str, Figure]:
+    """Draw the filters of the first of all ``layers``, and reconstructions of some validation examples by each.
+
+    Returns none where the examples are no images.
+    """
+    if data.image_shape is None:
+        return {}
+    examples = Rows(data.valid.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(data.valid) // 12)))[:12]
+    return {
+        "filters": filters(layers[0].weight.detach().numpy(), data.image_shape),
+        "reconstructions": reconstructions(layers, examples, data.image_shape, seed),
+    }
+
+
 def _noise(layer: DenoisingLayer) -> str:
     """Return the layer's corruption in words."""
     if layer.corruption is None:
@@ -136,9 +151,10 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return figure
 
 
-def confusion(table: Sequence[Sequence[int]], error: str) -> Figure:
-    """Draw a confusion matrix: true classes down, answers across, counts in the cells; ``error`` is the title."""
-    counts = np.asarray(table)
+def confusion(result: Mapping[str, Any]) -> Figure:
+    """Draw the confusion matrix of a ``result.json``: true classes down, answers across, counts in the cells."""
+    counts = np.asarray(result["confusion"])
+    error = f"{result['test_error_percent']:.2f} ± {result['test_error_ci95_percent']:.2f} % (n = {result['n_test']})"
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(4.0, 0.5 * len(counts) + 1.0)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -184,44 +200,3 @@ def samples(data: Dataset, each: int = 10) -> Figure:
     axes.set_ylabel("class")
     axes.set_title(f"{data.name}: training examples", fontsize=11)
     return figure
-
-
-def draw_samples(data: Dataset, file: Path) -> Path:
-    """Draw :func:`samples` into ``file`` (PNG) and return it."""
-    figure = samples(data)
-    write_atomically(file, lambda target: figure.savefig(target, format="png", dpi=_DPI))
-    return file
-
-
-def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> list[Path]:
-    """Draw what the run folder holds into its ``figures/`` and return the files.
-
-    The test rows are not read: the confusion matrix comes from ``result.json``.
-
-    Raises:
-        StageError: no stage has begun, or the data have changed.
-    """
-    made: dict[str, Figure] = {}
-    stages: dict[str, Any] = folder.manifest["stages"]
-    metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
-    if metrics:
-        made["curves"] = curves(metrics)
-    trained = [stage for stage, entry in stages.items() if stage != FINETUNE and entry["status"] == "done"]
-    data = run_data(folder, dataset, root)
-    if trained and len(trained) == len(folder.config().layers()) and data.image_shape:
-        layers = load_layers(folder, data.inputs)
-        examples = Rows(data.valid.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(data.valid) // 12)))[:12]
-        made["filters"] = filters(layers[0].weight.detach().numpy(), data.image_shape)
-        made["reconstructions"] = reconstructions(layers, examples, data.image_shape, folder.config().seed)
-    if (folder.path / "result.json").exists():
-        result = folder.result()
-        error = (
-            f"{result['test_error_percent']:.2f} ± {result['test_error_ci95_percent']:.2f} % (n = {result['n_test']})"
-        )
-        made["confusion"] = confusion(result["confusion"], error)
-    (folder.path / "figures").mkdir(exist_ok=True)
-    files = []
-    for name, figure in made.items():
-        files.append(folder.path / "figures" / f"{name}.png")
-        write_atomically(files[-1], lambda file, figure=figure: figure.savefig(file, format="png", dpi=_DPI))  # type: ignore[misc]
-    return files

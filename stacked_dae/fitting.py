@@ -7,8 +7,9 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, DivergedError
@@ -77,6 +79,18 @@ def _quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _logger(name: str, stage: Path) -> Logger:
+    """Return Lightning's logger of this name, which writes into a folder of this name beside the stage's."""
+    folder = stage.parent / name
+    return CSVLogger(folder, stage.name) if name == "csv" else TensorBoardLogger(folder, stage.name)
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise ConfigError unless each of these loggers can be used here."""
+    if "tensorboard" in names and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise ConfigError("tracking.loggers: tensorboard is not installed; pip install tensorboard")
+
+
 def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
     try:
         return pl.Trainer(
@@ -84,7 +98,6 @@ def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
             # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
             precision="32-true" if config.precision == "tf32" else config.precision,
             devices=1,
-            logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -105,7 +118,7 @@ def device_of(config: TrainerConfig) -> torch.device:
         ConfigError: there is no such device here.
     """
     with _quiet_lightning():
-        return _trainer(config).strategy.root_device
+        return _trainer(config, logger=False).strategy.root_device
 
 
 def fit_stage(
@@ -118,12 +131,15 @@ def fit_stage(
     trainer: TrainerConfig,
     reporter: Reporter,
     job: Job,
+    loggers: Sequence[str] = (),
 ) -> None:
     """Train ``task`` to the end of its stage, going on from the stage's checkpoint where there is one.
 
-    Each epoch ends with a row in ``metrics`` and a checkpoint beside it.
+    Each epoch ends with a row in ``metrics``, which ``job`` is told, and a checkpoint beside it. ``loggers`` names
+    Lightning's own, csv or tensorboard.
 
     Raises:
+        ConfigError: a logger cannot be used here.
         DivergedError: the loss is no longer finite.
         KeyboardInterrupt: the user asked to stop.
     """
@@ -132,12 +148,15 @@ def fit_stage(
     done = int(torch.load(checkpoint, weights_only=True)["epoch"]) + 1 if resume else 0
     metrics.path.parent.mkdir(parents=True, exist_ok=True)
     metrics.keep(done)
+    for row in metrics.rows():
+        job.log(task.stage, row)
     reporter.start(task.stage, epochs, "epochs", done)
     with _quiet_lightning():
         lightning = _trainer(
             trainer,
             max_epochs=epochs,
             default_root_dir=str(metrics.path.parent),
+            logger=[_logger(name, metrics.path.parent) for name in loggers],
             callbacks=[_EndOfEpoch(task.stage, metrics, checkpoint, reporter, job)],
             plugins=[_AtomicCheckpoints()],
         )

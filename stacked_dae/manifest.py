@@ -17,6 +17,15 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.files import checksum, write_text
 
 FORMAT = 2
+# The safe loader; the one in C where there is one, ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# The stage that trains the stack; those of the layers are named by their numbers.
+FINETUNE = "finetune"
+
+
+def stage_name(k: int) -> str:
+    """Return the name of the stage that trains layer ``k``, from 1."""
+    return f"layer_{k}"
 
 
 class Metrics:
@@ -115,7 +124,7 @@ class RunFolder:
         """
         file = self.path / "config.yaml"
         try:
-            return from_dict(yaml.safe_load(file.read_text()), str(file))
+            return from_dict(yaml.load(file.read_text(), _LOADER), str(file))
         except (yaml.YAMLError, ConfigError, TypeError, ValueError) as error:
             raise StageError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 

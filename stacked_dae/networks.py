@@ -9,6 +9,7 @@ from stacked_dae.address import seed_at
 from stacked_dae.config import Config, LayerConfig
 from stacked_dae.corruption import Corruption
 from stacked_dae.layer import DenoisingLayer
+from stacked_dae.manifest import stage_name
 from stacked_dae.stack import EncoderStack
 
 _CORRUPTIONS: dict[str, type[Corruption]] = {
@@ -17,11 +18,6 @@ _CORRUPTIONS: dict[str, type[Corruption]] = {
     "gaussian": corruption.Gaussian,
     "salt_and_pepper": corruption.SaltAndPepper,
 }
-
-
-def stage_name(k: int) -> str:
-    """Return the name of the stage that trains layer ``k``, from 1."""
-    return f"layer_{k}"
 
 
 def build_layer(layer: LayerConfig, inputs: int, seed: int, k: int) -> DenoisingLayer:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from stacked_dae.config import Config, fingerprint, first_difference
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
-from stacked_dae.manifest import FORMAT, RunFolder
-from stacked_dae.networks import stage_name
+from stacked_dae.manifest import FINETUNE, FORMAT, RunFolder, stage_name
 
-FINETUNE = "finetune"
 # Settings that only fine-tuning reads: a folder that holds layers alone may go on with others.
 _FINETUNE_KEYS = ("finetune.", "data.labels_per_class")
 _MEND = "choose another --out, or add --rerun to train again from that stage on"

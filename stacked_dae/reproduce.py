@@ -23,7 +23,7 @@ from stacked_dae.fitting import device_of
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.machine import machine
 from stacked_dae.manifest import RunFolder
-from stacked_dae.presets import DEPTH, candidates, check_order
+from stacked_dae.presets import DEPTH, MODERN, candidates, check_order
 from stacked_dae.progress import Reporter
 from stacked_dae.scoring import interval
 from stacked_dae.search import search
@@ -163,7 +163,7 @@ def _folder(out: Path, problem: str, model: str, order: Order) -> Path:
 
 
 def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n: int) -> Row:
-    published = paper.best(problem) if model.startswith("modern") else paper.figure(problem, model)
+    published = paper.best(problem) if model in MODERN else paper.figure(problem, model)
     row = Row(
         problem=problem,
         model=model,

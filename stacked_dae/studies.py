@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from stacked_dae.config import Config, from_dict
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.figures import filters_sheet
-from stacked_dae.files import write_atomically, write_csv
+from stacked_dae.figures import filters_sheet, save
+from stacked_dae.files import write_csv
 from stacked_dae.presets import passes
 from stacked_dae.progress import Reporter
 from stacked_dae.workflow import fit, load_layers, pretrain
@@ -20,7 +20,6 @@ from stacked_dae.workflow import fit, load_layers, pretrain
 FILTER_NOISE = (0.0, 0.1, 0.25, 0.5)
 NOISE = (0.0, 0.1, 0.25, 0.4)
 DEPTHS = (1, 2, 3)
-_DPI = 130
 
 
 def _config(data: Dataset, source: str, seed: int, depth: int, nu: float, model: str = "sda") -> Config:
@@ -53,7 +52,7 @@ def filters_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter:
         axes.set_title(f"ν = {nu:.0%}", fontsize=11)
         axes.set_axis_off()
     figure.suptitle(f"{data.name}: 100 filters of the first layer", fontsize=11)
-    return _save(figure, out / "filters.png")
+    return save(figure, out / "filters.png")
 
 
 def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: Reporter) -> Path:
@@ -72,7 +71,7 @@ def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: 
             kept = ("test_error_percent", "test_error_ci95_percent", "n_test", "best_valid_error_percent", "seconds")
             rows.append({"depth": depth, "model": model, "nu": nu, **{name: result[name] for name in kept}})
     write_csv(out / "errors.csv", rows)
-    return _save(_draw_errors(data.name, rows), out / "errors.png")
+    return save(_draw_errors(data.name, rows), out / "errors.png")
 
 
 def _draw_errors(name: str, rows: list[dict[str, Any]]) -> Figure:
@@ -101,8 +100,3 @@ def _line(axes: Any, x: list[Any], rows: list[dict[str, Any]], label: str, color
     y = [row["test_error_percent"] for row in rows]
     half = [row["test_error_ci95_percent"] for row in rows]
     axes.errorbar(x, y, yerr=half, marker="o", ms=4, capsize=2, label=label, color=color)
-
-
-def _save(figure: Figure, file: Path) -> Path:
-    write_atomically(file, lambda target: figure.savefig(target, format="png", dpi=_DPI))
-    return file

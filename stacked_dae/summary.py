@@ -1,12 +1,13 @@
-"""The table at the end of a job."""
+"""The tables in the terminal: at the end of a job, and of runs side by side."""
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from stacked_dae.manifest import RunFolder
-from stacked_dae.plan import FINETUNE
+from stacked_dae.compare import Comparison, shown
+from stacked_dae.manifest import FINETUNE, RunFolder
 
 _MODELS = {
     "sda": "stacked denoising autoencoders",
@@ -41,3 +42,34 @@ def print_summary(folder: RunFolder) -> None:
             f" (95 % interval, n = {result['n_test']})",
             highlight=False,
         )
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print which settings differ, then a row a run; the one of the lowest validation error is marked."""
+    console = Console()
+    keys = ", ".join(comparison.keys)
+    count = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
+    differ = f"they differ in {keys}" if keys else "all settings are the same"
+    console.print(f"{count}; {differ}" if len(comparison.runs) > 1 else count, highlight=False, soft_wrap=True)
+    table = Table(title=comparison.folder or None, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    for key in comparison.keys:
+        table.add_column(comparison.short(key), overflow="fold")
+    for layer in comparison.layers:
+        table.add_column(layer.replace("layer_", "loss "), justify="right")
+    for name in ("valid %", "test %", "seconds"):
+        table.add_column(name, justify="right")
+    for run in comparison.runs:
+        best = run is comparison.best
+        table.add_row(
+            f"{'* ' if best else ''}{comparison.label(run)}",
+            *(shown(run.settings.get(key), 6) for key in comparison.keys),
+            *(shown(run.losses.get(layer)) for layer in comparison.layers),
+            shown(run.valid_error_percent),
+            run.test_text,
+            shown(run.seconds, 1),
+            style="bold" if best else None,
+        )
+    console.print(table)
+    if comparison.best:
+        console.print("* lowest validation error; ± is the 95 % interval", highlight=False)

@@ -10,7 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from stacked_dae import paper
-from stacked_dae.files import write_atomically, write_csv, write_text
+from stacked_dae.figures import save
+from stacked_dae.files import write_csv, write_text
 
 _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1", "svm-codes-2", "svm-codes-3")
 
@@ -111,7 +112,7 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         " that, or equal where the two intervals overlap. *budget*: configurations tried, or pairs of C and γ; the one"
         " of the lowest *validation* error is tested, once.",
         "",
-        "For modern and its control *paper* is the lowest of its table's six columns. The command of each row is in"
+        "For modern and its controls *paper* is the lowest of its table's six columns. The command of each row is in"
         " table.csv.",
         "",
         f"Published: {'; '.join(paper.sources().values())}.",
@@ -162,5 +163,5 @@ def draw_table(rows: Sequence[Row], file: Path) -> Path:
     (ours,) = figure.axes[0].plot([], [], "o", ms=4, color="C0")
     figure.legend([theirs, ours], ["paper", "ours"], loc="outside upper right", ncols=2, fontsize=9)
     figure.supxlabel("test error (%) with its 95 % interval", fontsize=9)
-    write_atomically(file, lambda target: figure.savefig(target, format="png", dpi=130))
+    save(figure, file)
     return file

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +24,14 @@ from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.descent import make_optimizer
 from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.figures import confusion, layer_pictures
 from stacked_dae.files import write_atomically, write_text
-from stacked_dae.fitting import device_of, fit_stage
+from stacked_dae.fitting import check_loggers, device_of, fit_stage
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import RunFolder
-from stacked_dae.networks import build_layers, build_stack, stage_name
-from stacked_dae.plan import FINETUNE, Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
+from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
+from stacked_dae.networks import build_layers, build_stack
+from stacked_dae.plan import Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
 from stacked_dae.progress import Reporter
 from stacked_dae.scoring import Score, score
 from stacked_dae.stack import EncoderStack
@@ -158,6 +161,7 @@ class _Job:
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_new(Path(out))
         _check_optimizers(config)
+        check_loggers(config.tracking.loggers)
         self.device = device_of(config.trainer)
         self.data = dataset or registry.load(config.data.name, config.data.root, config.data.source)
         if parent is not None:
@@ -169,18 +173,60 @@ class _Job:
         if self.folder.manifest and not rerun:
             check_folder(self.folder, self.stages, config, self.data)
         self.todo = unfinished(self.folder, self.stages, rerun=rerun)
+        self._trial: tracking.Job | None = None
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
         tests = self.test and self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
-        if not self.todo and not tests:
+        if not self.todo and not tests and not self._cut(self._last_job, self.stages[-1]):
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
         open_folder(self.folder, self.stages, self.config, self.data, self.parent)
+        try:
+            if tracking.is_trial(self.config):
+                with tracking.job(self._subject(self.stages[-1]), tracking.TRIAL, self.reporter) as self._trial:
+                    self._do()
+            else:
+                self._do()
+        finally:
+            tracking.wait(self.reporter)
+        return self.folder
+
+    def _do(self) -> None:
         layers = self._layers()
         if self.stages[-1].name == FINETUNE:
             self._finetune(layers)
-        return self.folder
+
+    @property
+    def _last_job(self) -> str:
+        if self.stages[-1].name != FINETUNE:
+            return tracking.PRETRAIN
+        return tracking.BASELINE if self.config.model == "mlp" else tracking.FINETUNE
+
+    def _subject(self, last: Stage) -> tracking.Subject:
+        """Return what tracking is told of the job whose last stage is ``last``."""
+        data = {
+            "name": self.data.name,
+            "fingerprint": self.data.fingerprint,
+            "inputs": self.data.inputs,
+            "classes": self.data.classes,
+            "train": len(self.data.train),
+            "valid": len(self.data.valid),
+        }
+        parent = self.parent.path if self.parent else None
+        return tracking.Subject(self.config, self.folder.path, data, last.fingerprint, parent)
+
+    def _cut(self, job_type: str, last: Stage) -> bool:
+        return tracking.was_cut(self._subject(last), job_type)
+
+    @contextmanager
+    def _told(self, job_type: str, last: Stage) -> Iterator[tracking.Job]:
+        """Open the job whose last stage is ``last``; those of a trial are one."""
+        if self._trial is not None:
+            yield self._trial
+            return
+        with tracking.job(self._subject(last), job_type, self.reporter) as job:
+            yield job
 
     def _layers(self) -> list[DenoisingLayer]:
         """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
@@ -188,8 +234,8 @@ class _Job:
             return load_layers(self.parent, self.data.inputs)
         layers = build_layers(self.config, self.data.inputs)
         own = [stage for stage in self.stages if stage.name != FINETUNE]
-        if any(stage in self.todo for stage in own):
-            with tracking.job(self.config, self.folder.path, "pretrain") as job:
+        if any(stage in self.todo for stage in own) or (own and self._cut(tracking.PRETRAIN, own[-1])):
+            with self._told(tracking.PRETRAIN, own[-1]) as job:
                 self._pretrain(layers, own, job)
         else:
             for layer, stage in zip(layers, own, strict=False):
@@ -210,10 +256,10 @@ class _Job:
                 train, valid = (ChunkLoader(rows, None, config.batch_size, self.device) for rows in inputs)
                 self._fit(stage, task, train, valid, config.epochs, job)
                 self._finish(stage, layer)
-                job.summarise({f"{stage.name}/{name}": value for name, value in task.metrics.items()})
             else:
                 layer.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
-            if k + 1 < len(stages):
+                self._retell(stage, job)
+            if any(later in self.todo for later in stages[k + 1 :]):
                 inputs = [
                     self._codes(layer, stage, rows, config.units, part)
                     for rows, part in zip(inputs, ("train", "valid"), strict=True)
@@ -221,6 +267,19 @@ class _Job:
         for stage in stages:
             for file in self.folder.folder(stage.name).glob("codes_*.npy"):
                 file.unlink()
+        if job.watched:
+            job.picture(layer_pictures([layer.cpu() for layer in layers], self.data, self.config.seed))
+            self._keep("layers", stages, job)
+
+    def _retell(self, stage: Stage, job: tracking.Job) -> None:
+        """Tell the job the rows of a stage that is done already."""
+        for row in self.folder.metrics(stage.name).rows():
+            job.log(stage.name, row)
+
+    def _keep(self, kind: str, stages: list[Stage], job: tracking.Job, *others: str) -> None:
+        files = [f"{stage.name}/weights.safetensors" for stage in stages]
+        sums = [self.folder.stage(stage.name)["sha256"] for stage in stages]
+        job.keep(kind, ["config.yaml", *files, *others], sums)
 
     def _codes(self, layer: DenoisingLayer, stage: Stage, rows: NDArray[Any], units: int, part: str) -> NDArray[Any]:
         self.reporter.start(f"{stage.name} codes ({part})", len(rows), "rows")
@@ -239,8 +298,7 @@ class _Job:
     def _finetune(self, layers: list[DenoisingLayer]) -> None:
         config, stage = self.config.finetune, self.stages[-1]
         stack = build_stack(self.config, self.data.inputs, self.data.classes)
-        job_type = "baseline" if self.config.model == "mlp" else "finetune"
-        with tracking.job(self.config, self.folder.path, job_type) as job:
+        with self._told(self._last_job, stage) as job:
             if stage in self.todo:
                 task = FinetuneTask(
                     stack.take(layers),
@@ -258,10 +316,18 @@ class _Job:
                 self._fit(stage, task, train, valid, config.epochs, job)
                 stack.load_state_dict(task.best_weights, strict=True)
                 self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent)
-            if self.test:
+            else:
+                self._retell(stage, job)
+            if self.test and not (self.folder.path / "result.json").exists():
                 stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
                 # All selection is over: the test rows are read here, for the first and only time.
-                self._write_result(stack, score(stack, self.data.load_test(), self.device), job)
+                self._write_result(stack, score(stack, self.data.load_test(), self.device))
+            if self.test:
+                result = self.folder.result()
+                job.summarise({name: value for name, value in result.items() if name not in ("confusion", "versions")})
+                if job.watched:
+                    job.picture({"confusion": confusion(result)})
+            self._keep("classifier", [stage], job, *(["result.json"] if self.test else []))
 
     def _fit(
         self, stage: Stage, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, epochs: int, job: tracking.Job
@@ -276,6 +342,7 @@ class _Job:
             trainer=self.config.trainer,
             reporter=self.reporter,
             job=job,
+            loggers=self.config.tracking.loggers,
         )
 
     def _finish(self, stage: Stage, module: nn.Module, **entry: Any) -> None:
@@ -288,7 +355,7 @@ class _Job:
         self.folder.finish(stage.name, epochs=len(rows), seconds=seconds, **entry)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)
 
-    def _write_result(self, stack: EncoderStack, test: Score, job: tracking.Job) -> None:
+    def _write_result(self, stack: EncoderStack, test: Score) -> None:
         entries = self.folder.manifest["stages"]
         result = {
             "dataset": self.data.name,
@@ -310,7 +377,6 @@ class _Job:
                 "python": platform.python_version(),
             },
         }
-        job.summarise({name: value for name, value in result.items() if name not in ("confusion", "versions")})
         write_text(self.folder.path / "result.json", json.dumps(result, indent=2) + "\n")
 
 

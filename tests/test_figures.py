@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import blobs, small
 
-from stacked_dae import figures, workflow
+from stacked_dae import figures, gallery, workflow
 from stacked_dae.corruption import FixedMasking
 from stacked_dae.layer import DenoisingLayer
 
@@ -53,10 +53,10 @@ def test_draw_run_draws_what_the_folder_holds_without_the_test_rows(tmp_path):
     data = blobs()
     folder = workflow.pretrain(small(), tmp_path / "run", dataset=data)
     unread = blobs(load_test=lambda: pytest.fail("the test rows were read"))
-    files = figures.draw_run(folder, unread)
+    files = gallery.draw_run(folder, unread)
     assert {p.name for p in files} == {"curves.png", "filters.png", "reconstructions.png"}
     folder = workflow.fit(small(), tmp_path / "run", dataset=data)
-    files = figures.draw_run(folder, unread)
+    files = gallery.draw_run(folder, unread)
     assert len(files) == 4
     for file in files:
         assert matplotlib.image.imread(file).std() > 0.05, f"{file} is blank"

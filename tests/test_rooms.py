@@ -17,9 +17,10 @@ data.dataset data.idx data.splits data.digits data.mnist
 data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry
 loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
-tracking manifest progress networks fitting scoring plan workflow
+progress tracking manifest networks fitting scoring plan figures workflow
 svm search table1 reproduce
-figures studies summary cli
+studies gallery compare compare_page compare_wandb sweep summary
+explain commands cli
 """.split()
 # Each of these may be imported in its own file only.
 OWNED = {"wandb": "tracking", "jsonargparse": "cli"}

@@ -1,7 +1,8 @@
-"""Weights & Biases with the real client, offline."""
+"""Weights & Biases with the real client: offline, and what decides where a run is told."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,23 @@ from conftest import blobs, small
 
 from stacked_dae import tracking, workflow
 from stacked_dae.config import TrackingConfig
+from stacked_dae.progress import Reporter
 
 
-def tracked(mode):
-    return replace(small(), tracking=TrackingConfig(mode=mode))
+class Heard(Reporter):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def tracked(mode, **changes):
+    return replace(small(), tracking=TrackingConfig(mode=mode, **changes))
+
+
+def subject(config, out):
+    return tracking.Subject(config, out, {"name": "blobs", "fingerprint": "f"}, "mark")
 
 
 @pytest.mark.parametrize(
@@ -21,18 +35,35 @@ def tracked(mode):
         ("off", None, None, "off"),
         ("auto", None, None, "offline"),
         ("auto", None, "k" * 40, "online"),
+        ("online", None, None, "offline"),
         ("offline", None, "k" * 40, "offline"),
         ("online", "offline", None, "offline"),
         ("offline", "disabled", None, "off"),
     ],
 )
-def test_the_environment_wins_over_the_setting(monkeypatch, tmp_path, setting, environment, key, expected):
+def test_where_a_run_is_told(monkeypatch, tmp_path, setting, environment, key, expected):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     for name, value in (("WANDB_MODE", environment), ("WANDB_API_KEY", key)):
         if value:
             monkeypatch.setenv(name, value)
-    assert tracking.mode(tracked(setting)) == expected
+    reporter = Heard()
+    config = tracked(setting)
+    assert tracking.where(subject(config, tmp_path), reporter) == expected
+    # Offline without being asked for is said, in one line that tells what to do.
+    surprised = expected == "offline" and "offline" not in (setting, environment)
+    assert len(reporter.lines) == surprised
+    assert all("no API key" in line and "wandb sync" in line and "\n" not in line for line in reporter.lines)
+
+
+def test_a_key_is_found_in_the_netrc_file_of_the_server(monkeypatch, tmp_path):
+    file = tmp_path / "netrc"
+    file.write_text("machine api.wandb.ai login user password " + "k" * 40 + "\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    assert tracking.where(subject(tracked("auto"), tmp_path), Reporter()) == "online"
+    file.write_text("machine elsewhere.org login user password " + "k" * 40 + "\n")
+    assert tracking.where(subject(tracked("auto"), tmp_path), Reporter()) == "offline"
 
 
 def test_offline_makes_one_run_a_job_and_changes_no_result(tmp_path):
@@ -41,14 +72,44 @@ def test_offline_makes_one_run_a_job_and_changes_no_result(tmp_path):
     runs = list((folder.path / "wandb").glob("offline-run-*"))
     assert len(runs) == 2, "pre-training is one run, fine-tuning another"
     assert all(list(run.glob("*.wandb")) for run in runs)
+    assert all(entry["ended"] for entry in tracking.Records(folder.path).all().values())
     for stage in ("layer_1", "layer_2", "finetune"):
         one, two = (f.path / stage / "weights.safetensors" for f in (plain, folder))
         assert one.read_bytes() == two.read_bytes()
 
 
 def test_off_never_imports_wandb(tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "wandb", None)
     workflow.fit(small(), tmp_path / "run", dataset=blobs())
     assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_a_client_that_fails_stops_nothing(tmp_path, monkeypatch):
+    import wandb
+
+    def fails(**arguments):
+        raise wandb.errors.UsageError("no such project")
+
+    monkeypatch.setattr(wandb, "init", fails)
+    reporter = Heard()
+    folder = workflow.fit(tracked("offline"), tmp_path / "run", dataset=blobs(), reporter=reporter)
+    assert folder.result()["n_test"] == 90
+    said = [line for line in reporter.lines if "no such project" in line]
+    assert len(said) == 2, "one line a job"
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard"])
+def test_lightnings_own_loggers(tmp_path, logger, capsys):
+    if logger == "tensorboard":
+        pytest.importorskip("tensorboard")
+    folder = workflow.fit(tracked("off", loggers=[logger]), tmp_path / "run", dataset=blobs())
+    files = [file for file in (folder.path / logger).rglob("*") if file.is_file() and "hparams" not in file.name]
+    assert len(files) == 3, "one a stage"
+    assert capsys.readouterr().err == ""
+
+
+def test_an_absent_logger_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("stacked_dae.fitting.find_spec", lambda name: None)
+    with pytest.raises(workflow.ConfigError, match=r"tracking\.loggers: tensorboard is not installed; pip install"):
+        workflow.fit(tracked("off", loggers=["tensorboard"]), tmp_path / "run", dataset=blobs())
+    assert not (tmp_path / "run").exists()

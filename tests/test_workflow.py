@@ -18,9 +18,8 @@ from stacked_dae.codes import make_codes
 from stacked_dae.config import from_dict
 from stacked_dae.data.dataset import make_dataset
 from stacked_dae.errors import ConfigError, DataError, StageError
-from stacked_dae.manifest import RunFolder
+from stacked_dae.manifest import FINETUNE, RunFolder
 from stacked_dae.networks import build_layers, build_stack
-from stacked_dae.plan import FINETUNE
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.finetune import FinetuneTask
 

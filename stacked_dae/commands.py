@@ -1,0 +1,193 @@
+"""What each command of the command line does with its options; torch is imported once it is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.config import NOT_IDENTITY, Config, fingerprint, flatten, from_dict
+from stacked_dae.errors import ConfigError
+from stacked_dae.paper import PROBLEMS
+from stacked_dae.presets import BUDGETS, NOTES, check_order
+
+
+def run_job(command: str, values: dict[str, Any]) -> None:
+    """Run fit, pretrain or finetune with the values of its options, nested."""
+    out, rerun, pretrained = values.pop("out"), values.pop("rerun"), values.pop("pretrained", None)
+    values.pop("config", None)
+    config = from_dict(values)
+    if command == "finetune" and pretrained is None:
+        raise ConfigError("finetune needs --pretrained RUN, the folder of an earlier pretrain or fit")
+    from stacked_dae.data.registry import check_name
+
+    check_name(config.data.name)
+    folder_path = Path(out) if out else _default_out(config, command, pretrained)
+
+    from stacked_dae import workflow
+    from stacked_dae.gallery import draw_run
+    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.summary import print_summary
+
+    with TerminalReporter() as reporter:
+        how: dict[str, Any] = {"rerun": rerun, "reporter": reporter}
+        if command == "finetune":
+            folder = workflow.finetune(config, folder_path, pretrained, **how)
+        else:
+            folder = getattr(workflow, command)(config, folder_path, **how)
+        draw_run(folder)
+    print_summary(folder)
+    print(f"run folder: {folder.path} (figures in {folder.path / 'figures'})")
+
+
+def _default_out(config: Config, command: str, pretrained: str | None) -> Path:
+    """Return a folder that the same command finds again."""
+    identity = {key: v for key, v in flatten(config.to_dict()).items() if not key.startswith(NOT_IDENTITY)}
+    mark = fingerprint(identity, command, pretrained)[:8]
+    return Path("runs") / f"{config.data.name}-{config.model}-{mark}"
+
+
+def run_evaluate(asked: Any) -> None:
+    """Print the test error of a run."""
+    from stacked_dae.workflow import evaluate
+
+    print(f"test error {evaluate(asked.run, root=asked.root)}")
+
+
+def run_plot(asked: Any) -> None:
+    """Draw the figures of a run."""
+    from stacked_dae.gallery import draw_run
+    from stacked_dae.manifest import RunFolder
+
+    for file in draw_run(RunFolder.open(Path(asked.run)), root=asked.root):
+        print(file)
+
+
+def run_reproduce(asked: Any) -> None:
+    """Measure the table, or draw a study."""
+    preset = asked.preset or "quick"
+    budget = BUDGETS[preset] if asked.budget is None else asked.budget
+    problems, models = asked.problems or list(PROBLEMS), asked.models or ["sda-3", "mlp-3"]
+    check_order(problems, models, budget, asked.seed)
+    if asked.what != "icml2008":
+        _study(asked)
+        return
+    out = Path(asked.out or "runs/icml2008")
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.reproduce import Order, reproduce
+    from stacked_dae.table1 import cells
+
+    order = Order(problems, models, preset, budget, asked.seed, asked.source, asked.root)
+    with TerminalReporter() as reporter:
+        reporter.say(NOTES[preset])
+        rows = reproduce(order, out, reporter)
+    header, lines = cells(rows)
+    table = Table(*header, title=f"Table 1, test error (%): {out}")
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+    print(f"also in {out}: table.md, table.csv, table.png")
+
+
+def _study(asked: Any) -> None:
+    for option in ("models", "preset", "budget"):
+        if getattr(asked, option) is not None:
+            raise ConfigError(
+                f"--{option}: reproduce {asked.what} searches nothing and takes no {option}; leave it out"
+            )
+    if len(asked.problems or ()) != 1:
+        raise ConfigError(f"--problems: reproduce {asked.what} is of one problem; name one of {', '.join(PROBLEMS)}")
+    (problem,) = asked.problems
+    source = "" if asked.source == "regenerated" else f"-{asked.source}"
+    out = Path(asked.out or f"runs/{asked.what}-{problem}{source}-seed{asked.seed}")
+    from stacked_dae.data.registry import load
+    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.studies import errors_by_noise, filters_by_noise
+
+    data = load(problem, asked.root, asked.source)
+    study = filters_by_noise if asked.what == "filters" else errors_by_noise
+    with TerminalReporter() as reporter:
+        picture = study(data, asked.source, asked.seed, out, reporter)
+    print(picture)
+
+
+def run_data(asked: Any) -> None:
+    """List the data sets, make one ready, or show one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stacked_dae.data import registry
+
+    if asked.action == "list":
+        table = Table("name", "train / valid / test", "what")
+        for name, entry in registry.ENTRIES.items():
+            table.add_row(name, " / ".join(map(str, entry.rows)), f"{entry.description}; {entry.source}")
+        Console().print(table)
+        return
+    if asked.name is None:
+        raise ConfigError(f"data {asked.action} needs the name of a data set; data list names them")
+    data = registry.load(asked.name, asked.root, asked.source)
+    if asked.action == "show":
+        from stacked_dae.gallery import draw_samples
+
+        print(draw_samples(data, Path(asked.out or f"{data.name}.png")))
+        return
+    rows = " / ".join(str(len(split)) for split in (data.train, data.valid, data.load_test()))
+    print(f"{data.name} is ready: {rows} rows of {data.inputs} inputs, {data.classes} classes")
+
+
+def run_compare(asked: Any) -> None:
+    """Print runs side by side, and write what is asked for."""
+    from stacked_dae.compare import compare, find_runs, read_run, write_comparison
+    from stacked_dae.summary import print_comparison
+
+    if bool(asked.runs) == bool(asked.wandb):
+        raise ConfigError("compare needs run folders, or --wandb ENTITY/PROJECT[/GROUP], and not both")
+    if asked.wandb:
+        from stacked_dae.compare_wandb import read_wandb
+
+        runs = read_wandb(asked.wandb)
+    else:
+        runs = [read_run(folder, pictures=asked.out is not None) for folder in find_runs(asked.runs)]
+    comparison = compare(runs, asked.sort)
+    for option, file in (("out", asked.out), ("csv", asked.csv)):
+        if file and Path(file).is_dir():
+            raise ConfigError(f"--{option}: {file} is a folder; name a file")
+    print_comparison(comparison)
+    if asked.csv:
+        write_comparison(comparison, Path(asked.csv))
+        print(asked.csv)
+    if asked.out:
+        from stacked_dae.compare_page import write_page
+
+        write_page(comparison, Path(asked.out))
+        print(asked.out)
+
+
+def run_sweep(asked: Any) -> None:
+    """Run the trials of a sweep file here, and compare them."""
+    if asked.local is None:
+        raise ConfigError(
+            f"sweep {asked.file} needs --local N, how many trials to run here; with W&B: wandb sweep FILE"
+        )
+    if asked.local < 1:
+        raise ConfigError(f"--local must be a whole number above 0, not {asked.local}")
+    if asked.seed < 0:
+        raise ConfigError(f"--seed must be a whole number of at least 0, not {asked.seed}")
+    from stacked_dae import sweep
+    from stacked_dae.compare import compare, read_run
+    from stacked_dae.gallery import draw_run
+    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.summary import print_comparison
+
+    plan = sweep.read_sweep(asked.file)
+    out = Path(asked.out or f"runs/sweep-{Path(asked.file).stem}")
+    with TerminalReporter() as reporter:
+        folders = sweep.run_sweep(plan, asked.local, asked.seed, out, reporter)
+        for folder in folders:
+            draw_run(folder)
+    print_comparison(compare([read_run(folder) for folder in folders], "valid"))
+    print(f"run folders: {out}; a page of them: stacked-dae compare {out} --out report.html")

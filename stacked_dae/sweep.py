@@ -1,0 +1,234 @@
+"""Sweeps without a server: a W&B sweep file (grid or random), its trials run here one after another."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from stacked_dae.address import seed_at
+from stacked_dae.config import Config, check_keys, fingerprint, from_dict, suggest_key
+from stacked_dae.errors import ConfigError, DivergedError, StageError, suggest
+from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.progress import Reporter
+from stacked_dae.workflow import fit
+
+METRIC = "best_valid_error_percent"
+# What a sweep file holds beside what is read here; it concerns the server alone.
+_OF_THE_SERVER = ("name", "description", "project", "entity", "program", "run_cap")
+_READ = ("method", "metric", "parameters", "command")
+_DISTRIBUTIONS = (
+    "constant",
+    "categorical",
+    "uniform",
+    "int_uniform",
+    "q_uniform",
+    "log_uniform_values",
+    "q_log_uniform_values",
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file.
+
+    Args:
+        file: where it was read.
+        method: grid or random.
+        parameters: by setting, what W&B's files say of it: value, values, or min and max with a distribution.
+        base: the settings of every trial, nested.
+    """
+
+    file: str
+    method: str
+    parameters: Mapping[str, Mapping[str, Any]]
+    base: Mapping[str, Any]
+
+
+def read_sweep(file: str) -> Sweep:
+    """Return the sweep that ``file`` describes.
+
+    Raises:
+        ConfigError: it cannot be read, or asks for what only W&B's server does.
+    """
+    try:
+        values = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(f"{file}: not YAML") from None
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{file}: a sweep file is a mapping with method, metric, parameters and command")
+    for key in values:
+        if key == "early_terminate":
+            raise ConfigError(f"{file}: early_terminate needs W&B's server: use wandb sweep, or leave it out")
+        if key not in (*_READ, *_OF_THE_SERVER):
+            raise ConfigError(f"{file}: {key} is no key of a sweep{suggest(str(key), _READ)}")
+    method = values.get("method")
+    if method == "bayes":
+        raise ConfigError(f"{file}: method bayes needs W&B's server: use wandb sweep, or method random")
+    if method not in ("grid", "random"):
+        raise ConfigError(f"{file}: method must be grid or random, not {method!r}")
+    metric = values.get("metric", {"name": METRIC, "goal": "minimize"})
+    if metric != {"name": METRIC, "goal": "minimize"}:
+        raise ConfigError(f"{file}: metric must be {METRIC} with goal minimize: trials are chosen by validation error")
+    parameters = values.get("parameters")
+    if not isinstance(parameters, Mapping) or not parameters:
+        raise ConfigError(f"{file}: parameters must name the settings to try")
+    for name, what in parameters.items():
+        _check_parameter(f"{file}: parameters.{name}", name, what, method)
+    return Sweep(file, method, parameters, _base(file, values.get("command")))
+
+
+def _check_parameter(where: str, name: str, what: Any, method: str) -> None:
+    if not isinstance(what, Mapping):
+        raise ConfigError(f"{where} must be a mapping with value, values, or min and max")
+    nested: dict[str, Any] = {}
+    _put(nested, name, None)
+    try:
+        check_keys(nested, "")
+    except ConfigError:
+        raise ConfigError(f"{where} is no setting{suggest_key(name)}") from None
+    kind = _distribution(what)
+    if kind not in _DISTRIBUTIONS:
+        raise ConfigError(f"{where}.distribution must be one of {', '.join(_DISTRIBUTIONS)}, not {kind!r}")
+    if kind in ("constant", "categorical"):
+        if kind == "categorical" and not what.get("values"):
+            raise ConfigError(f"{where}.values must be a list of what to try")
+        return
+    if method == "grid":
+        raise ConfigError(f"{where} has no values: a grid needs them")
+    low, high = what.get("min"), what.get("max")
+    if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high):
+        raise ConfigError(f"{where} needs numbers min and max, the first below the second")
+    if "log" in kind and low <= 0:
+        raise ConfigError(f"{where}.min must be above 0 for {kind}, not {low!r}")
+
+
+def _distribution(what: Mapping[str, Any]) -> str:
+    """Return the distribution of a parameter; where none is named, what W&B takes."""
+    if "distribution" in what:
+        return str(what["distribution"])
+    if "value" in what:
+        return "constant"
+    if "values" in what:
+        return "categorical"
+    whole = all(isinstance(what.get(end), int) for end in ("min", "max"))
+    return "int_uniform" if whole else "uniform"
+
+
+def _base(file: str, command: Any) -> dict[str, Any]:
+    """Return the settings that the command of a sweep file gives to every trial."""
+    words = [str(word) for word in command or ()]
+    if "fit" not in words:
+        raise ConfigError(f"{file}: command must run stacked-dae fit with ${{args}}")
+    base: dict[str, Any] = {}
+    rest = iter(words[words.index("fit") + 1 :])
+    options: list[tuple[str, str]] = []
+    for word in rest:
+        if word == "${args}":
+            continue
+        name, equals, value = word.partition("=")
+        if not name.startswith("--"):
+            raise ConfigError(f"{file}: command: {word!r} is no option")
+        options.append((name[2:], value if equals else next(rest, "")))
+    for name, value in options:
+        if name == "config":
+            base |= _settings(value, file)
+    for name, value in options:
+        if name != "config" and not name.startswith("tracking."):
+            _put(base, name, yaml.safe_load(value))
+    from_dict(base, file)
+    return base
+
+
+def _settings(config: str, file: str) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(Path(config).read_text()) or {})
+    except (OSError, yaml.YAMLError, TypeError, ValueError):
+        raise ConfigError(
+            f"{file}: command: {config} cannot be read; run the sweep from the folder it starts in"
+        ) from None
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested settings."""
+    *path, last = key.split(".")
+    for name in path:
+        values[name] = dict(values.get(name) or {})
+        values = values[name]
+    values[last] = value
+
+
+def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
+    """Return the configurations of a sweep, at most ``count``: of a grid in order, else drawn from ``seed``.
+
+    Raises:
+        ConfigError: one of them is not valid.
+    """
+    names = list(sweep.parameters)
+    if sweep.method == "grid":
+        lists = [what["values"] if "values" in what else [what["value"]] for what in sweep.parameters.values()]
+        drawn: Sequence[Sequence[Any]] = list(itertools.islice(itertools.product(*lists), count))
+    else:
+        random = np.random.Generator(np.random.PCG64(seed_at(seed, "sweep")))
+        drawn = [[_draw(what, random) for what in sweep.parameters.values()] for _ in range(count)]
+    return [_config(sweep, dict(zip(names, values, strict=True))) for values in drawn]
+
+
+def _config(sweep: Sweep, values: Mapping[str, Any]) -> Config:
+    settings: dict[str, Any] = dict(sweep.base)
+    for name, value in values.items():
+        _put(settings, name, value)
+    return from_dict(settings, sweep.file)
+
+
+def _draw(what: Mapping[str, Any], random: np.random.Generator) -> Any:
+    kind = _distribution(what)
+    if kind == "constant":
+        return what["value"]
+    if kind == "categorical":
+        return what["values"][int(random.integers(len(what["values"])))]
+    low, high = what["min"], what["max"]
+    if kind == "int_uniform":
+        return int(random.integers(low, high + 1))
+    if "log" in kind:
+        value = math.exp(random.uniform(math.log(low), math.log(high)))
+    else:
+        value = float(random.uniform(low, high))
+    if kind.startswith("q_"):
+        step = what.get("q", 1)
+        value = min(max(round(value / step) * step, low), high)
+    return value
+
+
+def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter) -> list[RunFolder]:
+    """Train each trial in a run folder of its own below ``out``, test the best, and return them all.
+
+    The best is that of the lowest validation error. The same call goes on where one was cut; one with a larger
+    ``count`` begins with the trials of a smaller one. A trial that diverges is left behind.
+
+    Raises:
+        ConfigError: a trial's settings are not valid; nothing was written.
+        StageError: every trial diverged.
+    """
+    configs = list({fingerprint(config): config for config in trials(sweep, count, seed)}.items())
+    done: list[tuple[Config, RunFolder]] = []
+    for k, (mark, config) in enumerate(configs, 1):
+        folder = out / f"trial_{mark[:8]}"
+        reporter.say(f"trial {k} of {len(configs)}: {folder}")
+        try:
+            done.append((config, fit(config, folder, reporter=reporter, test=False)))
+        except DivergedError as failure:
+            reporter.say(str(failure))
+    if not done:
+        raise StageError(f"{out}: every trial diverged; lower the learning rates in {sweep.file}")
+    config, best = min(done, key=lambda trial: trial[1].stage(FINETUNE)["best_valid_error_percent"])
+    fit(config, best.path, reporter=reporter)
+    return [RunFolder.open(folder.path) for _, folder in done]

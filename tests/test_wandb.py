@@ -1,0 +1,319 @@
+"""Weights & Biases: the unmodified client against a stand-in server on loopback, and what arrived there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import matplotlib.image
+import pytest
+import yaml
+from conftest import ROOT
+from wandb_server import ENTITY, KEY, Server
+
+from stacked_dae import tracking
+from stacked_dae.manifest import RunFolder
+
+STAGES = ("layer_1", "layer_2", "layer_3", "finetune")
+# Seconds of training: three layers on scikit-learn's digits.
+CONFIG = {
+    "data": {"name": "digits"},
+    "pretrain": {"units": [30, 20, 15], "epochs": [3, 2, 4], "batch_size": 50},
+    "finetune": {"epochs": 5, "batch_size": 50},
+    "tracking": {"tags": ["a test"]},
+}
+
+
+def environment(server=None, **more):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    return {**clean, "OMP_NUM_THREADS": "1", **(server.environment() if server else {}), **more}
+
+
+def command(*words, env, cwd, check=True):
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)], env=env, cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert not check or done.returncode == 0, done.stderr
+    assert KEY not in done.stdout + done.stderr
+    return done
+
+
+def wandb(*words, env, cwd):
+    return command("wandb", *words, env=env, cwd=cwd)
+
+
+def fit(folder, *options, env, check=True):
+    config = folder.parent / "config.yaml"
+    config.write_text(yaml.safe_dump(CONFIG))
+    words = ("stacked_dae", "fit", "--config", config, "--out", folder, *options)
+    return command(*words, env=env, cwd=folder.parent, check=check)
+
+
+def rows_of(folder, stages):
+    """Return the rows of metrics.csv, named as they are told, in order."""
+    told = []
+    for stage in stages:
+        with (folder / stage / "metrics.csv").open(newline="") as file:
+            told += [{f"{stage}/{k}": float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return told
+
+
+def history(run):
+    """Return the rows that arrived, without what the client adds, and without pictures."""
+    rows = [{k: v for k, v in row.items() if "/" in k} for row in run.history]
+    return [row for row in rows if row]
+
+
+def check_histories(state, folder):
+    """Check that W&B has metrics.csv, row by row."""
+    for job, stages in (("pretrain", STAGES[:3]), ("finetune", STAGES[3:])):
+        run = state.run(tracking.Records(folder).entry(job)["id"])
+        assert history(run) == rows_of(folder, stages)
+        assert [row["_step"] for row in run.history] == list(range(len(run.history)))
+
+
+@pytest.fixture(scope="module")
+def two_fits(tmp_path_factory):
+    """Return what arrived of two fits with different ν, and their folders."""
+    place = tmp_path_factory.mktemp("online")
+    with Server() as server:
+        for nu in (0.1, 0.3):
+            options = ("--pretrain.corruption.nu", nu, "--tracking.mode", "online")
+            fit(place / f"nu{nu}", *options, env=environment(server))
+        yield server.state, [place / "nu0.1", place / "nu0.3"]
+        assert server.state.failures == []
+
+
+def test_two_fits_are_two_groups_of_two_runs(two_fits):
+    state, _ = two_fits
+    told = sorted((run.fields["groupName"], run.fields["jobType"], run.project) for run in state.runs.values())
+    assert told == [(f"nu{nu}", job, "stacked-dae") for nu in (0.1, 0.3) for job in ("finetune", "pretrain")]
+    assert all(run.fields["tags"] == ["a test"] and run.exit_code == 0 for run in state.runs.values())
+
+
+def flat(values, prefix=""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_every_run_has_the_whole_config_with_equal_keys(two_fits):
+    state, _ = two_fits
+    settings = [dict(flat(run.settings())) for run in state.runs.values()]
+    assert all(one.keys() == settings[0].keys() for one in settings)
+    assert {one["pretrain.corruption.nu"] for one in settings} == {0.1, 0.3}
+    assert settings[0]["pretrain.optimizer.options"] == "{}"
+    assert settings[0]["finetune.patience"] == 10, "defaults are told too"
+
+
+def test_histories_are_metrics_csv_row_by_row(two_fits):
+    state, folders = two_fits
+    for folder in folders:
+        check_histories(state, folder)
+
+
+def test_each_metric_is_bound_to_its_own_epoch(two_fits):
+    state, folders = two_fits
+    run = state.run(tracking.Records(folders[0]).entry("pretrain")["id"])
+    bound = {name: step for name, step in run.metrics().items() if not name.endswith("/epoch")}
+    names = {f"layer_{k}/{name}" for k in (1, 2, 3) for name in ("train_loss", "valid_loss", "seconds")}
+    assert bound == {name: f"{name.split('/')[0]}/epoch" for name in names}
+
+
+def test_the_summary_has_the_result(two_fits):
+    state, folders = two_fits
+    for folder in folders:
+        run = state.run(tracking.Records(folder).entry("finetune")["id"])
+        result = RunFolder.open(folder).result()
+        for name in ("test_error_percent", "test_error_ci95_percent", "n_test", "best_valid_error_percent", "seconds"):
+            assert run.summary[name] == result[name]
+
+
+def test_artifacts_have_the_files_and_their_edges(two_fits):
+    state, folders = two_fits
+    artifacts = {artifact.name: artifact for artifact in state.artifacts}
+    for folder in folders:
+        ids = {job: tracking.Records(folder).entry(job)["id"] for job in ("pretrain", "finetune")}
+        layers, classifier = artifacts[f"layers-{ids['pretrain']}"], artifacts[f"classifier-{ids['finetune']}"]
+        for artifact, stages in ((layers, STAGES[:3]), (classifier, STAGES[3:])):
+            assert artifact.state == "COMMITTED"
+            for stage in stages:
+                file = f"{stage}/weights.safetensors"
+                assert artifact.files[file] == (folder / file).read_bytes()
+        assert json.loads(classifier.files["result.json"]) == RunFolder.open(folder).result()
+        assert state.run(ids["pretrain"]).used == ["data-digits"]
+        assert state.run(ids["finetune"]).used == ["data-digits", layers.name]
+
+
+def test_the_config_names_what_a_run_was_made_from(two_fits):
+    state, folders = two_fits
+    for folder in folders:
+        manifest = RunFolder.open(folder).manifest
+        ids = {job: tracking.Records(folder).entry(job)["id"] for job in ("pretrain", "finetune")}
+        sums = [manifest["stages"][stage]["sha256"] for stage in STAGES]
+        data = manifest["dataset"]["fingerprint"]
+        assert state.run(ids["pretrain"]).settings()["lineage"] == {
+            "data": data,
+            "parent_run": None,
+            "parent_weights": None,
+            "weights": sums[:3],
+        }
+        assert state.run(ids["finetune"]).settings()["lineage"] == {
+            "data": data,
+            "parent_run": ids["pretrain"],
+            "parent_weights": sums[:3],
+            "weights": sums[3:],
+        }
+
+
+def test_pictures_arrive_and_are_to_be_seen(two_fits):
+    state, folders = two_fits
+    for job, names in (("pretrain", {"filters", "reconstructions"}), ("finetune", {"confusion"})):
+        run = state.run(tracking.Records(folders[0]).entry(job)["id"])
+        sent = {key: value["path"] for row in run.history for key, value in row.items() if key in names}
+        assert set(sent) == names
+        for path in sent.values():
+            pixels = matplotlib.image.imread(io.BytesIO(run.files[path]))[..., :3]
+            assert pixels.std() > 0.1
+            assert pixels.max() == 1.0
+
+
+def test_the_key_is_nowhere_in_the_run_folder(two_fits):
+    _, folders = two_fits
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert len(files) > 20
+    assert not [file for file in files if KEY.encode() in file.read_bytes()]
+
+
+def test_compare_reads_the_same_from_the_server(two_fits, tmp_path):
+    state, folders = two_fits
+    there, here = tmp_path / "there.csv", tmp_path / "here.csv"
+    # The stand-in of the fixture serves as long as the fixture lives.
+    url = next(iter(state.urls))
+    env = environment(WANDB_BASE_URL=url, WANDB_API_KEY=KEY)
+    command("stacked_dae", "compare", "--wandb", f"{ENTITY}/stacked-dae", "--csv", there, env=env, cwd=tmp_path)
+    command("stacked_dae", "compare", *folders, "--csv", here, env=env, cwd=tmp_path)
+    one, two = (list(csv.DictReader(file.open())) for file in (there, here))
+    assert [row.pop("run") for row in one] == ["nu0.1-finetune", "nu0.3-finetune"]
+    assert [row.pop("run") for row in two] == [str(folder) for folder in folders]
+    for a, b in zip(one, two, strict=True):
+        assert list(a) == list(b)
+        assert abs(float(a.pop("seconds")) - float(b.pop("seconds"))) < 0.11
+        assert a == b
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("stage", ["layer_2", "finetune"])
+def test_a_job_that_was_killed_goes_on_in_its_run(tmp_path, mode, stage):
+    folder = tmp_path / "run"
+    with Server() as server:
+        env = environment(server)
+        options = ("--tracking.mode", mode, "--pretrain.epochs", "12", "--finetune.epochs", "12")
+        kill(folder, stage, options, env)
+        job = "finetune" if stage == "finetune" else "pretrain"
+        before = tracking.Records(folder).entry(job)
+        assert before["id"]
+        assert not before["ended"]
+        fit(folder, *options, env=env)
+        assert tracking.Records(folder).entry(job) | {"ended": True} == tracking.Records(folder).entry(job)
+        assert tracking.Records(folder).entry(job)["id"] == before["id"]
+        if mode == "offline":
+            wandb("sync", *sorted((folder / "wandb").glob("offline-run-*")), env=env, cwd=tmp_path)
+        assert len(server.state.runs) == 2
+        check_histories(server.state, folder)
+        assert server.state.failures == []
+
+
+def kill(folder, stage, options, env):
+    """Kill a fit in the middle of a stage, when W&B has been told of it."""
+    config = folder.parent / "config.yaml"
+    config.write_text(yaml.safe_dump(CONFIG))
+    words = [sys.executable, "-m", "stacked_dae", "fit", "--config", config, "--out", folder, *options]
+    process = subprocess.Popen(words, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    job = "finetune" if stage == "finetune" else "pretrain"
+    end = time.monotonic() + 100
+    while time.monotonic() < end and process.poll() is None:
+        metrics = folder / stage / "metrics.csv"
+        begun = metrics.exists() and len(metrics.read_text().splitlines()) > 2
+        if begun and tracking.Records(folder).entry(job).get("id"):
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def test_offline_then_sync_is_the_same(tmp_path):
+    folder = tmp_path / "run"
+    with Server() as server:
+        done = fit(folder, "--tracking.mode", "offline", env=environment())
+        assert "W&B" not in done.stderr
+        assert server.state.asked == []
+        wandb("sync", *sorted((folder / "wandb").glob("offline-run-*")), env=environment(server), cwd=tmp_path)
+        check_histories(server.state, folder)
+        sent = {a.name.partition("-")[0]: a for a in server.state.artifacts}
+        assert (
+            sent["layers"].files["layer_3/weights.safetensors"]
+            == (folder / "layer_3" / "weights.safetensors").read_bytes()
+        )
+        assert server.state.failures == []
+
+
+def test_a_server_that_hangs_stops_nothing(tmp_path):
+    plain, folder = tmp_path / "plain", tmp_path / "run"
+    fit(plain, env=environment())
+    with Server(hang=True) as hanging, Server() as server:
+        done = fit(folder, "--tracking.mode", "online", env=environment(hanging))
+        said = [line for line in done.stderr.splitlines() if "W&B" in line]
+        assert len(said) == 2
+        assert all("no server answers" in line and "wandb sync" in line for line in said)
+        for stage in STAGES:
+            one, two = (f / stage / "weights.safetensors" for f in (plain, folder))
+            assert one.read_bytes() == two.read_bytes()
+        # Nothing is lost: what was written meanwhile goes to a server that answers.
+        wandb("sync", *sorted((folder / "wandb").glob("offline-run-*")), env=environment(server), cwd=tmp_path)
+        check_histories(server.state, folder)
+
+
+def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):
+    state, folders = two_fits
+    url = next(iter(state.urls))
+    env = environment(WANDB_BASE_URL=url, WANDB_API_KEY=KEY)
+    words = ("stacked_dae", "finetune", "--pretrained", folders[0], "--finetune.epochs", 2, "--out", tmp_path / "few")
+    command(*words, "--tracking.mode", "online", env=env, cwd=tmp_path)
+    parent = tracking.Records(folders[0]).entry("pretrain")["id"]
+    run = state.runs.pop(tracking.Records(tmp_path / "few").entry("finetune")["id"])
+    assert run.settings()["lineage"]["parent_run"] == parent
+    assert run.used == ["data-digits", f"layers-{parent}"]
+
+
+def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
+    env_path = os.pathsep.join([str(ROOT), os.path.dirname(sys.executable)])
+    sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / "noise.yaml").read_text())
+    with Server() as server:
+        env = environment(server, PATH=f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+        env["PYTHONPATH"] = env_path
+        wandb(
+            "sweep", "--project", "p", "--entity", ENTITY, ROOT / "configs" / "sweeps" / "noise.yaml", env=env, cwd=ROOT
+        )
+        (sweep_id,) = server.state.sweeps
+        wandb("agent", "--count", 4, f"{ENTITY}/p/{sweep_id}", env=env, cwd=ROOT)
+        trials = list(server.state.runs.values())
+        assert len(trials) == 4
+        wanted = [(sweep["parameters"]["pretrain.units"]["values"][0], nu) for nu in (0.0, 0.1, 0.25, 0.4)]
+        got = [(run.settings()["pretrain"]["units"], run.settings()["pretrain"]["corruption"]["nu"]) for run in trials]
+        assert got == wanted
+        for run in trials:
+            assert run.fields["sweep"] == sweep_id
+            assert run.exit_code == 0
+            assert run.summary[sweep["metric"]["name"]] < 20
+            assert {key.partition("/")[0] for row in history(run) for key in row} == set(STAGES)
+        assert server.state.failures == []
