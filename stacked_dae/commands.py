@@ -170,9 +170,7 @@ def run_compare(asked: Any) -> None:
 def run_sweep(asked: Any) -> None:
     """Run the trials of a sweep file here, and compare them."""
     if asked.local is None:
-        raise ConfigError(
-            f"sweep {asked.file} needs --local N, how many trials to run here; with W&B: wandb sweep FILE"
-        )
+        raise ConfigError(f"sweep needs --local N, how many trials to run here; with W&B: wandb sweep {asked.file}")
     if asked.local < 1:
         raise ConfigError(f"--local must be a whole number above 0, not {asked.local}")
     if asked.seed < 0:

@@ -50,14 +50,19 @@ def _compared(run: Told, parent: Told | None) -> Compared:
         name=f"{run.group} ({run.name})" if run.group and run.group not in run.name else run.name,
         settings={key: _as_was(key, value) for key, value in flatten(settings).items()},
         losses={stage: rows[-1]["valid_loss"] for stage, rows in histories.items() if stage != FINETUNE},
-        valid_error_percent=done.get("best_" + VALID),
-        test_error_percent=done.get(TEST),
-        test_error_ci95_percent=done.get(INTERVAL),
+        valid_error_percent=_number(done.get(f"best_{VALID}")),
+        test_error_percent=_number(done.get(TEST)),
+        test_error_ci95_percent=_number(done.get(INTERVAL)),
         n_test=int(done.get("n_test") or 0),
         seconds=round(seconds, 1),
         state="done" if run.state == "finished" else run.state,
         histories=histories,
     )
+
+
+def _number(value: Any) -> float | None:
+    """Return a figure of a summary as it was: the server drops the point of a whole one."""
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _as_was(key: str, value: Any) -> Any:

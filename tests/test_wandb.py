@@ -201,7 +201,7 @@ def test_compare_reads_the_same_from_the_server(two_fits, tmp_path):
     env = environment(WANDB_BASE_URL=url, WANDB_API_KEY=KEY)
     command("stacked_dae", "compare", "--wandb", f"{ENTITY}/stacked-dae", "--csv", there, env=env, cwd=tmp_path)
     command("stacked_dae", "compare", *folders, "--csv", here, env=env, cwd=tmp_path)
-    one, two = (list(csv.DictReader(file.open())) for file in (there, here))
+    one, two = (list(csv.DictReader(file.read_text().splitlines())) for file in (there, here))
     assert [row.pop("run") for row in one] == ["nu0.1-finetune", "nu0.3-finetune"]
     assert [row.pop("run") for row in two] == [str(folder) for folder in folders]
     for a, b in zip(one, two, strict=True):
@@ -210,8 +210,15 @@ def test_compare_reads_the_same_from_the_server(two_fits, tmp_path):
         assert a == b
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
-@pytest.mark.parametrize("stage", ["layer_2", "finetune"])
+@pytest.mark.parametrize(
+    ("mode", "stage"),
+    [
+        ("online", "layer_2"),
+        pytest.param("online", "finetune", marks=pytest.mark.slow),
+        pytest.param("offline", "layer_2", marks=pytest.mark.slow),
+        pytest.param("offline", "finetune", marks=pytest.mark.slow),
+    ],
+)
 def test_a_job_that_was_killed_goes_on_in_its_run(tmp_path, mode, stage):
     folder = tmp_path / "run"
     with Server() as server:
@@ -295,25 +302,28 @@ def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):
     assert run.used == ["data-digits", f"layers-{parent}"]
 
 
+@pytest.mark.slow
 def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
-    env_path = os.pathsep.join([str(ROOT), os.path.dirname(sys.executable)])
-    sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / "noise.yaml").read_text())
+    file = ROOT / "configs" / "sweeps" / "noise.yaml"
+    metric = yaml.safe_load(file.read_text())["metric"]["name"]
     with Server() as server:
-        env = environment(server, PATH=f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
-        env["PYTHONPATH"] = env_path
-        wandb(
-            "sweep", "--project", "p", "--entity", ENTITY, ROOT / "configs" / "sweeps" / "noise.yaml", env=env, cwd=ROOT
-        )
+        env = environment(server, PYTHONPATH=str(ROOT))
+        env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env["PATH"]])
+        # What it names is named from the folder that it is started in.
+        (tmp_path / "configs").symlink_to(ROOT / "configs")
+        wandb("sweep", "--project", "p", "--entity", ENTITY, "configs/sweeps/noise.yaml", env=env, cwd=tmp_path)
         (sweep_id,) = server.state.sweeps
-        wandb("agent", "--count", 4, f"{ENTITY}/p/{sweep_id}", env=env, cwd=ROOT)
-        trials = list(server.state.runs.values())
-        assert len(trials) == 4
-        wanted = [(sweep["parameters"]["pretrain.units"]["values"][0], nu) for nu in (0.0, 0.1, 0.25, 0.4)]
-        got = [(run.settings()["pretrain"]["units"], run.settings()["pretrain"]["corruption"]["nu"]) for run in trials]
-        assert got == wanted
-        for run in trials:
+        wandb("agent", "--count", 4, f"{ENTITY}/p/{sweep_id}", env=env, cwd=tmp_path)
+        given = server.state.sweeps[sweep_id]["given"]
+        trials = [server.state.run(f"trial{k}") for k in (1, 2, 3, 4)]
+        assert len(server.state.runs) == 4, "one W&B run a trial: the layers are told in it too"
+        for values, run in zip(given, trials, strict=False):
+            settings = dict(flat(run.settings()))
+            assert {name: settings[name] for name in values} == values
             assert run.fields["sweep"] == sweep_id
+            assert run.fields["groupName"] == sweep_id
             assert run.exit_code == 0
-            assert run.summary[sweep["metric"]["name"]] < 20
+            assert run.summary[metric] < 20
             assert {key.partition("/")[0] for row in history(run) for key in row} == set(STAGES)
+        assert len({json.dumps(values) for values in given[:4]}) == 4
         assert server.state.failures == []

@@ -17,8 +17,11 @@ import threading
 import traceback
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import yaml
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 ENTITY = "someone"
@@ -291,6 +294,92 @@ class Server:
 
     def _RunStoppedStatus(self, v: dict[str, Any], query: str) -> dict[str, Any]:
         return {"project": {"run": {"stopped": False}}}
+
+    def _run_fragment(self, run: Run) -> dict[str, Any]:
+        bucket = self._bucket(run)
+        kept = ("id", "name", "displayName", "sweepName", "config", "tags", "notes", "description", "summaryMetrics")
+        return {
+            **{name: bucket[name] for name in kept},
+            "projectId": 1,
+            "state": "running" if run.exit_code is None else "finished" if run.exit_code == 0 else "failed",
+            "group": run.fields.get("groupName"),
+            "jobType": run.fields.get("jobType"),
+            "commit": None,
+            "readOnly": False,
+            "createdAt": "2026-01-01T00:00:00",
+            "heartbeatAt": "2026-01-01T00:00:00",
+            "systemMetrics": "{}",
+            "historyLineCount": bucket["historyLineCount"],
+            "user": {"name": ENTITY, "username": ENTITY},
+            "historyKeys": {"lastStep": len(run.history) - 1, "keys": {}, "sets": []},
+        }
+
+    def _Runs(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        group = json.loads(v.get("filters") or "{}").get("group")
+        there = [run for run in self.state.runs.values() if run.project == v["project"]]
+        found = [run for run in there if group in (None, run.fields.get("groupName"))]
+        edges = [{"node": self._run_fragment(run), "cursor": run.name} for run in found]
+        page = {"endCursor": None, "hasNextPage": False}
+        runs = {"edges": edges, "pageInfo": page}
+        return {"project": {"internalId": "1", "runCount": len(found), "readOnly": False, "runs": runs}}
+
+    def _Run(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        run = self.state.run(v["name"])
+        return {"project": {**self._project(run.project), "internalId": "1", "run": self._run_fragment(run)}}
+
+    def _HistoryPage(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        lines = self.state.run(v["run"]).lines["wandb-history.jsonl"]
+        return {"project": {"run": {"history": lines[v["minStep"] : v["maxStep"]]}}}
+
+    def _RunHistoryKeys(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        return {"project": {"run": {"historyKeys": {"lastStep": len(self.state.run(v["name"]).history) - 1}}}}
+
+    def _RunParquetHistory(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        # Nothing is packed away yet: all rows are live.
+        return {
+            "project": {
+                "run": {"parquetHistory": {"parquetUrls": [], "liveData": self.state.run(v["runName"]).history}}
+            }
+        }
+
+    def _GetDefaultEntity(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        return {"viewer": {"id": _id("User", "1"), "entity": ENTITY}}
+
+    # Sweeps: a grid, in the order of its values.
+
+    def _UpsertSweep(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        name = f"sweep{len(self.state.sweeps)}"
+        config = yaml.safe_load(v["config"])
+        grid = config["parameters"]
+        trials = [dict(zip(grid, values, strict=True)) for values in product(*(p["values"] for p in grid.values()))]
+        self.state.sweeps[name] = {"config": v["config"], "project": v["projectName"], "trials": trials, "given": []}
+        sweep = {"name": name, "project": self._project(v["projectName"])}
+        return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+    def _SweepWithRuns(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        config = self.state.sweeps[v["sweep"]]["config"]
+        times = dict.fromkeys(("createdAt", "heartbeatAt", "updatedAt"), "2026-01-01T00:00:00")
+        empty = {"description": None, "bestLoss": None, "controller": None, "scheduler": None, "runs": {"edges": []}}
+        sweep = {"id": _id("Sweep", v["sweep"]), "name": v["sweep"], "method": "grid", "state": "RUNNING"}
+        return {"project": {"sweep": {**sweep, **times, **empty, "config": config, "earlyStopJobRunning": False}}}
+
+    def _GetSweepState(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        return {"project": {"sweep": {"state": "RUNNING"}}}
+
+    def _CreateAgent(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        return {"createAgent": {"agent": {"id": v["sweep"]}}}
+
+    def _Heartbeat(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        sweep = self.state.sweeps[v["id"]]
+        commands: list[dict[str, Any]] = []
+        if not json.loads(v["runState"] or "{}"):
+            values = sweep["trials"][len(sweep["given"])]
+            sweep["given"].append(values)
+            args = {name: {"value": value} for name, value in values.items()}
+            program = yaml.safe_load(sweep["config"]).get("program")
+            commands = [{"type": "run", "run_id": f"trial{len(sweep['given'])}", "args": args, "program": program}]
+        agent = {"id": v["id"]}
+        return {"agentHeartbeat": {"agent": agent, "commands": json.dumps(commands)}}
 
     # Artifacts.
 

@@ -1,0 +1,210 @@
+"""Sweep files: those that are shipped, and their trials without a server."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+
+from stacked_dae import cli, sweep
+from stacked_dae.compare import find_runs, read_run
+from stacked_dae.config import flatten
+from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.progress import Reporter
+
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+COMMAND = ["${env}", "stacked-dae", "fit", "--config", "small.yaml", "--tracking.mode=auto", "${args}"]
+SMALL = {
+    "data": {"name": "digits"},
+    "pretrain": {"units": [12, 9], "epochs": 2, "batch_size": 50},
+    "finetune": {"epochs": 3, "batch_size": 50},
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    return tmp_path
+
+
+def written(here, **changes):
+    parameters = {"pretrain.corruption.nu": {"values": [0.0, 0.3]}, "finetune.optimizer.lr": {"values": [0.1, 0.5]}}
+    values = {"method": "grid", "parameters": parameters, "command": COMMAND, **changes}
+    (here / "sweep.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    return "sweep.yaml"
+
+
+def rendered(values, trial):
+    """Return the words that `wandb agent` makes of a command, as its documentation says."""
+    words = []
+    for word in values["command"]:
+        if word == "${args}":
+            words += [f"--{name}={value}" for name, value in trial.items()]
+        elif word != "${env}":
+            words.append(word)
+    return words
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_the_command_of_every_shipped_sweep_is_understood(file, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = yaml.safe_load(file.read_text())
+    assert values["metric"] == {"name": sweep.METRIC, "goal": "minimize"}
+    trial = {n: what["values"][-1] if "values" in what else what["max"] for n, what in values["parameters"].items()}
+    program, *words = rendered(values, trial)
+    assert program == "stacked-dae"
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--print_config"])
+    assert stop.value.code in (0, None)
+    shown = flatten(yaml.safe_load(capsys.readouterr().out))
+    assert {name: shown[name] for name in trial} == trial, "what it sets is what is run"
+    assert shown["tracking.mode"] == "auto"
+
+
+def test_one_shipped_sweep_a_method():
+    assert {yaml.safe_load(file.read_text())["method"] for file in SWEEPS} == {"grid", "random", "bayes"}
+
+
+def test_a_grid_has_every_pair_once_in_order(here):
+    plan = sweep.read_sweep(written(here))
+    tried = [(c.pretrain.corruption.nu, c.finetune.optimizer.lr) for c in sweep.trials(plan, 99, 0)]
+    assert tried == [(0.0, 0.1), (0.0, 0.5), (0.3, 0.1), (0.3, 0.5)]
+    assert [c.pretrain.corruption.nu for c in sweep.trials(plan, 3, 0)] == [0.0, 0.0, 0.3]
+    assert all(c.pretrain.units == [12, 9] for c in sweep.trials(plan, 99, 0)), "the config file is below them"
+
+
+def drawn(here, what, count=400, name="pretrain.optimizer.lr"):
+    plan = sweep.read_sweep(written(here, method="random", parameters={name: what}))
+    return [flatten(config.to_dict())[name] for config in sweep.trials(plan, count, 0)]
+
+
+def test_random_draws_follow_their_distributions(here):
+    even = drawn(here, {"min": 0.2, "max": 0.6})
+    assert 0.2 <= min(even) < 0.22
+    assert 0.58 < max(even) <= 0.6
+    assert np.mean(even) == pytest.approx(0.4, abs=0.02)
+    log = drawn(here, {"distribution": "log_uniform_values", "min": 0.001, "max": 1.0})
+    assert np.mean(np.log10(log)) == pytest.approx(-1.5, abs=0.1)
+    assert math.log10(min(log)) < -2.9
+    whole = drawn(here, {"min": 3, "max": 6}, name="finetune.epochs")
+    assert set(whole) == {3, 4, 5, 6}
+    steps = drawn(here, {"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1})
+    assert {round(value, 6) for value in steps} == {0.1, 0.2, 0.3, 0.4, 0.5}
+    few = drawn(here, {"values": [0.1, 0.2]})
+    assert {few.count(0.1) > 150, few.count(0.2) > 150} == {True}
+    assert drawn(here, {"value": 0.7}, 2) == [0.7, 0.7]
+
+
+def test_draws_are_seeded_and_more_of_them_begin_with_the_fewer(here):
+    plan = sweep.read_sweep(
+        written(here, method="random", parameters={"finetune.optimizer.lr": {"min": 0.1, "max": 1.0}})
+    )
+    assert sweep.trials(plan, 5, 1)[:3] == sweep.trials(plan, 3, 1)
+    assert sweep.trials(plan, 3, 1) != sweep.trials(plan, 3, 2)
+
+
+def test_a_local_sweep_makes_run_folders_and_tests_the_best_alone(here, capsys):
+    file = written(here)
+    assert cli.main(["sweep", file, "--local", "3", "--out", "runs"]) == 0
+    shown = capsys.readouterr()
+    assert "they differ in pretrain.corruption.nu, finetune.optimizer.lr" in shown.out
+    runs = [read_run(folder) for folder in find_runs(["runs"])]
+    assert len(runs) == 3
+    best = min(runs, key=lambda run: run.valid_error_percent)
+    assert [run.name for run in runs if run.n_test] == [best.name]
+    assert all(run.settings["tracking.mode"] == "off" for run in runs)
+    assert (Path(best.name) / "figures" / "filters.png").exists()
+    # The same again trains nothing; one more trains one more.
+    before = {file: file.stat().st_mtime_ns for file in Path("runs").rglob("weights.safetensors")}
+    assert cli.main(["sweep", file, "--local", "4", "--out", "runs"]) == 0
+    after = {file: file.stat().st_mtime_ns for file in Path("runs").rglob("weights.safetensors")}
+    assert len(after) == len(before) + 3, "two layers and a stack"
+    assert before.items() <= after.items()
+
+
+def test_a_trial_that_diverges_is_left_behind(here):
+    linear = ["--pretrain.activation=identity", "--pretrain.decoder=identity", "--pretrain.loss=squared_error"]
+
+    def rates(*values):
+        parameters = {"pretrain.optimizer.lr": {"values": list(values)}}
+        return sweep.read_sweep(written(here, parameters=parameters, command=[*COMMAND, *linear]))
+
+    said = []
+    reporter = Reporter()
+    reporter.say = said.append
+    (folder,) = sweep.run_sweep(rates(1e6, 1e-3), 2, 0, here / "runs", reporter)
+    assert folder.result()["n_test"] == 358
+    assert any("diverged" in line for line in said)
+    with pytest.raises(StageError, match="every trial diverged"):
+        sweep.run_sweep(rates(1e6), 1, 0, here / "others", Reporter())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "bayes"}, "method bayes needs W&B's server"),
+        ({"method": "gird"}, "method must be grid or random, not 'gird'"),
+        ({"early_terminate": {"type": "hyperband"}}, "early_terminate needs W&B's server"),
+        ({"paramters": {}}, "paramters is no key of a sweep (did you mean 'parameters'?)"),
+        ({"parameters": {}}, "parameters must name the settings to try"),
+        ({"parameters": {"pretrain.corruption.mu": {"value": 1}}}, "is no setting (did you mean"),
+        ({"parameters": {"seed": 3}}, "parameters.seed must be a mapping with value, values, or min and max"),
+        ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameters.seed has no values: a grid needs them"),
+        ({"parameters": {"seed": {"values": []}}}, "parameters.seed.values must be a list"),
+        ({"parameters": {"seed": {"distribution": "beta"}}}, "parameters.seed.distribution must be one of"),
+        ({"method": "random", "parameters": {"seed": {"min": 3, "max": 1}}}, "needs numbers min and max"),
+        (
+            {
+                "method": "random",
+                "parameters": {"seed": {"distribution": "log_uniform_values", "min": 0.0, "max": 1.0}},
+            },
+            "min must be above 0 for log_uniform_values",
+        ),
+        ({"parameters": {"pretrain.corruption.nu": {"values": [2.0]}}}, "pretrain.corruption.nu must be in [0, 1]"),
+        ({"metric": {"name": "test_error_percent", "goal": "minimize"}}, "metric must be best_valid_error_percent"),
+        ({"command": ["python", "train.py"]}, "command must run stacked-dae fit"),
+        ({"command": [*COMMAND[:4], "none.yaml"]}, "none.yaml cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(here, capsys, changes, message):
+    file = written(here, **changes)
+    assert cli.main(["sweep", file, "--local", "2"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "sweep.yaml" in error
+    assert error.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep.yaml"], "sweep needs --local N"),
+        (["sweep.yaml", "--local", "0"], "--local must be a whole number above 0, not 0"),
+        (["sweep.yaml", "--local", "two"], "local must be a whole number above 0, not 'two'"),
+        (["sweep.yaml", "--local", "1", "--seed", "-1"], "--seed must be a whole number of at least 0"),
+        (["none.yaml", "--local", "1"], "none.yaml: cannot be read"),
+        (["broken.yaml", "--local", "1"], "broken.yaml: not YAML"),
+        (["list.yaml", "--local", "1"], "list.yaml: a sweep file is a mapping"),
+    ],
+)
+def test_bad_words_are_one_line(here, capsys, words, message):
+    written(here)
+    (here / "broken.yaml").write_text("a: [")
+    (here / "list.yaml").write_text("[1]")
+    assert cli.main(["sweep", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_settings_are_refused_before_the_first_trial(here):
+    plan = sweep.read_sweep(written(here, parameters={"finetune.epochs": {"values": [2, 0]}}))
+    with pytest.raises(ConfigError, match=r"sweep\.yaml: finetune\.epochs must be a whole number above 0"):
+        sweep.run_sweep(plan, 2, 0, here / "runs", Reporter())
+    assert not (here / "runs").exists()
