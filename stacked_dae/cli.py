@@ -167,6 +167,9 @@ def _add_compare_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=str | None, help="Web page to write: table, learning curves, filters.")
     parser.add_argument("--csv", type=str | None, help="CSV file to write.")
+    parser.add_argument(
+        "--report", action="store_true", help="With --wandb: write a report on the site too (extra: report)."
+    )
 
 
 def _add_sweep_arguments(parser: ArgumentParser) -> None:

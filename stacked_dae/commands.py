@@ -146,6 +146,8 @@ def run_compare(asked: Any) -> None:
 
     if bool(asked.runs) == bool(asked.wandb):
         raise ConfigError("compare needs run folders, or --wandb ENTITY/PROJECT[/GROUP], and not both")
+    if asked.report and not asked.wandb:
+        raise ConfigError("--report is of runs of Weights & Biases: name them with --wandb ENTITY/PROJECT[/GROUP]")
     if asked.wandb:
         from stacked_dae.compare_wandb import read_wandb
 
@@ -165,6 +167,10 @@ def run_compare(asked: Any) -> None:
 
         write_page(comparison, Path(asked.out))
         print(asked.out)
+    if asked.report:
+        from stacked_dae.wandb_report import save_report
+
+        print(save_report(asked.wandb, comparison.layers))
 
 
 def run_sweep(asked: Any) -> None:

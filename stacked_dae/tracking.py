@@ -6,6 +6,7 @@ training.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import netrc
@@ -214,7 +215,7 @@ class _WandbJob:
     def _begin(self) -> None:
         os.environ.setdefault("WANDB_DATA_DIR", str(self._wandb.resolve()))
         try:
-            if self._how == "online" and not _answers():
+            if self._how == "online" and not _answers(_server()):
                 self._go_offline("no server answers")
             try:
                 self._run = self._init()
@@ -230,7 +231,7 @@ class _WandbJob:
 
     def _go_offline(self, why: str) -> None:
         self._how = "offline"
-        self._reporter.say(offline_line(why, self._subject.out))
+        _say_offline(why, self._subject.out, self._reporter)
 
     def _give_up(self, error: Exception) -> None:
         self._reporter.say(f"W&B: {_line(error)}; training goes on, and {self._subject.out} has everything")
@@ -318,8 +319,9 @@ class _WandbJob:
             self._run.log(named, step=number, commit=True)
 
     def _picture(self, drawn: Mapping[str, io.BytesIO]) -> None:
-        import wandb
         from PIL import Image
+
+        import wandb
 
         # Opened as pixels: floats in [0, 1] would be shown black.
         self._run.log({name: wandb.Image(Image.open(file)) for name, file in drawn.items()})
@@ -374,9 +376,14 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def offline_line(why: str, out: Path) -> str:
-    """Return the line that tells why W&B has nothing yet, and how it gets it."""
-    return f"W&B: {why}; recorded offline, `wandb sync {out}/wandb/offline-run-*` uploads it"
+_said: set[tuple[str, Path]] = set()
+
+
+def _say_offline(why: str, out: Path, reporter: Reporter) -> None:
+    """Say once for a run folder why W&B has nothing yet, and how it gets it."""
+    if (why, out) not in _said:
+        _said.add((why, out))
+        reporter.say(f"W&B: {why}; recorded offline, `wandb sync {out}/wandb/offline-run-*` uploads it")
 
 
 def _server() -> str:
@@ -386,10 +393,11 @@ def _server() -> str:
     return str(wandb.setup(wandb.Settings(silent=True)).settings.base_url)
 
 
-def _answers() -> bool:
-    """Whether anything at all comes back from the server in reasonable time."""
+@functools.cache
+def _answers(server: str) -> bool:
+    """Whether anything at all comes back from the server in reasonable time; asked once."""
     try:
-        with urllib.request.urlopen(_server(), timeout=_ANSWER):
+        with urllib.request.urlopen(server, timeout=_ANSWER):
             return True
     except urllib.error.HTTPError:
         return True
@@ -428,7 +436,7 @@ def where(subject: Subject, reporter: Reporter) -> str:
         # Asks for the key, as W&B's users are used to; one may answer that one wants no account.
         if wandb.login():
             return "online"
-    reporter.say(offline_line("no API key (`wandb login`, or WANDB_API_KEY)", subject.out))
+    _say_offline("no API key (`wandb login`, or WANDB_API_KEY)", subject.out, reporter)
     return "offline"
 
 

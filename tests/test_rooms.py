@@ -19,7 +19,7 @@ loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 progress tracking manifest networks fitting scoring plan figures workflow
 svm search table1 reproduce
-studies gallery compare compare_page compare_wandb sweep summary
+studies gallery compare compare_page compare_wandb wandb_report sweep summary
 explain commands cli
 """.split()
 # Each of these may be imported in its own file only.

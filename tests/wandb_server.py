@@ -93,6 +93,7 @@ class State:
         self.uploads: dict[str, Any] = {}
         self.sweeps: dict[str, dict[str, Any]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.reports: list[dict[str, Any]] = []
         self.unknown: list[str] = []
         self.failures: list[str] = []
         self.urls: list[str] = []
@@ -344,6 +345,24 @@ class Server:
 
     def _GetDefaultEntity(self, v: dict[str, Any], query: str) -> dict[str, Any]:
         return {"viewer": {"id": _id("User", "1"), "entity": ENTITY}}
+
+    def _ProjectInternalId(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        return {"project": {"id": _id("Project", v["projectName"]), "internalId": "1"}}
+
+    def _GetProjects(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        user = self._Viewer(v, query)["viewer"]
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        names = sorted({run.project for run in self.state.runs.values()})
+        more = {"__typename": "Project", "entityName": ENTITY, "createdAt": "2026-01-01T00:00:00Z", "user": user}
+        nodes = [{"node": {**self._project(name), **more, "isBenchmark": False}} for name in names]
+        return {"models": {"pageInfo": page, "edges": nodes}}
+
+    def _upsertView(self, v: dict[str, Any], query: str) -> dict[str, Any]:
+        self.state.reports.append(v)
+        kept = {name: v.get(name) for name in ("type", "name", "displayName", "description", "spec")}
+        project = {**self._project(v["projectName"]), "entityName": ENTITY}
+        view = {**kept, "id": _id("View", str(len(self.state.reports))), "project": project}
+        return {"upsertView": {"view": {**view, "updatedAt": "2026-01-01T00:00:00"}, "inserted": True}}
 
     # Sweeps: a grid, in the order of its values.
 
