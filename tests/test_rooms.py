@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, blobs, small
+
+from stacked_dae import workflow
 
 # Each file imports only from rooms above it.
 ROOMS = """
@@ -71,9 +73,21 @@ def run_python(code):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["fit", "--help"], ["data", "list"], ["fit", "--pretrain.units", "0"], ["fit", "--x"]]
+    "arguments",
+    [
+        ["--help"],
+        ["fit", "--help"],
+        ["data", "list"],
+        ["fit", "--pretrain.units", "0"],
+        ["fit", "--x"],
+        ["compare", "run"],
+        ["sweep", "configs/sweeps/rates.yaml"],
+    ],
 )
-def test_quick_commands_do_not_import_torch(arguments):
+def test_quick_commands_do_not_import_torch(arguments, tmp_path):
+    if arguments == ["compare", "run"]:
+        workflow.fit(small(), tmp_path / "run", dataset=blobs())
+        arguments = ["compare", str(tmp_path / "run")]
     done = run_python(
         f"""
 import sys
@@ -93,7 +107,7 @@ def test_every_module_imports_without_the_optional_extras():
     done = run_python(
         f"""
 import importlib, sys
-for name in ("mlxtend", "pandas", "pyarrow", "wandb"):
+for name in ("mlxtend", "pandas", "pyarrow", "wandb", "wandb_workspaces", "tensorboard"):
     sys.modules[name] = None
 for name in {modules!r}:
     importlib.import_module(name)
