@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -34,20 +38,22 @@ _OTHERS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, 2 for what the user can mend, 130 when interrupted."""
+    """Run a command; return its exit code: 0, 2 for what the user can mend, 130 or 143 when it was told to stop."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with _stop_on_sigterm():
+            return _run(arguments)
     except StackedDAEError as error:
         message = str(error)
     except ArgumentError as error:
         message = explain(str(error), arguments, _JOBS, _OTHERS)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        how, code = ("stopped", 143) if _Terminated in _causes(stop) else ("interrupted", 130)
         print(
-            "stacked-dae: interrupted; run the same command again to go on from the last finished epoch",
+            f"stacked-dae: {how}; run the same command again to go on from the last finished epoch",
             file=sys.stderr,
         )
-        return 130
+        return code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -57,6 +63,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{error.filename or 'a file'}: {error.strerror}"
     print(f"stacked-dae: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which a scheduler sends before it takes the machine away: to be met as Ctrl-C is."""
+
+
+def _causes(error: BaseException) -> list[type[BaseException]]:
+    """Return the classes of ``error`` and of those that led to it."""
+    classes = []
+    while error is not None:
+        classes.append(type(error))
+        error = error.__context__  # type: ignore[assignment]
+    return classes
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM stop the command in an orderly way."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: list[str]) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest: dict[str, Any] = {}
+        self._as_read = ""
 
     @staticmethod
     def open(path: Path) -> RunFolder:
@@ -86,7 +89,8 @@ class RunFolder:
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
             raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
         try:
-            folder.manifest = json.loads(file.read_text())
+            folder._as_read = file.read_text()
+            folder.manifest = json.loads(folder._as_read)
             written = folder.manifest["format"]
             folder.manifest["stages"], folder.manifest["dataset"]["inputs"]
         except (ValueError, KeyError, TypeError):
@@ -115,6 +119,33 @@ class RunFolder:
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             raise ConfigError(f"--out {path}: no permission to write in {place}; choose another folder")
         return RunFolder(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes off the folder.
+
+        Raises:
+            StageError: another one is at work on it, or has been since it was read.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        # On the folder itself: nothing is left behind, and the system lets go when the process ends, however it ends.
+        lock = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StageError(
+                    f"{self.path} is in use by another process; wait for it, or choose another --out"
+                ) from None
+            except OSError:
+                # A file system without locks.
+                pass
+            there = self.path / "manifest.json"
+            if (there.read_text() if there.exists() else "") != self._as_read:
+                raise StageError(f"{self.path} was changed by another process just now; give the command again")
+            yield
+        finally:
+            os.close(lock)
 
     def config(self) -> Config:
         """Return the settings of the run.

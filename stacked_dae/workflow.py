@@ -181,6 +181,11 @@ class _Job:
         if not self.todo and not tests and not self._cut(self._last_job, self.stages[-1]):
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
+        with self.folder.locked():
+            self._work()
+        return self.folder
+
+    def _work(self) -> None:
         open_folder(self.folder, self.stages, self.config, self.data, self.parent)
         try:
             if tracking.is_trial(self.config):
@@ -190,7 +195,6 @@ class _Job:
                 self._do()
         finally:
             tracking.wait(self.reporter)
-        return self.folder
 
     def _do(self) -> None:
         layers = self._layers()

@@ -279,20 +279,41 @@ def test_images_without_labels_are_one_line(tmp_path, capsys):
     )
 
 
-def test_ctrl_c_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run):
+@pytest.mark.parametrize(
+    ("sent", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped")]
+)
+def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent, code, word):
     arguments = ["fit", "--config", config, "--out", str(tmp_path / "run"), "--pretrain.epochs", "[2,400]"]
     job = subprocess.Popen([sys.executable, "-m", "stacked_dae", *arguments], stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "layer_2" / "metrics.csv"
     deadline = time.monotonic() + 100
     while not metrics.exists() and job.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    job.send_signal(signal.SIGINT)
+    job.send_signal(sent)
     _, err = job.communicate(timeout=100)
-    assert job.returncode == 130, err
-    assert "interrupted; run the same command again" in err
+    assert job.returncode == code, err
+    assert f"{word}; run the same command again" in err
     assert "Traceback" not in err
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert [e["status"] for e in manifest["stages"].values()] == ["done", "running", "pending"]
     assert cli.main(arguments) == 0
     first = (tmp_path / "run" / "layer_1" / "weights.safetensors").read_bytes()
     assert first == (run / "layer_1" / "weights.safetensors").read_bytes()
+
+
+def test_a_second_process_on_a_run_folder_is_refused(tmp_path, config):
+    arguments = ["fit", "--config", config, "--out", str(tmp_path / "run"), "--pretrain.epochs", "[2,4000]"]
+    first = subprocess.Popen([sys.executable, "-m", "stacked_dae", *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "run" / "layer_1" / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second = command(*arguments)
+    assert second.returncode == 2
+    assert "is in use by another process" in second.stderr
+    assert second.stderr.count("\n") == 1
+    assert first.poll() is None, "the first goes on"
+    first.kill()
+    first.communicate()
+    # A killed process leaves no lock behind.
+    shorter = [*arguments[:-1], "[2,3]"]
+    assert cli.main([*shorter, "--rerun"]) == 0
