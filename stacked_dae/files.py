@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import os
+import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +18,12 @@ _BLOCK = 2**20
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: ``path`` is never half-written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    mark = f".{path.name}.{re.sub(r'[^A-Za-z0-9]', '', platform.node())}-"
+    for other in path.parent.glob(f"{glob.escape(mark)}*.tmp"):
+        if not _alive(other.name.removeprefix(mark).removesuffix(".tmp")):
+            # Of a process of this machine that was killed while it wrote.
+            other.unlink(missing_ok=True)
+    temporary = path.with_name(f"{mark}{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -24,6 +32,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _alive(pid: str) -> bool:
+    """Whether there is a process of this number; what is no number counts as one."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -289,6 +289,7 @@ def test_offline_then_sync_is_the_same(tmp_path):
         assert server.state.failures == []
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_stops_nothing(tmp_path):
     plain, folder = tmp_path / "plain", tmp_path / "run"
     fit(plain, env=environment())
