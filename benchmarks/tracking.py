@@ -42,7 +42,7 @@ def main() -> None:
     plain = from_dict(CONFIG)
     tracked = replace(plain, tracking=TrackingConfig(mode="online"))
     times: list[tuple[float, float]] = []
-    with Server(hang=True) as server, tempfile.TemporaryDirectory() as folder:
+    with Server(hang="") as server, tempfile.TemporaryDirectory() as folder:
         os.environ.update(server.environment())
         for k in range(asked.rounds + 1):
             # As in a new process: that nothing answers is found out anew.

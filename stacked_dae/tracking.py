@@ -176,6 +176,7 @@ class _WandbJob:
         self._rows = 0
         self._run: Any = None
         self._lineage: dict[str, Any] = {}
+        self._staged = ""
         _tell(self._begin)
 
     # Called by the thread that trains: each returns at once.
@@ -199,6 +200,7 @@ class _WandbJob:
     def end(self, exit_code: int) -> None:
         """End the W&B run; what is told later is lost."""
         self._tell(lambda: self._end(exit_code))
+        _tell(self._unstage)
 
     def _tell(self, call: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -213,7 +215,9 @@ class _WandbJob:
     # Called by the thread that talks to W&B.
 
     def _begin(self) -> None:
-        os.environ.setdefault("WANDB_DATA_DIR", str(self._wandb.resolve()))
+        if "WANDB_DATA_DIR" not in os.environ:
+            # Artifacts are staged there: under the run folder, a later sync finds them.
+            os.environ["WANDB_DATA_DIR"] = self._staged = str(self._wandb.resolve())
         try:
             if self._how == "online" and not _answers(_server()):
                 self._go_offline("no server answers")
@@ -268,7 +272,13 @@ class _WandbJob:
             mode=self._how,  # type: ignore[arg-type]
             # Its run is no other's: the one before may still be sending.
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=_BEGIN, finish_timeout=_END),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=_BEGIN,
+                finish_timeout=_END,
+                finish_timeout_raises=True,
+            ),
         )
         self._records.write(self._job_type, id=run.id, mode=self._how, mark=self._subject.mark, ended=False)
         return run
@@ -344,8 +354,17 @@ class _WandbJob:
                 self._use()
         finally:
             self._run = None
-            run.finish(exit_code=exit_code)
+            try:
+                run.finish(exit_code=exit_code)
+            except TimeoutError:
+                raise StageError(
+                    f"not all has arrived after {_END:g} s; give the same command again later, and the rest is sent"
+                ) from None
         self._records.write(self._job_type, ended=exit_code == 0)
+
+    def _unstage(self) -> None:
+        if self._staged and os.environ.get("WANDB_DATA_DIR") == self._staged:
+            del os.environ["WANDB_DATA_DIR"]
 
 
 def _with_equal_keys(config: dict[str, Any]) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def test_offline_then_sync_is_the_same(tmp_path):
 def test_a_server_that_hangs_stops_nothing(tmp_path):
     plain, folder = tmp_path / "plain", tmp_path / "run"
     fit(plain, env=environment())
-    with Server(hang=True) as hanging, Server() as server:
+    with Server(hang="") as hanging, Server() as server:
         done = fit(folder, "--tracking.mode", "online", env=environment(hanging))
         said = [line for line in done.stderr.splitlines() if "W&B" in line]
         assert len(said) == 1
@@ -304,6 +304,23 @@ def test_a_server_that_hangs_stops_nothing(tmp_path):
             assert one.read_bytes() == two.read_bytes()
         # Nothing is lost: what was written meanwhile goes to a server that answers.
         wandb("sync", *sorted((folder / "wandb").glob("offline-run-*")), env=environment(server), cwd=tmp_path)
+        check_histories(server.state, folder)
+
+
+@pytest.mark.slow
+def test_a_server_that_stops_taking_rows_is_told_the_rest_later(tmp_path):
+    folder = tmp_path / "run"
+    with Server(hang="file_stream") as stalling:
+        done = fit(folder, "--tracking.mode", "online", env=environment(stalling))
+        said = [line for line in done.stderr.splitlines() if "W&B" in line]
+        assert len(said) == 2, "one line a job"
+        assert all("not all has arrived after 30 s; give the same command again" in line for line in said)
+        result = (folder / "result.json").read_bytes()
+    with Server() as server:
+        before = {file: file.stat().st_mtime_ns for file in folder.glob("*/weights.safetensors")}
+        fit(folder, "--tracking.mode", "online", env=environment(server))
+        assert {file: file.stat().st_mtime_ns for file in before} == before, "nothing is trained again"
+        assert (folder / "result.json").read_bytes() == result
         check_histories(server.state, folder)
 
 

@@ -104,9 +104,12 @@ class State:
 
 
 class Server:
-    """The stand-in: ``with Server() as server`` serves at ``server.url``; ``hang=True`` answers nothing."""
+    """The stand-in: ``with Server() as server`` serves at ``server.url``.
 
-    def __init__(self, *, hang: bool = False, port: int = 0, verbose: bool = False) -> None:
+    It takes requests whose address matches the pattern ``hang``, and answers none of them.
+    """
+
+    def __init__(self, *, hang: str | None = None, port: int = 0, verbose: bool = False) -> None:
         self.state = State()
         self.released = threading.Event()
         outer = self
@@ -127,7 +130,7 @@ class Server:
 
             def _answer(self) -> None:
                 body = self._body()
-                if hang:
+                if hang is not None and re.search(hang, self.path):
                     outer.released.wait()
                     self.close_connection = True
                     return
