@@ -11,9 +11,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.hints import fits, in_words
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
@@ -395,9 +396,19 @@ def _said_of(source: str, text: str) -> str:
     return f"{source}: {text}" if source else text
 
 
-def _build(cls: Any, values: Mapping[str, Any]) -> Any:
+def _build(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     hints = get_type_hints(cls)
-    return cls(**{name: _build(hints[name], v) if is_dataclass(hints[name]) else v for name, v in values.items()})
+    made = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            made[name] = _build(hints[name], value, f"{prefix}{name}.")
+        elif fits(hints[name], value):
+            made[name] = value
+        else:
+            choices = [choice for choice in get_args(hints[name]) if isinstance(choice, str)]
+            near = suggest(value, choices) if isinstance(value, str) else ""
+            raise ConfigError(f"{prefix}{name} must be {in_words(hints[name])}, not {value!r}{near}")
+    return cls(**made)
 
 
 def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", also: tuple[str, ...] = ()) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import types
-import typing
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from stacked_dae.config import Config, suggest_key
 from stacked_dae.errors import suggest
+from stacked_dae.hints import in_words
 from stacked_dae.presets import STUDIES
 
 # What a job takes beside the settings of the experiment.
@@ -75,22 +74,4 @@ def _takes(key: str) -> str:
         if name not in hints:
             return ""
         hint = hints[name]
-    return _in_words(hint)
-
-
-def _in_words(hint: Any) -> str:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_in_words(part) for part in inner)
-    if origin is Literal:
-        return f"one of {', '.join(inner)}"
-    if origin is list:
-        return f"a list of such, one a layer ([{', '.join(2 * [_example(inner[0])])}])"
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return words.get(hint, "a mapping of settings")
-
-
-def _example(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return str(typing.get_args(hint)[0])
-    return {int: "500", float: "0.1"}.get(hint, "…")
+    return in_words(hint)

@@ -13,8 +13,10 @@ import numpy as np
 import yaml
 
 from stacked_dae.address import seed_at
-from stacked_dae.config import Config, check_keys, fingerprint, from_dict, suggest_key
+from stacked_dae.config import Config, check_keys, fingerprint, flatten, from_dict, keys
+from stacked_dae.data.registry import check_name
 from stacked_dae.errors import ConfigError, DivergedError, StageError, suggest
+from stacked_dae.hints import fits, in_words
 from stacked_dae.manifest import FINETUNE, RunFolder
 from stacked_dae.progress import Reporter
 from stacked_dae.workflow import fit
@@ -23,6 +25,7 @@ METRIC = "best_valid_error_percent"
 # What a sweep file holds beside what is read here; it concerns the server alone.
 _OF_THE_SERVER = ("name", "description", "project", "entity", "program", "run_cap")
 _READ = ("method", "metric", "parameters", "command")
+_OF_A_PARAMETER = ("value", "values", "distribution", "min", "max", "q")
 _DISTRIBUTIONS = (
     "constant",
     "categorical",
@@ -86,29 +89,40 @@ def read_sweep(file: str) -> Sweep:
     return Sweep(file, method, parameters, _base(file, values.get("command")))
 
 
-def _check_parameter(where: str, name: str, what: Any, method: str) -> None:
+def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
     if not isinstance(what, Mapping):
         raise ConfigError(f"{where} must be a mapping with value, values, or min and max")
-    nested: dict[str, Any] = {}
-    _put(nested, name, None)
-    try:
-        check_keys(nested, "")
-    except ConfigError:
-        raise ConfigError(f"{where} is no setting{suggest_key(name)}") from None
+    if name not in keys():
+        raise ConfigError(f"{where} is no setting{suggest(str(name), keys())}; parameters have dotted names")
+    for key in what:
+        if key not in _OF_A_PARAMETER:
+            raise ConfigError(f"{where}.{key} is not known here; known: {', '.join(_OF_A_PARAMETER)}")
     kind = _distribution(what)
     if kind not in _DISTRIBUTIONS:
         raise ConfigError(f"{where}.distribution must be one of {', '.join(_DISTRIBUTIONS)}, not {kind!r}")
-    if kind in ("constant", "categorical"):
-        if kind == "categorical" and not what.get("values"):
+    if kind == "constant":
+        if "value" not in what:
+            raise ConfigError(f"{where} needs a value")
+    elif kind == "categorical":
+        if not isinstance(what.get("values"), list) or not what["values"]:
             raise ConfigError(f"{where}.values must be a list of what to try")
-        return
-    if method == "grid":
+    elif method == "grid":
         raise ConfigError(f"{where} has no values: a grid needs them")
-    low, high = what.get("min"), what.get("max")
-    if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high):
-        raise ConfigError(f"{where} needs numbers min and max, the first below the second")
+    else:
+        _check_range(where, kind, what)
+
+
+def _check_range(where: str, kind: str, what: Mapping[str, Any]) -> None:
+    low: Any = what.get("min")
+    high: Any = what.get("max")
+    step: Any = what.get("q", 1)
+    number = int if kind == "int_uniform" else float
+    if not (fits(number, low) and fits(number, high) and low < high):
+        raise ConfigError(f"{where} needs {in_words(number)} as min and as max, the first below the second")
     if "log" in kind and low <= 0:
         raise ConfigError(f"{where}.min must be above 0 for {kind}, not {low!r}")
+    if not (fits(float, step) and step > 0):
+        raise ConfigError(f"{where}.q must be a number above 0, not {step!r}")
 
 
 def _distribution(what: Mapping[str, Any]) -> str:
@@ -125,8 +139,8 @@ def _distribution(what: Mapping[str, Any]) -> str:
 
 def _base(file: str, command: Any) -> dict[str, Any]:
     """Return the settings that the command of a sweep file gives to every trial."""
-    words = [str(word) for word in command or ()]
-    if "fit" not in words:
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if "fit" not in words or "${args}" not in words:
         raise ConfigError(f"{file}: command must run stacked-dae fit with ${{args}}")
     base: dict[str, Any] = {}
     rest = iter(words[words.index("fit") + 1 :])
@@ -137,24 +151,42 @@ def _base(file: str, command: Any) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not name.startswith("--"):
             raise ConfigError(f"{file}: command: {word!r} is no option")
-        options.append((name[2:], value if equals else next(rest, "")))
+        if not equals:
+            value = next(rest, "--")
+            if value.startswith(("--", "${")):
+                raise ConfigError(f"{file}: command: {name} needs a value")
+        options.append((name[2:], value))
     for name, value in options:
         if name == "config":
-            base |= _settings(value, file)
+            for key, setting in flatten(_settings(value, file)).items():
+                _put(base, key, setting)
     for name, value in options:
+        if name not in ("config", *keys()):
+            raise ConfigError(f"{file}: command: --{name} is no setting{suggest(name, keys())}")
+        # Trials that run here are told to nobody.
         if name != "config" and not name.startswith("tracking."):
-            _put(base, name, yaml.safe_load(value))
+            _put(base, name, _read_value(value))
     from_dict(base, file)
     return base
 
 
+def _read_value(text: str) -> Any:
+    """Return what an option's text says, as YAML; text that is none stays text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
 def _settings(config: str, file: str) -> dict[str, Any]:
     try:
-        return dict(yaml.safe_load(Path(config).read_text()) or {})
-    except (OSError, yaml.YAMLError, TypeError, ValueError):
+        values = yaml.safe_load(Path(config).read_text()) or {}
+    except (OSError, yaml.YAMLError, ValueError):
         raise ConfigError(
-            f"{file}: command: {config} cannot be read; run the sweep from the folder it starts in"
+            f"{file}: command: {config} cannot be read; start in the folder that it is named from"
         ) from None
+    check_keys(values, config)
+    return dict(values)
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
@@ -179,7 +211,10 @@ def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
     else:
         random = np.random.Generator(np.random.PCG64(seed_at(seed, "sweep")))
         drawn = [[_draw(what, random) for what in sweep.parameters.values()] for _ in range(count)]
-    return [_config(sweep, dict(zip(names, values, strict=True))) for values in drawn]
+    configs = [_config(sweep, dict(zip(names, values, strict=True))) for values in drawn]
+    for config in configs:
+        check_name(config.data.name)
+    return configs
 
 
 def _config(sweep: Sweep, values: Mapping[str, Any]) -> Config:

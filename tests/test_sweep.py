@@ -153,11 +153,41 @@ def test_a_trial_that_diverges_is_left_behind(here):
         ({"paramters": {}}, "paramters is no key of a sweep (did you mean 'parameters'?)"),
         ({"parameters": {}}, "parameters must name the settings to try"),
         ({"parameters": {"pretrain.corruption.mu": {"value": 1}}}, "is no setting (did you mean"),
+        ({"parameters": {"finetune": {"parameters": {"epochs": {"value": 1}}}}}, "parameters have dotted names"),
+        ({"parameters": {3: {"value": 1}}}, "parameters.3 is no setting"),
+        ({"parameters": {"seed": {"values": 3}}}, "parameters.seed.values must be a list"),
+        (
+            {"parameters": {"seed": {"values": [1], "probabilities": [1.0]}}},
+            "seed.probabilities is not known",
+        ),
+        ({"parameters": {"seed": {"distribution": "constant"}}}, "parameters.seed needs a value"),
+        ({"parameters": {"seed": {"value": "three"}}}, "seed must be a whole number, not 'three'"),
+        (
+            {"parameters": {"pretrain.optimizer.lr": {"value": "abc"}}},
+            "optimizer.lr must be a number or a list",
+        ),
+        ({"parameters": {"data.name": {"values": ["digits", "dgits"]}}}, "there is no data set 'dgits'"),
+        ({"command": "stacked-dae fit ${args}"}, "command must run stacked-dae fit with ${args}"),
+        ({"command": 3}, "command must run stacked-dae fit with ${args}"),
+        ({"command": COMMAND[:-1]}, "command must run stacked-dae fit with ${args}"),
+        ({"command": [*COMMAND[:3], "--data.name", "${args}"]}, "command: --data.name needs a value"),
+        ({"command": [*COMMAND, "--dta.name=rect"]}, "command: --dta.name is no setting (did you mean 'data.name'?)"),
+        (
+            {"method": "random", "parameters": {"seed": {"distribution": "int_uniform", "min": 0.5, "max": 3}}},
+            "parameters.seed needs a whole number as min and as max",
+        ),
+        (
+            {
+                "method": "random",
+                "parameters": {"finetune.optimizer.lr": {"distribution": "q_uniform", "min": 0.1, "max": 1, "q": 0}},
+            },
+            "lr.q must be a number above 0, not 0",
+        ),
         ({"parameters": {"seed": 3}}, "parameters.seed must be a mapping with value, values, or min and max"),
         ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameters.seed has no values: a grid needs them"),
         ({"parameters": {"seed": {"values": []}}}, "parameters.seed.values must be a list"),
         ({"parameters": {"seed": {"distribution": "beta"}}}, "parameters.seed.distribution must be one of"),
-        ({"method": "random", "parameters": {"seed": {"min": 3, "max": 1}}}, "needs numbers min and max"),
+        ({"method": "random", "parameters": {"seed": {"min": 3, "max": 1}}}, "needs a whole number as min and as max"),
         (
             {
                 "method": "random",
@@ -168,7 +198,7 @@ def test_a_trial_that_diverges_is_left_behind(here):
         ({"parameters": {"pretrain.corruption.nu": {"values": [2.0]}}}, "pretrain.corruption.nu must be in [0, 1]"),
         ({"metric": {"name": "test_error_percent", "goal": "minimize"}}, "metric must be best_valid_error_percent"),
         ({"command": ["python", "train.py"]}, "command must run stacked-dae fit"),
-        ({"command": [*COMMAND[:4], "none.yaml"]}, "none.yaml cannot be read"),
+        ({"command": [*COMMAND[:4], "none.yaml", "${args}"]}, "none.yaml cannot be read"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(here, capsys, changes, message):
@@ -176,7 +206,6 @@ def test_bad_input_is_one_line_and_writes_nothing(here, capsys, changes, message
     assert cli.main(["sweep", file, "--local", "2"]) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert "sweep.yaml" in error
     assert error.count("\n") == 1
     assert not (here / "runs").exists()
 

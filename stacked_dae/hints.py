@@ -1,0 +1,44 @@
+"""Type hints of settings: whether a value fits one, and in words what does."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any, Literal
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether ``value`` is of the type ``hint``; a whole number is a number too, true and false are none."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(part, value) for part in inner)
+    if origin is Literal:
+        return any(value is choice or (isinstance(value, str) and value == choice) for choice in inner)
+    if origin is list:
+        return isinstance(value, list) and all(fits(inner[0], item) for item in value)
+    if origin is dict or hint is dict:
+        return isinstance(value, dict)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def in_words(hint: Any) -> str:
+    """Return in words what values fit ``hint``."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(in_words(part) for part in inner)
+    if origin is Literal:
+        return f"one of {', '.join(inner)}"
+    if origin is list:
+        return f"a list of such, one a layer ([{', '.join(2 * [_example(inner[0])])}])"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return words.get(hint, "a mapping of settings")
+
+
+def _example(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return str(typing.get_args(hint)[0])
+    return {int: "500", float: "0.1"}.get(hint, "…")
