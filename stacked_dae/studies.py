@@ -91,7 +91,8 @@ def _draw_errors(name: str, rows: list[dict[str, Any]]) -> Figure:
     by_depth.set_xticks(DEPTHS)
     for axes in (by_noise, by_depth):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        # Below: inside, it would hide an interval.
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     figure.suptitle(f"{name}: test error with its 95 % interval", fontsize=11)
     return figure
 
