@@ -75,7 +75,7 @@ def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: 
 
 
 def _draw_errors(name: str, rows: list[dict[str, Any]]) -> Figure:
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 4.1), layout="constrained")
     by_noise, by_depth = figure.subplots(1, 2, sharey=True)
     for depth in DEPTHS:
         own = [row for row in rows if row["depth"] == depth and row["model"] == "sda"]
