@@ -71,7 +71,11 @@ class Comparison:
     def folder(self) -> str:
         """The folder that all runs are in; empty where there is none."""
         names = [run.name for run in self.runs]
-        return os.path.commonpath([os.path.dirname(name) for name in names]) if all("/" in n for n in names) else ""
+        try:
+            return os.path.commonpath([os.path.dirname(name) for name in names]) if all("/" in n for n in names) else ""
+        except ValueError:
+            # Some are named from the root, some are not.
+            return ""
 
     def label(self, run: Compared) -> str:
         """Return the name of a run within :attr:`folder`."""
@@ -181,7 +185,10 @@ def _under(place: Path) -> list[Path]:
     if not place.is_dir():
         return []
     return [
-        run for child in sorted(place.iterdir()) if child.is_dir() and not child.is_symlink() for run in _under(child)
+        run
+        for child in sorted(place.iterdir())
+        if child.is_dir() and (not child.is_symlink() or (child / "manifest.json").is_file())
+        for run in _under(child)
     ]
 
 
@@ -209,7 +216,11 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     return Compared(
         name=str(folder.path),
         settings=flatten(folder.config().to_dict()),
-        losses={name: rows[-1]["valid_loss"] for name, rows in histories.items() if name != FINETUNE and rows},
+        losses={
+            name: rows[-1]["valid_loss"]
+            for name, rows in histories.items()
+            if name != FINETUNE and rows and "valid_loss" in rows[-1]
+        },
         valid_error_percent=entries.get(FINETUNE, {}).get("best_valid_error_percent"),
         test_error_percent=result.get("test_error_percent"),
         test_error_ci95_percent=result.get("test_error_ci95_percent"),

@@ -40,8 +40,11 @@ class Metrics:
         """Return the rows so far; none where there is no file."""
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with self.path.open(newline="") as file:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (ValueError, TypeError, csv.Error):
+            raise StageError(f"{self.path} is damaged; run again with --rerun to train its stage again") from None
 
     def keep(self, epochs: int) -> None:
         """Drop the rows after the first ``epochs``: those of epochs that were cut before their checkpoint."""
@@ -225,4 +228,6 @@ class RunFolder:
             raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again") from None
         except ValueError:
             raise StageError(f"{file} is damaged; run the fit again") from None
+        if not isinstance(result, dict):
+            raise StageError(f"{file} is damaged; run the fit again")
         return result

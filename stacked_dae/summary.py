@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stacked_dae.compare import Comparison, shown
@@ -19,7 +20,7 @@ _MODELS = {
 def print_summary(folder: RunFolder) -> None:
     """Print stage, epochs, loss or error, and seconds; then the test error with its 95 % interval and n."""
     config = folder.config()
-    table = Table(title=f"{folder.path}: {_MODELS[config.model]} on {folder.manifest['dataset']['name']}")
+    table = Table(title=escape(f"{folder.path}: {_MODELS[config.model]} on {folder.manifest['dataset']['name']}"))
     table.add_column("stage")
     table.add_column("epochs", justify="right")
     table.add_column("validation", justify="right")
@@ -50,8 +51,10 @@ def print_comparison(comparison: Comparison) -> None:
     keys = ", ".join(comparison.keys)
     count = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
     differ = f"they differ in {keys}" if keys else "all settings are the same"
-    console.print(f"{count}; {differ}" if len(comparison.runs) > 1 else count, highlight=False, soft_wrap=True)
-    table = Table(title=comparison.folder or None, box=SIMPLE_HEAD, pad_edge=False)
+    console.print(
+        f"{count}; {differ}" if len(comparison.runs) > 1 else count, highlight=False, soft_wrap=True, markup=False
+    )
+    table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
     for key in comparison.keys:
         table.add_column(comparison.short(key), overflow="fold")
@@ -62,8 +65,8 @@ def print_comparison(comparison: Comparison) -> None:
     for run in comparison.runs:
         best = run is comparison.best
         table.add_row(
-            f"{'* ' if best else ''}{comparison.label(run)}",
-            *(shown(run.settings.get(key), 6) for key in comparison.keys),
+            escape(f"{'* ' if best else ''}{comparison.label(run)}"),
+            *(escape(shown(run.settings.get(key), 6)) for key in comparison.keys),
             *(shown(run.losses.get(layer)) for layer in comparison.layers),
             shown(run.valid_error_percent),
             run.test_text,

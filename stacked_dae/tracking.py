@@ -7,12 +7,14 @@ training.
 from __future__ import annotations
 
 import functools
+import http.client
 import io
 import json
 import netrc
 import os
 import queue
 import re
+import secrets
 import shutil
 import sys
 import threading
@@ -122,6 +124,9 @@ def wait(reporter: Reporter) -> None:
         reporter.say("W&B: the server stopped answering; give the same command again later to send the rest")
 
 
+_writing = threading.Lock()
+
+
 class Records:
     """``tracking.json`` of a run folder: each job's W&B run (``id``, ``mode``, ``mark``), and whether it ``ended``."""
 
@@ -134,9 +139,10 @@ class Records:
 
     def write(self, job_type: str, **entry: Any) -> None:
         """Update the entry of a job."""
-        entries = self.all()
-        entries[job_type] = {**entries.get(job_type, {}), **entry}
-        write_text(self._file, json.dumps(entries, indent=2) + "\n")
+        with _writing:
+            entries = self.all()
+            entries[job_type] = {**entries.get(job_type, {}), **entry}
+            write_text(self._file, json.dumps(entries, indent=2) + "\n")
 
     def all(self) -> dict[str, dict[str, Any]]:
         """Return the entries by job."""
@@ -177,6 +183,11 @@ class _WandbJob:
         self._run: Any = None
         self._lineage: dict[str, Any] = {}
         self._staged = ""
+        self._pictures: dict[str, io.BytesIO] = {}
+        if self._records.entry(job_type).get("mark") != subject.mark:
+            # From now on the job is one that has not ended, whether or not W&B ever hears of it.
+            self._records.write(job_type, id=None, mark=subject.mark)
+        self._records.write(job_type, ended=False)
         _tell(self._begin)
 
     # Called by the thread that trains: each returns at once.
@@ -189,7 +200,7 @@ class _WandbJob:
         drawn = {name: io.BytesIO() for name in figures}
         for name, figure in figures.items():
             figure.savefig(drawn[name], format="png", dpi=110)
-        self._tell(lambda: self._picture(drawn))
+        self._tell(lambda: self._pictures.update(drawn))
 
     def summarise(self, values: Mapping[str, Any]) -> None:
         self._tell(lambda: self._run.summary.update(dict(values)))
@@ -238,6 +249,7 @@ class _WandbJob:
         _say_offline(why, self._subject.out, self._reporter)
 
     def _give_up(self, error: Exception) -> None:
+        self._run = None
         self._reporter.say(f"W&B: {_line(error)}; training goes on, and {self._subject.out} has everything")
 
     @property
@@ -250,7 +262,8 @@ class _WandbJob:
         wandb.setup(wandb.Settings(silent=True))
         tracking = self._subject.config.tracking
         group = group_of(self._subject)
-        run_id = os.environ["WANDB_RUN_ID"] if self._job_type == TRIAL else self._id()
+        # Always one of our own: $WANDB_RUN_ID would make one run of all jobs.
+        run_id = os.environ["WANDB_RUN_ID"] if self._job_type == TRIAL else self._id() or secrets.token_hex(4)
         parent = self._parent()
         self._lineage = {
             "data": self._subject.data["fingerprint"],
@@ -328,13 +341,15 @@ class _WandbJob:
         if number >= self._run.starting_step:
             self._run.log(named, step=number, commit=True)
 
-    def _picture(self, drawn: Mapping[str, io.BytesIO]) -> None:
+    def _show(self) -> None:
+        """Tell the pictures, last: a row of their own among those of the epochs would take a row's number."""
         from PIL import Image
 
         import wandb
 
-        # Opened as pixels: floats in [0, 1] would be shown black.
-        self._run.log({name: wandb.Image(Image.open(file)) for name, file in drawn.items()})
+        if self._pictures:
+            # Opened as pixels: floats in [0, 1] would be shown black.
+            self._run.log({name: wandb.Image(Image.open(file)) for name, file in self._pictures.items()})
 
     def _keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
         import wandb
@@ -349,17 +364,19 @@ class _WandbJob:
 
     def _end(self, exit_code: int) -> None:
         run = self._run
-        try:
-            if self._how == "online":
-                self._use()
-        finally:
-            self._run = None
+        self._show()
+        if self._how == "online":
             try:
-                run.finish(exit_code=exit_code)
-            except TimeoutError:
-                raise StageError(
-                    f"not all has arrived after {_END:g} s; give the same command again later, and the rest is sent"
-                ) from None
+                self._use()
+            except Exception as error:  # the run stands without its edges
+                self._reporter.say(f"W&B: {_line(error)}; the run is told without what it was made from")
+        self._run = None
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            raise StageError(
+                f"not all has arrived after {_END:g} s; give the same command again later, and the rest is sent"
+            ) from None
         self._records.write(self._job_type, ended=exit_code == 0)
 
     def _unstage(self) -> None:
@@ -420,7 +437,7 @@ def _answers(server: str) -> bool:
             return True
     except urllib.error.HTTPError:
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 

@@ -178,7 +178,7 @@ class _Job:
     def run(self) -> RunFolder:
         """Do what is left to do."""
         tests = self.test and self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
-        if not self.todo and not tests and not self._cut(self._last_job, self.stages[-1]):
+        if not self.todo and not tests and not self._untold():
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
         with self.folder.locked():
@@ -219,6 +219,12 @@ class _Job:
         }
         parent = self.parent.path if self.parent else None
         return tracking.Subject(self.config, self.folder.path, data, last.fingerprint, parent)
+
+    def _untold(self) -> bool:
+        """Whether W&B has not all of a job of this run."""
+        layers = [stage for stage in self.stages if stage.name != FINETUNE]
+        cut = bool(layers) and self._cut(tracking.PRETRAIN, layers[-1])
+        return cut or self._cut(self._last_job, self.stages[-1])
 
     def _cut(self, job_type: str, last: Stage) -> bool:
         return tracking.was_cut(self._subject(last), job_type)
