@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,13 @@ class Comparison:
     keys: Sequence[str]
     layers: Sequence[str]
 
-    @property
+    @cached_property
     def best(self) -> Compared | None:
         """The run of the lowest validation error: the test error chooses nothing."""
         judged = [run for run in self.runs if run.valid_error_percent is not None]
         return min(judged, key=lambda run: run.valid_error_percent or 0.0, default=None)
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """The folder that all runs are in; empty where there is none."""
         names = [run.name for run in self.runs]

@@ -136,10 +136,9 @@ def fit_stage(
     """Train ``task`` to the end of its stage, going on from the stage's checkpoint where there is one.
 
     Each epoch ends with a row in ``metrics``, which ``job`` is told, and a checkpoint beside it. ``loggers`` names
-    Lightning's own, csv or tensorboard.
+    Lightning's own, csv or tensorboard, checked by :func:`check_loggers`.
 
     Raises:
-        ConfigError: a logger cannot be used here.
         DivergedError: the loss is no longer finite.
         KeyboardInterrupt: the user asked to stop.
     """
