@@ -343,9 +343,8 @@ class _WandbJob:
 
     def _show(self) -> None:
         """Tell the pictures, last: a row of their own among those of the epochs would take a row's number."""
-        from PIL import Image
-
         import wandb
+        from PIL import Image
 
         if self._pictures:
             # Opened as pixels: floats in [0, 1] would be shown black.
