@@ -34,7 +34,7 @@ from stacked_dae.machine import processor
 from stacked_dae.manifest import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
-from stacked_dae.tracking import Silent
+from stacked_dae.tracking.subject import Silent
 
 INPUTS, UNITS, CLASSES = 784, 1000, 10
 NU = 0.25

@@ -21,8 +21,9 @@ from common import options, show, write
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from wandb_server import Server
 
-from stacked_dae import fit, from_dict, tracking
+from stacked_dae import fit, from_dict
 from stacked_dae.config import Config, TrackingConfig
+from stacked_dae.tracking.place import answers
 
 CONFIG = {
     "data": {"name": "digits"},
@@ -47,7 +48,7 @@ def main() -> None:
         os.environ.update(server.environment())
         for k in range(asked.rounds + 1):
             # As in a new process: that nothing answers is found out anew.
-            tracking._answers.cache_clear()
+            answers.cache_clear()
             times.append((seconds(plain, Path(folder) / f"off{k}"), seconds(tracked, Path(folder) / f"hang{k}")))
     # The first of each is slower: imports, allocations.
     whole = [hang[0] / off[0] for off, hang in times[1:]]

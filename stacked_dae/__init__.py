@@ -13,7 +13,6 @@ from stacked_dae.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from stacked_dae.config import Config as Config
-    from stacked_dae.config import from_dict as from_dict
     from stacked_dae.corruption import FixedMasking as FixedMasking
     from stacked_dae.corruption import Gaussian as Gaussian
     from stacked_dae.corruption import Masking as Masking
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from stacked_dae.errors import StageError as StageError
     from stacked_dae.layer import DenoisingLayer as DenoisingLayer
     from stacked_dae.manifest import RunFolder as RunFolder
+    from stacked_dae.settings import from_dict as from_dict
     from stacked_dae.stack import EncoderStack as EncoderStack
     from stacked_dae.workflow import evaluate as evaluate
     from stacked_dae.workflow import finetune as finetune
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Names are imported when they are used: the command line must answer without waiting for torch.
 _HOME = {
     "Config": "config",
-    "from_dict": "config",
+    "from_dict": "settings",
     "FixedMasking": "corruption",
     "Gaussian": "corruption",
     "Masking": "corruption",

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from stacked_dae import commands
-from stacked_dae.config import Config, Source, check_keys
+from stacked_dae.config import Config, Source
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.explain import JOB_OPTIONS, explain
+from stacked_dae.files import read_yaml
 from stacked_dae.paper import PROBLEMS
 from stacked_dae.presets import BUDGETS, MODELS, STUDIES, Preset
+from stacked_dae.settings import check_keys
 from stacked_dae.version import __version__
 
 _JOBS = {
@@ -256,12 +257,7 @@ def _settings_of(run: str) -> str:
 def _check_file(file: str) -> None:
     """Raise ConfigError unless ``file`` is YAML with nothing but known settings."""
     try:
-        values = yaml.safe_load(Path(file).read_text())
-    except OSError as error:
-        raise ConfigError(f"--config {file}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable text"
-        raise ConfigError(f"--config {file}{where}: not YAML ({problem})") from None
+        values = read_yaml(Path(file))
+    except ConfigError as error:
+        raise ConfigError(f"--config {error}") from None
     check_keys({} if values is None else values, file, also=JOB_OPTIONS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config import NOT_IDENTITY, Config, fingerprint, flatten, from_dict
+from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError
 from stacked_dae.paper import PROBLEMS
 from stacked_dae.presets import BUDGETS, NOTES, check_order
+from stacked_dae.settings import NOT_IDENTITY, fingerprint, flatten, from_dict
 
 
 def run_job(command: str, values: dict[str, Any]) -> None:
@@ -142,12 +143,22 @@ def run_data(asked: Any) -> None:
 def run_compare(asked: Any) -> None:
     """Print runs side by side, and write what is asked for."""
     from stacked_dae.compare import compare, find_runs, read_run, write_comparison
+    from stacked_dae.files import check_output
     from stacked_dae.summary import print_comparison
 
     if bool(asked.runs) == bool(asked.wandb):
         raise ConfigError("compare needs run folders, or --wandb ENTITY/PROJECT[/GROUP], and not both")
     if asked.report and not asked.wandb:
         raise ConfigError("--report is of runs of Weights & Biases: name them with --wandb ENTITY/PROJECT[/GROUP]")
+    files = {option: Path(name) for option in ("out", "csv") if (name := getattr(asked, option))}
+    for option, file in files.items():
+        check_output(f"--{option}", file)
+    if len({file.resolve() for file in files.values()}) < len(files):
+        raise ConfigError(f"--out and --csv are the same file, {asked.csv}; name two")
+    if asked.report:
+        from stacked_dae.wandb_report import check_extra
+
+        check_extra()
     if asked.wandb:
         from stacked_dae.compare_wandb import read_wandb
 
@@ -155,9 +166,6 @@ def run_compare(asked: Any) -> None:
     else:
         runs = [read_run(folder, pictures=asked.out is not None) for folder in find_runs(asked.runs)]
     comparison = compare(runs, asked.sort)
-    for option, file in (("out", asked.out), ("csv", asked.csv)):
-        if file and Path(file).is_dir():
-            raise ConfigError(f"--{option}: {file} is a folder; name a file")
     print_comparison(comparison)
     if asked.csv:
         write_comparison(comparison, Path(asked.csv))

@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config import NOT_IDENTITY, flatten
 from stacked_dae.errors import ConfigError, StageError, suggest
 from stacked_dae.files import write_csv
+from stacked_dae.interval import with_interval
 from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.settings import NOT_IDENTITY, flatten
 
 VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
 
@@ -49,9 +50,9 @@ class Compared:
     @property
     def test_text(self) -> str:
         """The test error with its interval, or why there is none."""
-        if self.test_error_percent is None:
+        if self.test_error_percent is None or self.test_error_ci95_percent is None:
             return self.state if self.state != "done" else shown(None)
-        return f"{self.test_error_percent:.2f} ± {self.test_error_ci95_percent:.2f}"
+        return with_interval(self.test_error_percent, self.test_error_ci95_percent)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from stacked_dae.compare import INTERVAL, TEST, VALID, Compared
-from stacked_dae.config import flatten
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.manifest import FINETUNE
-from stacked_dae.tracking import PRETRAIN, Told, told_runs
+from stacked_dae.settings import flatten
+from stacked_dae.tracking.reading import Told, told_runs
+from stacked_dae.tracking.subject import PRETRAIN
 
 
 def read_wandb(path: str) -> list[Compared]:
@@ -26,34 +29,44 @@ def read_wandb(path: str) -> list[Compared]:
     parts = path.split("/", 2)
     if len(parts) < 2 or not all(parts):
         raise ConfigError(f"--wandb must be ENTITY/PROJECT or ENTITY/PROJECT/GROUP, not {path!r}")
-    told = told_runs(f"{parts[0]}/{parts[1]}", parts[2] if len(parts) > 2 else None)
+    project = f"{parts[0]}/{parts[1]}"
+    told = told_runs(project, {"group": parts[2]} if len(parts) > 2 else {})
     if not told:
         raise StageError(f"--wandb {path}: there are no runs")
-    layers = {run.id: run for run in told if run.job_type == PRETRAIN}
     others = [run for run in told if run.job_type != PRETRAIN]
-    used = {_lineage(run).get("parent_run") for run in others}
-    alone = [run for id_, run in layers.items() if id_ not in used]
+    used = {id_ for run in others if (id_ := _lineage(run).get("parent_run"))}
+    layers = {run.id: run for run in told if run.job_type == PRETRAIN}
+    elsewhere = sorted(str(id_) for id_ in used - layers.keys())
+    if elsewhere:
+        # Layers of another group, fine-tuned in this one.
+        layers |= {run.id: run for run in told_runs(project, {"name": {"$in": elsewhere}})}
+    alone = [run for run in told if run.job_type == PRETRAIN and run.id not in used]
     return [_compared(run, layers.get(str(_lineage(run).get("parent_run")))) for run in [*others, *alone]]
 
 
 def _lineage(run: Told) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = run.config.get("lineage") or {}
-    return found
+    found = run.config.get("lineage")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _compared(run: Told, parent: Told | None) -> Compared:
     histories = {**(_histories(parent) if parent else {}), **_histories(run)}
+    # A run of somebody else's has settings of its own, and none of the figures.
     settings = {key: value for key, value in run.config.items() if key != "lineage"}
     done = run.summary
     seconds = sum(row.get("seconds", 0.0) for rows in histories.values() for row in rows)
     return Compared(
         name=f"{run.group} ({run.name})" if run.group and run.group not in run.name else run.name,
         settings={key: _as_was(key, value) for key, value in flatten(settings).items()},
-        losses={stage: rows[-1]["valid_loss"] for stage, rows in histories.items() if stage != FINETUNE},
+        losses={
+            stage: rows[-1]["valid_loss"]
+            for stage, rows in histories.items()
+            if stage != FINETUNE and "valid_loss" in rows[-1]
+        },
         valid_error_percent=_number(done.get(f"best_{VALID}")),
         test_error_percent=_number(done.get(TEST)),
         test_error_ci95_percent=_number(done.get(INTERVAL)),
-        n_test=int(done.get("n_test") or 0),
+        n_test=int(_number(done.get("n_test")) or 0),
         seconds=round(seconds, 1),
         state="done" if run.state == "finished" else run.state,
         histories=histories,
@@ -62,12 +75,16 @@ def _compared(run: Told, parent: Told | None) -> Compared:
 
 def _number(value: Any) -> float | None:
     """Return a figure of a summary as it was: the server drops the point of a whole one."""
-    return float(value) if isinstance(value, (int, float)) else None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number else None
 
 
 def _as_was(key: str, value: Any) -> Any:
     """Return a setting as the run folder has it: options are told as JSON."""
-    return json.loads(value) if key.endswith(".options") and isinstance(value, str) else value
+    if key.endswith(".options") and isinstance(value, str):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def _histories(run: Told) -> dict[str, Sequence[Mapping[str, float]]]:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any, get_type_hints
 
-from stacked_dae.config import Config, suggest_key
+from stacked_dae.config import Config
 from stacked_dae.errors import suggest
 from stacked_dae.hints import in_words
 from stacked_dae.presets import STUDIES
+from stacked_dae.settings import suggest_key
 
 # What a job takes beside the settings of the experiment.
 JOB_OPTIONS = ("out", "rerun", "pretrained")

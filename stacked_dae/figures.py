@@ -18,6 +18,7 @@ from stacked_dae.address import seed_at
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DataError
 from stacked_dae.files import write_atomically
+from stacked_dae.interval import with_interval
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import Rows
 from stacked_dae.manifest import FINETUNE, stage_name
@@ -154,7 +155,9 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
 def confusion(result: Mapping[str, Any]) -> Figure:
     """Draw the confusion matrix of a ``result.json``: true classes down, answers across, counts in the cells."""
     counts = np.asarray(result["confusion"])
-    error = f"{result['test_error_percent']:.2f} ± {result['test_error_ci95_percent']:.2f} % (n = {result['n_test']})"
+    error = (
+        f"{with_interval(result['test_error_percent'], result['test_error_ci95_percent'])} % (n = {result['n_test']})"
+    )
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(4.0, 0.5 * len(counts) + 1.0)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -174,7 +177,7 @@ def confusion(result: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(counts)))
     axes.set_xlabel("answered class")
     axes.set_ylabel("true class")
-    axes.set_title(f"Test error {error}", fontsize=11)
+    axes.set_title(f"Test error {error} % (n = {result['n_test']})", fontsize=11)
     return figure
 
 

@@ -13,7 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
+from stacked_dae.errors import ConfigError
+
 _BLOCK = 2**20
+# What a text that is no YAML makes its loader raise: too deep a nesting and impossible dates among it.
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -57,6 +63,48 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def check_output(option: str, file: Path) -> None:
+    """Raise ConfigError, which names ``option``, unless ``file`` can be written or replaced."""
+    if file.is_dir():
+        raise ConfigError(f"{option}: {file} is a folder; name a file")
+    if not file.parent.is_dir():
+        raise ConfigError(f"{option}: there is no folder {file.parent}; make it first")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option}: no permission to write in {file.parent}; choose another folder")
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says: mappings, lists, text and numbers alone, whatever its tags ask for.
+
+    Raises:
+        ConfigError: it cannot be read; the text names the file and, where there is one, the line.
+    """
+    try:
+        return yaml_value(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except YAML_ERRORS as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable text"
+        raise ConfigError(f"{path}{where}: not YAML ({problem})") from None
+
+
+def yaml_value(text: str) -> Any:
+    """Return what ``text`` says as YAML; dates stay text, and one of :data:`YAML_ERRORS` is raised for what is none."""
+    return yaml.load(text, _Loader)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The safe loader, the one in C where there is one (ten times as fast), without dates: no setting is one."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def checksum(path: Path, algorithm: str = "sha256") -> str:

@@ -26,7 +26,7 @@ from stacked_dae.loader import ChunkLoader
 from stacked_dae.manifest import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
-from stacked_dae.tracking import Job
+from stacked_dae.tracking.subject import Job
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures import confusion, curves, layer_pictures, samples, save
 from stacked_dae.manifest import FINETUNE, RunFolder
-from stacked_dae.workflow import load_layers, run_data
+from stacked_dae.trained import load_layers, run_data
 
 
 def draw_samples(data: Dataset, file: Path) -> Path:

@@ -29,11 +29,17 @@ def in_words(hint: Any) -> str:
     """Return in words what values fit ``hint``."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return " or ".join(in_words(part) for part in inner)
+        # One value, or one a layer.
+        return " or ".join(
+            f"a list of such, one a layer ([{', '.join(2 * [_example(typing.get_args(part)[0])])}])"
+            if typing.get_origin(part) is list
+            else in_words(part)
+            for part in inner
+        )
     if origin is Literal:
         return f"one of {', '.join(inner)}"
     if origin is list:
-        return f"a list of such, one a layer ([{', '.join(2 * [_example(inner[0])])}])"
+        return f"a list ([{_example(inner[0])}])"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     return words.get(hint, "a mapping of settings")
 

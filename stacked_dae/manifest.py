@@ -6,21 +6,38 @@ import csv
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from stacked_dae.config import Config, from_dict
+from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.files import checksum, write_text
+from stacked_dae.files import checksum, read_yaml, write_text
+from stacked_dae.hints import fits
+from stacked_dae.settings import from_dict
 
 FORMAT = 2
-# The safe loader; the one in C where there is one, ten times as fast.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_STAGE = re.compile(r"layer_[1-9]\d{0,3}|finetune")
+# What the files hold, by key.
+_MANIFEST = {"format": int, "dataset": dict, "parent": str | None, "stages": dict}
+_DATASET = {"name": str, "inputs": int, "fingerprint": str}
+_ENTRY = {"fingerprint": str, "status": Literal["pending", "running", "done"]}
+_DONE = {"sha256": str, "epochs": int, "seconds": float}
+_FINETUNED = {"best_epoch": int, "best_valid_error_percent": float}
+_RESULT = {
+    "test_error_percent": float,
+    "test_error_ci95_percent": float,
+    "n_test": int,
+    "best_valid_error_percent": float,
+    "best_epoch": int,
+    "seconds": float,
+    "confusion": list[list[int]],
+}
 # The stage that trains the stack; those of the layers are named by their numbers.
 FINETUNE = "finetune"
 
@@ -91,19 +108,15 @@ class RunFolder:
         if not file.is_file() or not (path / "config.yaml").is_file():
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
             raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
-        try:
-            folder._as_read = file.read_text()
-            folder.manifest = json.loads(folder._as_read)
-            written = folder.manifest["format"]
-            folder.manifest["stages"], folder.manifest["dataset"]["inputs"]
-        except (ValueError, KeyError, TypeError):
-            raise StageError(
-                f"{file} is damaged: it is not a run's manifest; train the run again in a new folder"
-            ) from None
-        if written != FORMAT:
+        folder._as_read, folder.manifest = _read_json(file, "train the run again in a new folder")
+        written = folder.manifest.get("format")
+        if fits(int, written) and written != FORMAT:
             raise StageError(
                 f"{file} has format {written}, but this version reads {FORMAT}; use the version it came from"
             )
+        wrong = _wrong(folder.manifest, _MANIFEST) or _wrong_part(folder.manifest)
+        if wrong is not None:
+            raise StageError(f"{file} is damaged: its {wrong} is not a run's; train the run again in a new folder")
         return folder
 
     @staticmethod
@@ -158,9 +171,9 @@ class RunFolder:
         """
         file = self.path / "config.yaml"
         try:
-            return from_dict(yaml.load(file.read_text(), _LOADER), str(file))
-        except (yaml.YAMLError, ConfigError, TypeError, ValueError) as error:
-            raise StageError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+            return from_dict(read_yaml(file), str(file))
+        except ConfigError as error:
+            raise StageError(f"{error}; the run folder is damaged") from None
 
     def write_config(self, config: Config) -> None:
         """Write ``config.yaml``."""
@@ -222,12 +235,47 @@ class RunFolder:
             StageError: the run has none yet, or it is damaged.
         """
         file = self.path / "result.json"
-        try:
-            result: dict[str, Any] = json.loads(file.read_text())
-        except FileNotFoundError:
-            raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again") from None
-        except ValueError:
-            raise StageError(f"{file} is damaged; run the fit again") from None
-        if not isinstance(result, dict):
-            raise StageError(f"{file} is damaged; run the fit again")
+        if not file.is_file():
+            raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again")
+        mend = "delete it and run the fit again, which tests again and trains nothing"
+        _, result = _read_json(file, mend)
+        wrong = _wrong(result, _RESULT)
+        if wrong is not None:
+            raise StageError(f"{file} is damaged: its {wrong} is not a result's; {mend}")
         return result
+
+
+def _read_json(file: Path, mend: str) -> tuple[str, dict[str, Any]]:
+    """Return the text of a file, and the mapping that it holds as JSON."""
+    try:
+        text = file.read_text()
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise StageError(f"{file} is damaged: it is no JSON mapping; {mend}")
+    return text, values
+
+
+def _wrong(values: Any, hints: Mapping[str, Any]) -> str | None:
+    """Return the first of these keys whose value does not fit, None where all do, empty for what is no mapping."""
+    if not isinstance(values, dict):
+        return ""
+    return next((name for name, hint in hints.items() if not fits(hint, values.get(name))), None)
+
+
+def _wrong_part(manifest: dict[str, Any]) -> str | None:
+    """Return the dotted key of the first value in a manifest's parts that does not fit, None where all do."""
+    wrong = _wrong(manifest["dataset"], _DATASET)
+    if wrong is not None:
+        return f"dataset.{wrong}"
+    for name, entry in manifest["stages"].items():
+        wrong = _wrong_stage(name, entry) if _STAGE.fullmatch(name) else ""
+        if wrong is not None:
+            return f"stages.{name}.{wrong}".rstrip(".")
+    return None
+
+
+def _wrong_stage(name: str, entry: Any) -> str | None:
+    done = isinstance(entry, dict) and entry.get("status") == "done"
+    return _wrong(entry, {**_ENTRY, **(_DONE if done else {}), **(_FINETUNED if done and name == FINETUNE else {})})

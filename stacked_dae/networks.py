@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from stacked_dae import corruption
 from stacked_dae.address import seed_at
 from stacked_dae.config import Config, LayerConfig
 from stacked_dae.corruption import Corruption
+from stacked_dae.descent import make_optimizer
+from stacked_dae.errors import ConfigError
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.manifest import stage_name
 from stacked_dae.stack import EncoderStack
@@ -51,3 +54,15 @@ def build_stack(config: Config, inputs: int, classes: int) -> EncoderStack:
     """Return the encoder stack of ``config``, without weights in its encoders."""
     layers = config.layers()
     return EncoderStack([inputs, *(layer.units for layer in layers)], [layer.activation for layer in layers], classes)
+
+
+def check_optimizers(config: Config) -> None:
+    """Raise ConfigError for an option that an optimiser does not take."""
+    parts = {"finetune": (config.finetune.optimizer.name, config.finetune.optimizer.options)}
+    if config.model != "mlp":
+        parts["pretrain"] = (config.pretrain.optimizer.name, config.pretrain.optimizer.options)
+    for part, (name, options) in parts.items():
+        try:
+            make_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=options)
+        except ConfigError as error:
+            raise ConfigError(f"{part}.{error}") from None

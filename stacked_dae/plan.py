@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacked_dae.config import Config, fingerprint, first_difference
+from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
 from stacked_dae.manifest import FINETUNE, FORMAT, RunFolder, stage_name
+from stacked_dae.settings import fingerprint, first_difference
 
 # Settings that only fine-tuning reads: a folder that holds layers alone may go on with others.
 _FINETUNE_KEYS = ("finetune.", "data.labels_per_class")

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from stacked_dae.address import seed_at
-from stacked_dae.config import Config, from_dict
+from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.paper import PROBLEMS, noise
+from stacked_dae.settings import from_dict
 
 MODELS = {
     "sda-3": "three denoising autoencoders, fine-tuned: the paper's",

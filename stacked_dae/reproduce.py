@@ -14,22 +14,23 @@ import torch
 
 from stacked_dae import paper
 from stacked_dae.codes import make_codes
-from stacked_dae.config import Config, fingerprint
+from stacked_dae.config import Config
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.errors import StageError
 from stacked_dae.files import write_text
 from stacked_dae.fitting import device_of
+from stacked_dae.interval import interval
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.machine import machine
 from stacked_dae.manifest import RunFolder
 from stacked_dae.presets import DEPTH, MODERN, candidates, check_order
 from stacked_dae.progress import Reporter
-from stacked_dae.scoring import interval
 from stacked_dae.search import search
+from stacked_dae.settings import fingerprint
 from stacked_dae.svm import support_vector_machine
 from stacked_dae.table1 import Row, draw_table, write_table
-from stacked_dae.workflow import load_layers
+from stacked_dae.trained import load_layers
 
 
 @dataclass(frozen=True)

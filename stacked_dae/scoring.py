@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from stacked_dae.data.dataset import Split
+from stacked_dae.interval import interval, with_interval
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.stack import EncoderStack
 
@@ -34,13 +34,7 @@ class Score:
         return interval(self.error_percent, self.n)
 
     def __str__(self) -> str:
-        return f"{self.error_percent:.2f} ± {self.ci95_percent:.2f} % (n = {self.n})"
-
-
-def interval(error_percent: float, n: int) -> float:
-    """Return half the 95 % binomial interval of an error over ``n`` examples, 1.96 √(p (1 − p) / n), in percent."""
-    p = error_percent / 100.0
-    return 196.0 * math.sqrt(p * (1.0 - p) / n)
+        return f"{with_interval(self.error_percent, self.ci95_percent)} % (n = {self.n})"
 
 
 @torch.no_grad()

@@ -9,13 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stacked_dae.config import Config, from_dict
+from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures import filters_sheet, save
 from stacked_dae.files import write_csv
 from stacked_dae.presets import passes
 from stacked_dae.progress import Reporter
-from stacked_dae.workflow import fit, load_layers, pretrain
+from stacked_dae.settings import from_dict
+from stacked_dae.trained import load_layers
+from stacked_dae.workflow import fit, pretrain
 
 FILTER_NOISE = (0.0, 0.1, 0.25, 0.5)
 NOISE = (0.0, 0.1, 0.25, 0.4)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stacked_dae.compare import Comparison, shown
+from stacked_dae.interval import with_interval
 from stacked_dae.manifest import FINETUNE, RunFolder
 
 _MODELS = {
@@ -39,7 +40,7 @@ def print_summary(folder: RunFolder) -> None:
     if (folder.path / "result.json").exists():
         result = folder.result()
         console.print(
-            f"test error {result['test_error_percent']:.2f} ± {result['test_error_ci95_percent']:.2f} %"
+            f"test error {with_interval(result['test_error_percent'], result['test_error_ci95_percent'])} %"
             f" (95 % interval, n = {result['n_test']})",
             highlight=False,
         )

@@ -10,21 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from stacked_dae.address import seed_at
-from stacked_dae.config import Config, check_keys, fingerprint, flatten, from_dict, keys
+from stacked_dae.config import Config
 from stacked_dae.data.registry import check_name
 from stacked_dae.errors import ConfigError, DivergedError, StageError, suggest
+from stacked_dae.files import YAML_ERRORS, read_yaml, yaml_value
 from stacked_dae.hints import fits, in_words
 from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.networks import check_optimizers
 from stacked_dae.progress import Reporter
+from stacked_dae.settings import check_keys, fingerprint, flatten, from_dict, keys
 from stacked_dae.workflow import fit
 
 METRIC = "best_valid_error_percent"
 # What a sweep file holds beside what is read here; it concerns the server alone.
-_OF_THE_SERVER = ("name", "description", "project", "entity", "program", "run_cap")
-_READ = ("method", "metric", "parameters", "command")
+_OF_THE_SERVER = ("name", "description", "project", "entity", "program")
+_READ = ("method", "metric", "parameters", "command", "run_cap")
+# No setting needs a larger number, and all below can be drawn from.
+_MOST = 1e15
 _OF_A_PARAMETER = ("value", "values", "distribution", "min", "max", "q")
 _DISTRIBUTIONS = (
     "constant",
@@ -46,12 +50,14 @@ class Sweep:
         method: grid or random.
         parameters: by setting, what W&B's files say of it: value, values, or min and max with a distribution.
         base: the settings of every trial, nested.
+        most: trials at the most (run_cap); None for no such limit.
     """
 
     file: str
     method: str
     parameters: Mapping[str, Mapping[str, Any]]
     base: Mapping[str, Any]
+    most: int | None = None
 
 
 def read_sweep(file: str) -> Sweep:
@@ -60,12 +66,7 @@ def read_sweep(file: str) -> Sweep:
     Raises:
         ConfigError: it cannot be read, or asks for what only W&B's server does.
     """
-    try:
-        values = yaml.safe_load(Path(file).read_text())
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise ConfigError(f"{file}: not YAML") from None
+    values = read_yaml(Path(file))
     if not isinstance(values, Mapping):
         raise ConfigError(f"{file}: a sweep file is a mapping with method, metric, parameters and command")
     for key in values:
@@ -86,7 +87,10 @@ def read_sweep(file: str) -> Sweep:
         raise ConfigError(f"{file}: parameters must name the settings to try")
     for name, what in parameters.items():
         _check_parameter(f"{file}: parameters.{name}", name, what, method)
-    return Sweep(file, method, parameters, _base(file, values.get("command")))
+    most = values.get("run_cap")
+    if most is not None and not (fits(int, most) and most > 0):
+        raise ConfigError(f"{file}: run_cap must be a whole number above 0, not {most!r}")
+    return Sweep(file, method, parameters, _base(file, values.get("command"), parameters), most)
 
 
 def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
@@ -97,6 +101,8 @@ def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
     for key in what:
         if key not in _OF_A_PARAMETER:
             raise ConfigError(f"{where}.{key} is not known here; known: {', '.join(_OF_A_PARAMETER)}")
+    if len({"value", "values", "min"} & what.keys()) > 1:
+        raise ConfigError(f"{where} has more than one of value, values, and min with max; leave one")
     kind = _distribution(what)
     if kind not in _DISTRIBUTIONS:
         raise ConfigError(f"{where}.distribution must be one of {', '.join(_DISTRIBUTIONS)}, not {kind!r}")
@@ -117,12 +123,19 @@ def _check_range(where: str, kind: str, what: Mapping[str, Any]) -> None:
     high: Any = what.get("max")
     step: Any = what.get("q", 1)
     number = int if kind == "int_uniform" else float
-    if not (fits(number, low) and fits(number, high) and low < high):
-        raise ConfigError(f"{where} needs {in_words(number)} as min and as max, the first below the second")
+    if not (_usable(number, low) and _usable(number, high) and low < high):
+        raise ConfigError(
+            f"{where} needs {in_words(number)} as min and as max, the first below the second, neither above {_MOST:g}"
+        )
     if "log" in kind and low <= 0:
         raise ConfigError(f"{where}.min must be above 0 for {kind}, not {low!r}")
-    if not (fits(float, step) and step > 0):
-        raise ConfigError(f"{where}.q must be a number above 0, not {step!r}")
+    # Finer steps than a float of this size has are none.
+    if not (_usable(float, step) and step > 1e-12 * max(abs(low), abs(high))):
+        raise ConfigError(f"{where}.q must be a number above 0, and not too small for such bounds, not {step!r}")
+
+
+def _usable(number: type, value: Any) -> bool:
+    return fits(number, value) and abs(value) <= _MOST
 
 
 def _distribution(what: Mapping[str, Any]) -> str:
@@ -137,56 +150,66 @@ def _distribution(what: Mapping[str, Any]) -> str:
     return "int_uniform" if whole else "uniform"
 
 
-def _base(file: str, command: Any) -> dict[str, Any]:
+def _base(file: str, command: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that the command of a sweep file gives to every trial."""
     words = [str(word) for word in command] if isinstance(command, list) else []
     if "fit" not in words or "${args}" not in words:
         raise ConfigError(f"{file}: command must run stacked-dae fit with ${{args}}")
+    options = _options(file, words[words.index("fit") + 1 :], parameters)
     base: dict[str, Any] = {}
-    rest = iter(words[words.index("fit") + 1 :])
-    options: list[tuple[str, str]] = []
-    for word in rest:
-        if word == "${args}":
-            continue
-        name, equals, value = word.partition("=")
-        if not name.startswith("--"):
-            raise ConfigError(f"{file}: command: {word!r} is no option")
-        if not equals:
-            value = next(rest, "--")
-            if value.startswith(("--", "${")):
-                raise ConfigError(f"{file}: command: {name} needs a value")
-        options.append((name[2:], value))
     for name, value in options:
         if name == "config":
             for key, setting in flatten(_settings(value, file)).items():
                 _put(base, key, setting)
     for name, value in options:
-        if name not in ("config", *keys()):
-            raise ConfigError(f"{file}: command: --{name} is no setting{suggest(name, keys())}")
-        # Trials that run here are told to nobody.
-        if name != "config" and not name.startswith("tracking."):
+        if name != "config":
             _put(base, name, _read_value(value))
-    from_dict(base, file)
+    # Trials that run here are told to nobody.
+    base.pop("tracking", None)
+    check_keys(base, file)
     return base
+
+
+def _options(file: str, words: Sequence[str], parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the options of a command by name."""
+    options: list[tuple[str, str]] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "${args}":
+            continue
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--")
+        if name == option:
+            raise ConfigError(f"{file}: command: {word!r} is no option")
+        if name not in ("config", *keys()):
+            raise ConfigError(f"{file}: command: {option} is no setting{suggest(name, keys())}")
+        if name in parameters:
+            raise ConfigError(f"{file}: command: {option} is a parameter too; leave one of them out")
+        if not equals:
+            value = next(rest, "--")
+            if value.startswith(("--", "${")):
+                raise ConfigError(f"{file}: command: {option} needs a value")
+        options.append((name, value))
+    return options
 
 
 def _read_value(text: str) -> Any:
     """Return what an option's text says, as YAML; text that is none stays text."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return yaml_value(text)
+    except YAML_ERRORS:
         return text
 
 
 def _settings(config: str, file: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(config).read_text()) or {}
-    except (OSError, yaml.YAMLError, ValueError):
+        values = read_yaml(Path(config))
+    except ConfigError as error:
         raise ConfigError(
-            f"{file}: command: {config} cannot be read; start in the folder that it is named from"
+            f"{file}: command: {error}; it is named from the folder in which the command is started"
         ) from None
-    check_keys(values, config)
-    return dict(values)
+    check_keys({} if values is None else values, config)
+    return dict(values or {})
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
@@ -205,6 +228,7 @@ def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
         ConfigError: one of them is not valid.
     """
     names = list(sweep.parameters)
+    count = min(count, sweep.most or count)
     if sweep.method == "grid":
         lists = [what["values"] if "values" in what else [what["value"]] for what in sweep.parameters.values()]
         drawn: Sequence[Sequence[Any]] = list(itertools.islice(itertools.product(*lists), count))
@@ -214,6 +238,7 @@ def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
     configs = [_config(sweep, dict(zip(names, values, strict=True))) for values in drawn]
     for config in configs:
         check_name(config.data.name)
+        check_optimizers(config)
     return configs
 
 
@@ -247,7 +272,7 @@ def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter
     """Train each trial in a run folder of its own below ``out``, test the best, and return them all.
 
     The best is that of the lowest validation error. The same call goes on where one was cut; one with a larger
-    ``count`` begins with the trials of a smaller one. A trial that diverges is left behind.
+    ``count`` begins with the trials of a smaller one, and tests its own best too. A trial that diverges is left behind.
 
     Raises:
         ConfigError: a trial's settings are not valid; nothing was written.

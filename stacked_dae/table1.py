@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from stacked_dae import paper
 from stacked_dae.figures import save
 from stacked_dae.files import write_csv, write_text
+from stacked_dae.interval import with_interval
 
 _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1", "svm-codes-2", "svm-codes-3")
 
@@ -94,8 +95,9 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     header = ["problem", "model", "paper", "ours", "verdict", "validation", "budget", "chosen"]
     lines = []
     for row in ordered(rows):
-        published = "" if row.paper_percent is None else f"{row.paper_percent:.2f} ± {row.paper_ci95_percent:.2f}"
-        ours = f"{row.test_error_percent:.2f} ± {row.ci95_percent:.2f}"
+        there = row.paper_percent, row.paper_ci95_percent
+        published = "" if there[0] is None or there[1] is None else with_interval(there[0], there[1])
+        ours = with_interval(row.test_error_percent, row.ci95_percent)
         chosen = ", ".join(f"{name} {value}" for name, value in row.settings.items())
         budget = f"{row.preset} {row.budget}" if row.preset else f"{row.tried} pairs"
         valid = f"{row.valid_error_percent:.2f}"

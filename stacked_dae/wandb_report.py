@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.manifest import FINETUNE
+from stacked_dae.tracking.place import line_of
+
+
+def check_extra() -> None:
+    """Raise ConfigError unless the extra is installed."""
+    if find_spec("wandb_workspaces") is None:
+        raise ConfigError("--report needs wandb-workspaces: pip install 'stacked-dae[report]'")
 
 
 def save_report(path: str, layers: Sequence[str]) -> str:
@@ -17,14 +25,10 @@ def save_report(path: str, layers: Sequence[str]) -> str:
     errors, and the pictures.
 
     Raises:
-        ConfigError: the extra is not installed.
         StageError: W&B does not take it.
     """
-    try:
-        # It declares no types.
-        reports: Any = import_module("wandb_workspaces.reports.v2")
-    except ImportError:
-        raise ConfigError("--report needs wandb-workspaces: pip install 'stacked-dae[report]'") from None
+    # It declares no types.
+    reports: Any = import_module("wandb_workspaces.reports.v2")
     entity, project, *group = path.split("/", 2)
     filters = f"Group = '{group[0]}'" if group else ""
     curves = [
@@ -60,5 +64,5 @@ def save_report(path: str, layers: Sequence[str]) -> str:
     try:
         report.save()
     except Exception as error:  # the client has no common class of what it raises
-        raise StageError(f"--report: {str(error).strip().splitlines()[0]}") from None
+        raise StageError(f"--report: {line_of(error)}") from None
     return str(report.url)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +14,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import nn
 
-from stacked_dae import tracking
 from stacked_dae.codes import make_codes
 from stacked_dae.config import Config
 from stacked_dae.data import registry
@@ -29,8 +26,8 @@ from stacked_dae.files import write_atomically, write_text
 from stacked_dae.fitting import check_loggers, device_of, fit_stage
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
-from stacked_dae.networks import build_layers, build_stack
+from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.networks import build_layers, build_stack, check_optimizers
 from stacked_dae.plan import Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
 from stacked_dae.progress import Reporter
 from stacked_dae.scoring import Score, score
@@ -38,6 +35,9 @@ from stacked_dae.stack import EncoderStack
 from stacked_dae.tasks.chunked import ChunkedTask
 from stacked_dae.tasks.finetune import FinetuneTask
 from stacked_dae.tasks.pretrain import PretrainTask
+from stacked_dae.telling import Telling
+from stacked_dae.tracking.subject import Job
+from stacked_dae.trained import load_layers, load_stack, run_data
 from stacked_dae.version import __version__
 
 
@@ -114,34 +114,6 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     return score(load_stack(folder, data), data.load_test(), device_of(folder.config().trainer))
 
 
-def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
-    """Return the data that a run was trained on.
-
-    Raises:
-        StageError: the data have changed since.
-    """
-    config = folder.config().data
-    data = dataset or registry.load(config.name, root or config.root, config.source)
-    if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
-        raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; see --data.root")
-    return data
-
-
-def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
-    """Return the fine-tuned stack of a run."""
-    stack = build_stack(folder.config(), data.inputs, data.classes)
-    stack.load_state_dict(load_file(folder.weights(FINETUNE)), strict=True)
-    return stack
-
-
-def load_layers(folder: RunFolder, inputs: int) -> list[DenoisingLayer]:
-    """Return the pre-trained layers of a run, lowest first."""
-    layers = build_layers(folder.config(), inputs)
-    for k, layer in enumerate(layers, 1):
-        layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
-    return layers
-
-
 class _Job:
     """One command on one run folder. Making it checks everything and writes nothing."""
 
@@ -160,7 +132,7 @@ class _Job:
         self.config, self.parent, self.test = config, parent, test
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_new(Path(out))
-        _check_optimizers(config)
+        check_optimizers(config)
         check_loggers(config.tracking.loggers)
         self.device = device_of(config.trainer)
         self.data = dataset or registry.load(config.data.name, config.data.root, config.data.source)
@@ -173,12 +145,12 @@ class _Job:
         if self.folder.manifest and not rerun:
             check_folder(self.folder, self.stages, config, self.data)
         self.todo = unfinished(self.folder, self.stages, rerun=rerun)
-        self._trial: tracking.Job | None = None
+        self.telling = Telling(self.config, self.folder, self.data, self.stages, parent, self.reporter)
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
         tests = self.test and self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
-        if not self.todo and not tests and not self._untold():
+        if not self.todo and not tests and not self.telling.untold():
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
         with self.folder.locked():
@@ -187,56 +159,10 @@ class _Job:
 
     def _work(self) -> None:
         open_folder(self.folder, self.stages, self.config, self.data, self.parent)
-        try:
-            if tracking.is_trial(self.config):
-                with tracking.job(self._subject(self.stages[-1]), tracking.TRIAL, self.reporter) as self._trial:
-                    self._do()
-            else:
-                self._do()
-        finally:
-            tracking.wait(self.reporter)
-
-    def _do(self) -> None:
-        layers = self._layers()
-        if self.stages[-1].name == FINETUNE:
-            self._finetune(layers)
-
-    @property
-    def _last_job(self) -> str:
-        if self.stages[-1].name != FINETUNE:
-            return tracking.PRETRAIN
-        return tracking.BASELINE if self.config.model == "mlp" else tracking.FINETUNE
-
-    def _subject(self, last: Stage) -> tracking.Subject:
-        """Return what tracking is told of the job whose last stage is ``last``."""
-        data = {
-            "name": self.data.name,
-            "fingerprint": self.data.fingerprint,
-            "inputs": self.data.inputs,
-            "classes": self.data.classes,
-            "train": len(self.data.train),
-            "valid": len(self.data.valid),
-        }
-        parent = self.parent.path if self.parent else None
-        return tracking.Subject(self.config, self.folder.path, data, last.fingerprint, parent)
-
-    def _untold(self) -> bool:
-        """Whether W&B has not all of a job of this run."""
-        layers = [stage for stage in self.stages if stage.name != FINETUNE]
-        cut = bool(layers) and self._cut(tracking.PRETRAIN, layers[-1])
-        return cut or self._cut(self._last_job, self.stages[-1])
-
-    def _cut(self, job_type: str, last: Stage) -> bool:
-        return tracking.was_cut(self._subject(last), job_type)
-
-    @contextmanager
-    def _told(self, job_type: str, last: Stage) -> Iterator[tracking.Job]:
-        """Open the job whose last stage is ``last``; those of a trial are one."""
-        if self._trial is not None:
-            yield self._trial
-            return
-        with tracking.job(self._subject(last), job_type, self.reporter) as job:
-            yield job
+        with self.telling:
+            layers = self._layers()
+            if self.stages[-1].name == FINETUNE:
+                self._finetune(layers)
 
     def _layers(self) -> list[DenoisingLayer]:
         """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
@@ -244,15 +170,15 @@ class _Job:
             return load_layers(self.parent, self.data.inputs)
         layers = build_layers(self.config, self.data.inputs)
         own = [stage for stage in self.stages if stage.name != FINETUNE]
-        if any(stage in self.todo for stage in own) or (own and self._cut(tracking.PRETRAIN, own[-1])):
-            with self._told(tracking.PRETRAIN, own[-1]) as job:
+        if any(stage in self.todo for stage in own) or (own and self.telling.wants_layers()):
+            with self.telling.pretraining() as job:
                 self._pretrain(layers, own, job)
         else:
             for layer, stage in zip(layers, own, strict=False):
                 layer.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
         return layers
 
-    def _pretrain(self, layers: list[DenoisingLayer], stages: list[Stage], job: tracking.Job) -> None:
+    def _pretrain(self, layers: list[DenoisingLayer], stages: list[Stage], job: Job) -> None:
         """Train the layers that are to be trained; the codes of those below are made once, from clean inputs."""
         inputs: list[NDArray[Any]] = [self.data.train.inputs, self.data.valid.inputs]
         for k, (layer, stage, config) in enumerate(zip(layers, stages, self.config.layers(), strict=True)):
@@ -268,7 +194,7 @@ class _Job:
                 self._finish(stage, layer)
             else:
                 layer.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
-                self._retell(stage, job)
+                self.telling.again(stage.name, job)
             if any(later in self.todo for later in stages[k + 1 :]):
                 inputs = [
                     self._codes(layer, stage, rows, config.units, part)
@@ -279,17 +205,7 @@ class _Job:
                 file.unlink()
         if job.watched:
             job.picture(layer_pictures([layer.cpu() for layer in layers], self.data, self.config.seed))
-            self._keep("layers", stages, job)
-
-    def _retell(self, stage: Stage, job: tracking.Job) -> None:
-        """Tell the job the rows of a stage that is done already."""
-        for row in self.folder.metrics(stage.name).rows():
-            job.log(stage.name, row)
-
-    def _keep(self, kind: str, stages: list[Stage], job: tracking.Job, *others: str) -> None:
-        files = [f"{stage.name}/weights.safetensors" for stage in stages]
-        sums = [self.folder.stage(stage.name)["sha256"] for stage in stages]
-        job.keep(kind, ["config.yaml", *files, *others], sums)
+            self.telling.keep("layers", stages, job)
 
     def _codes(self, layer: DenoisingLayer, stage: Stage, rows: NDArray[Any], units: int, part: str) -> NDArray[Any]:
         self.reporter.start(f"{stage.name} codes ({part})", len(rows), "rows")
@@ -308,7 +224,7 @@ class _Job:
     def _finetune(self, layers: list[DenoisingLayer]) -> None:
         config, stage = self.config.finetune, self.stages[-1]
         stack = build_stack(self.config, self.data.inputs, self.data.classes)
-        with self._told(self._last_job, stage) as job:
+        with self.telling.finetuning() as job:
             if stage in self.todo:
                 task = FinetuneTask(
                     stack.take(layers),
@@ -327,7 +243,7 @@ class _Job:
                 stack.load_state_dict(task.best_weights, strict=True)
                 self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent)
             else:
-                self._retell(stage, job)
+                self.telling.again(stage.name, job)
             if self.test and not (self.folder.path / "result.json").exists():
                 stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
                 # All selection is over: the test rows are read here, for the first and only time.
@@ -337,10 +253,10 @@ class _Job:
                 job.summarise({name: value for name, value in result.items() if name not in ("confusion", "versions")})
                 if job.watched:
                     job.picture({"confusion": confusion(result)})
-            self._keep("classifier", [stage], job, *(["result.json"] if self.test else []))
+            self.telling.keep("classifier", [stage], job, *(["result.json"] if self.test else []))
 
     def _fit(
-        self, stage: Stage, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, epochs: int, job: tracking.Job
+        self, stage: Stage, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, epochs: int, job: Job
     ) -> None:
         self.folder.record(stage.name, status="running")
         fit_stage(
@@ -388,15 +304,3 @@ class _Job:
             },
         }
         write_text(self.folder.path / "result.json", json.dumps(result, indent=2) + "\n")
-
-
-def _check_optimizers(config: Config) -> None:
-    """Raise ConfigError for an option that an optimiser does not take."""
-    parts = {"finetune": (config.finetune.optimizer.name, config.finetune.optimizer.options)}
-    if config.model != "mlp":
-        parts["pretrain"] = (config.pretrain.optimizer.name, config.pretrain.optimizer.options)
-    for part, (name, options) in parts.items():
-        try:
-            make_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=options)
-        except ConfigError as error:
-            raise ConfigError(f"{part}.{error}") from None

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stacked_dae.config import Config, from_dict
+from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset, make_dataset
+from stacked_dae.settings import from_dict
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def no_wandb(monkeypatch):
     """Keep the machine's own W&B settings out of the tests."""
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ import yaml
 from conftest import ROOT
 
 from stacked_dae import cli
-from stacked_dae.config import Config, from_dict
+from stacked_dae.config import Config
 from stacked_dae.data import mnist
+from stacked_dae.settings import from_dict
 
 SMALL = """
 data: {name: digits}

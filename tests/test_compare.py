@@ -22,7 +22,7 @@ from conftest import blobs, small
 from stacked_dae import cli, compare_page, workflow
 from stacked_dae.compare import compare, find_runs, read_run
 from stacked_dae.config import CorruptionConfig
-from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.errors import ConfigError
 from stacked_dae.gallery import draw_run
 
 
@@ -124,6 +124,9 @@ def test_fine_tuning_of_other_layers_shows_their_losses(runs, tmp_path):
         (["{}", "--wandb", "a/b"], "compare needs run folders, or --wandb"),
         (["--wandb", "a"], "--wandb must be ENTITY/PROJECT or ENTITY/PROJECT/GROUP, not 'a'"),
         (["{}", "--out", "{}"], "is a folder; name a file"),
+        (["{}", "--csv", "{}/x.csv", "--out", "{}"], "is a folder; name a file"),
+        (["{}", "--out", "{}/no/x"], "there is no folder"),
+        (["{}", "--out", "{}/x", "--csv", "{}/x"], "--out and --csv are the same file"),
         (["{}", "--sort", "x"], "--sort: there is no column 'x'"),
         (["{}", "--cvs", "x"], "--cvs is no option of compare (did you mean 'csv'?)"),
     ],
@@ -133,15 +136,43 @@ def test_bad_input_is_one_line(runs, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not (runs / "x.csv").exists()
 
 
-def test_a_damaged_run_is_named(runs, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("manifest.json", "{", "manifest.json is damaged: it is no JSON mapping"),
+        ("manifest.json", "[" * 100_000, "manifest.json is damaged: it is no JSON mapping"),
+        ("manifest.json", "[1]", "manifest.json is damaged: it is no JSON mapping"),
+        ("manifest.json", {"format": 1}, "manifest.json has format 1, but this version reads"),
+        ("manifest.json", {"format": None}, "manifest.json is damaged: its format is not a run's"),
+        ("manifest.json", {"stages": []}, "manifest.json is damaged: its stages is not a run's"),
+        ("manifest.json", {"parent": 3}, "manifest.json is damaged: its parent is not a run's"),
+        ("manifest.json", {"dataset": {"name": "x"}}, "manifest.json is damaged: its dataset.inputs is not a run's"),
+        ("manifest.json", {"stages": {"layer_1": 3}}, "manifest.json is damaged: its stages.layer_1 is not"),
+        ("manifest.json", {"stages": {"../x": {}}}, "manifest.json is damaged: its stages.../x is not"),
+        ("manifest.json", {"stages": {"layer_1": {}}}, "its stages.layer_1.fingerprint is not a run's"),
+        (
+            "manifest.json",
+            {"stages": {"layer_1": {"fingerprint": "f", "status": "done"}}},
+            "its stages.layer_1.sha256 is not a run's",
+        ),
+        ("result.json", "[", "result.json is damaged: it is no JSON mapping"),
+        ("result.json", {"test_error_ci95_percent": None}, "its test_error_ci95_percent is not a result's"),
+        ("result.json", {"n_test": "ninety"}, "result.json is damaged: its n_test is not a result's"),
+        ("config.yaml", "a: [", "config.yaml, line 2: not YAML"),
+        ("config.yaml", "a: 3", "config.yaml: a is no setting"),
+    ],
+)
+def test_a_damaged_run_is_named(runs, tmp_path, capsys, name, change, message):
     shutil.copytree(runs / "a", tmp_path / "run")
-    (tmp_path / "run" / "manifest.json").write_text("{")
+    file = tmp_path / "run" / name
+    file.write_text(change if isinstance(change, str) else json.dumps(json.loads(file.read_text()) | change))
     assert cli.main(["compare", str(tmp_path)]) == 2
-    assert "manifest.json is damaged" in capsys.readouterr().err
-    with pytest.raises(StageError, match="is damaged"):
-        find_runs([str(tmp_path)])
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_table_and_csv_in_the_terminal(runs, tmp_path, capsys):

@@ -18,8 +18,8 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.digits import digits
 from stacked_dae.errors import ConfigError, DataError, StageError
+from stacked_dae.interval import interval
 from stacked_dae.progress import Reporter
-from stacked_dae.scoring import interval
 from stacked_dae.svm import pixels, support_vector_machine
 from stacked_dae.table1 import Row, ordered, write_table
 

@@ -10,9 +10,9 @@ from conftest import blobs
 from safetensors.torch import load_file
 
 from stacked_dae import studies
-from stacked_dae.config import from_dict
 from stacked_dae.manifest import RunFolder
 from stacked_dae.progress import Reporter
+from stacked_dae.settings import from_dict
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from conftest import ROOT
 
 from stacked_dae import cli, sweep
 from stacked_dae.compare import find_runs, read_run
-from stacked_dae.config import flatten
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.progress import Reporter
+from stacked_dae.settings import flatten
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 COMMAND = ["${env}", "stacked-dae", "fit", "--config", "small.yaml", "--tracking.mode=auto", "${args}"]
@@ -181,7 +181,7 @@ def test_a_trial_that_diverges_is_left_behind(here):
                 "method": "random",
                 "parameters": {"finetune.optimizer.lr": {"distribution": "q_uniform", "min": 0.1, "max": 1, "q": 0}},
             },
-            "lr.q must be a number above 0, not 0",
+            "lr.q must be a number above 0, and not too small for such bounds, not 0",
         ),
         ({"parameters": {"seed": 3}}, "parameters.seed must be a mapping with value, values, or min and max"),
         ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameters.seed has no values: a grid needs them"),
@@ -198,7 +198,29 @@ def test_a_trial_that_diverges_is_left_behind(here):
         ({"parameters": {"pretrain.corruption.nu": {"values": [2.0]}}}, "pretrain.corruption.nu must be in [0, 1]"),
         ({"metric": {"name": "test_error_percent", "goal": "minimize"}}, "metric must be best_valid_error_percent"),
         ({"command": ["python", "train.py"]}, "command must run stacked-dae fit"),
-        ({"command": [*COMMAND[:4], "none.yaml", "${args}"]}, "none.yaml cannot be read"),
+        ({"command": [*COMMAND, "--pretrain.corruption.nu=0.1"]}, "--pretrain.corruption.nu is a parameter too"),
+        ({"parameters": {"seed": {"value": 1, "values": [1, 2]}}}, "has more than one of value, values"),
+        ({"run_cap": 0}, "run_cap must be a whole number above 0, not 0"),
+        ({"command": [*COMMAND, "--finetune.optimizer.options={momentun: 0.9}"]}, "momentun"),
+        ({"command": [*COMMAND, "--finetune.optimizer.options={momentum: .nan}"]}, "options.momentum must be a number"),
+        ({"command": [*COMMAND, "--data.root=2001-99-99"], "parameters": {"seed": {"value": -1}}}, "seed must be"),
+        *(
+            ({"method": "random", "parameters": {"finetune.optimizer.lr": what}}, "needs a number as min and as max")
+            for what in ({"min": 0.1, "max": math.inf}, {"min": math.nan, "max": 1.0}, {"min": 1, "max": 1e300})
+        ),
+        (
+            {
+                "method": "random",
+                "parameters": {
+                    "finetune.optimizer.lr": {"distribution": "q_uniform", "min": 0.1, "max": 1, "q": 1e-300}
+                },
+            },
+            "not too small for such bounds",
+        ),
+        (
+            {"command": [*COMMAND[:4], "none.yaml", "${args}"]},
+            "command: none.yaml: cannot be read (No such",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(here, capsys, changes, message):
@@ -218,18 +240,35 @@ def test_bad_input_is_one_line_and_writes_nothing(here, capsys, changes, message
         (["sweep.yaml", "--local", "two"], "local must be a whole number above 0, not 'two'"),
         (["sweep.yaml", "--local", "1", "--seed", "-1"], "--seed must be a whole number of at least 0"),
         (["none.yaml", "--local", "1"], "none.yaml: cannot be read"),
-        (["broken.yaml", "--local", "1"], "broken.yaml: not YAML"),
+        (["broken.yaml", "--local", "1"], "broken.yaml, line 2: not YAML"),
         (["list.yaml", "--local", "1"], "list.yaml: a sweep file is a mapping"),
+        (["deep.yaml", "--local", "1"], "deep.yaml, line 1: not YAML"),
     ],
 )
 def test_bad_words_are_one_line(here, capsys, words, message):
     written(here)
     (here / "broken.yaml").write_text("a: [")
     (here / "list.yaml").write_text("[1]")
+    (here / "deep.yaml").write_text("[" * 100_000)
     assert cli.main(["sweep", *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_what_a_trial_leaves_to_the_command_need_not_hold_alone(here):
+    """Lists of one value a layer that only fit the parameters."""
+    units = {"pretrain.units": {"values": [[5, 4, 3], [6, 5, 4]]}}
+    plan = sweep.read_sweep(written(here, parameters=units, command=[*COMMAND, "--pretrain.epochs=[1, 2, 3]"]))
+    assert [c.pretrain.units for c in sweep.trials(plan, 9, 0)] == [[5, 4, 3], [6, 5, 4]]
+
+
+def test_trials_are_told_to_nobody_and_run_cap_holds(here):
+    (here / "small.yaml").write_text(yaml.safe_dump({**SMALL, "tracking": {"mode": "online", "tags": ["x"]}}))
+    plan = sweep.read_sweep(written(here, run_cap=3))
+    configs = sweep.trials(plan, 99, 0)
+    assert len(configs) == 3
+    assert {(config.tracking.mode, len(config.tracking.tags)) for config in configs} == {("off", 0)}
 
 
 def test_settings_are_refused_before_the_first_trial(here):

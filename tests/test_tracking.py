@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from dataclasses import replace
 
 import pytest
 from conftest import blobs, small
 
-from stacked_dae import tracking, workflow
+from stacked_dae import workflow
 from stacked_dae.config import TrackingConfig
+from stacked_dae.errors import ConfigError
 from stacked_dae.progress import Reporter
+from stacked_dae.tracking.place import where
+from stacked_dae.tracking.records import Records
+from stacked_dae.tracking.subject import Subject
 
 
 class Heard(Reporter):
@@ -26,7 +31,7 @@ def tracked(mode, **changes):
 
 
 def subject(config, out):
-    return tracking.Subject(config, out, {"name": "blobs", "fingerprint": "f"}, "mark")
+    return Subject(config, out, {"name": "blobs", "fingerprint": "f"}, "mark")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_where_a_run_is_told(monkeypatch, tmp_path, setting, environment, key, e
             monkeypatch.setenv(name, value)
     reporter = Heard()
     config = tracked(setting)
-    assert tracking.where(subject(config, tmp_path), reporter) == expected
+    assert where(config, tmp_path, reporter) == expected
     # Offline without being asked for is said, in one line that tells what to do.
     surprised = expected == "offline" and "offline" not in (setting, environment)
     assert len(reporter.lines) == surprised
@@ -61,9 +66,32 @@ def test_a_key_is_found_in_the_netrc_file_of_the_server(monkeypatch, tmp_path):
     file.write_text("machine api.wandb.ai login user password " + "k" * 40 + "\n")
     file.chmod(0o600)
     monkeypatch.setenv("NETRC", str(file))
-    assert tracking.where(subject(tracked("auto"), tmp_path), Reporter()) == "online"
+    assert where(tracked("auto"), tmp_path, Reporter()) == "online"
     file.write_text("machine elsewhere.org login user password " + "k" * 40 + "\n")
-    assert tracking.where(subject(tracked("auto"), tmp_path), Reporter()) == "offline"
+    assert where(tracked("auto"), tmp_path, Reporter()) == "offline"
+
+
+def test_a_netrc_file_that_is_none_has_no_key(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_bytes(b"\xff\xfe machine")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert where(tracked("auto"), tmp_path, Reporter()) == "offline"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("WANDB_MODE", "ofline", r"\$WANDB_MODE must be one of online, offline, disabled, not 'ofline' \(did you mean"),
+        ("WANDB_MODE", "shared", r"\$WANDB_MODE must be one of"),
+        ("WANDB_BASE_URL", "localhost", r"\$WANDB_BASE_URL must be an address such as"),
+        ("WANDB_BASE_URL", "http://[", r"\$WANDB_BASE_URL must be an address such as"),
+        ("WANDB_BASE_URL", "http://x:port", r"\$WANDB_BASE_URL must be an address such as"),
+    ],
+)
+def test_what_the_environment_says_wrongly_is_one_line(monkeypatch, tmp_path, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        workflow.fit(tracked("auto"), tmp_path / "run", dataset=blobs())
+    assert not (tmp_path / "run").exists()
 
 
 def test_offline_makes_one_run_a_job_and_changes_no_result(tmp_path):
@@ -72,7 +100,7 @@ def test_offline_makes_one_run_a_job_and_changes_no_result(tmp_path):
     runs = list((folder.path / "wandb").glob("offline-run-*"))
     assert len(runs) == 2, "pre-training is one run, fine-tuning another"
     assert all(list(run.glob("*.wandb")) for run in runs)
-    assert all(entry["ended"] for entry in tracking.Records(folder.path).all().values())
+    assert all(entry["ended"] for entry in Records(folder.path).all().values())
     for stage in ("layer_1", "layer_2", "finetune"):
         one, two = (f.path / stage / "weights.safetensors" for f in (plain, folder))
         assert one.read_bytes() == two.read_bytes()
@@ -105,11 +133,26 @@ def test_lightnings_own_loggers(tmp_path, logger, capsys):
     folder = workflow.fit(tracked("off", loggers=[logger]), tmp_path / "run", dataset=blobs())
     files = [file for file in (folder.path / logger).rglob("*") if file.is_file() and "hparams" not in file.name]
     assert len(files) == 3, "one a stage"
+    if logger == "csv":
+        for stage in ("layer_1", "layer_2", "finetune"):
+            (file,) = (file for file in files if file.is_relative_to(folder.path / logger / stage))
+            told = [row for row in csv.DictReader(file.read_text().splitlines()) if row["valid_loss"]]
+            rows = folder.metrics(stage).rows()
+            assert [float(row["valid_loss"]) for row in told] == pytest.approx([row["valid_loss"] for row in rows])
+    else:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        (file,) = (file for file in files if file.is_relative_to(folder.path / logger / "finetune"))
+        events = EventAccumulator(str(file)).Reload()
+        rows = folder.metrics("finetune").rows()
+        assert [event.value for event in events.Scalars("valid_loss")] == pytest.approx(
+            [row["valid_loss"] for row in rows]
+        )
     assert capsys.readouterr().err == ""
 
 
 def test_an_absent_logger_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("stacked_dae.fitting.find_spec", lambda name: None)
-    with pytest.raises(workflow.ConfigError, match=r"tracking\.loggers: tensorboard is not installed; pip install"):
+    with pytest.raises(ConfigError, match=r"tracking\.loggers: tensorboard is not installed; pip install"):
         workflow.fit(tracked("off", loggers=["tensorboard"]), tmp_path / "run", dataset=blobs())
     assert not (tmp_path / "run").exists()

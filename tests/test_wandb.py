@@ -17,8 +17,10 @@ import yaml
 from conftest import ROOT
 from wandb_server import ENTITY, KEY, Server
 
-from stacked_dae import tracking
+from stacked_dae import compare_wandb
 from stacked_dae.manifest import RunFolder
+from stacked_dae.tracking.reading import Told
+from stacked_dae.tracking.records import Records
 
 STAGES = ("layer_1", "layer_2", "layer_3", "finetune")
 # Seconds of training: three layers on scikit-learn's digits.
@@ -73,7 +75,7 @@ def history(run):
 def check_histories(state, folder):
     """Check that W&B has metrics.csv, row by row."""
     for job, stages in (("pretrain", STAGES[:3]), ("finetune", STAGES[3:])):
-        run = state.run(tracking.Records(folder).entry(job)["id"])
+        run = state.run(Records(folder).entry(job)["id"])
         assert history(run) == rows_of(folder, stages)
         assert [row["_step"] for row in run.history] == list(range(len(run.history)))
 
@@ -87,7 +89,7 @@ def two_fits(tmp_path_factory):
             options = ("--pretrain.corruption.nu", nu, "--tracking.mode", "online")
             fit(place / f"nu{nu}", *options, env=environment(server))
         yield server.state, [place / "nu0.1", place / "nu0.3"]
-        assert server.state.failures == []
+        assert server.state.failures == server.state.unknown == []
 
 
 def test_two_fits_are_two_groups_of_two_runs(two_fits):
@@ -122,7 +124,7 @@ def test_histories_are_metrics_csv_row_by_row(two_fits):
 
 def test_each_metric_is_bound_to_its_own_epoch(two_fits):
     state, folders = two_fits
-    run = state.run(tracking.Records(folders[0]).entry("pretrain")["id"])
+    run = state.run(Records(folders[0]).entry("pretrain")["id"])
     bound = {name: step for name, step in run.metrics().items() if not name.endswith("/epoch")}
     names = {f"layer_{k}/{name}" for k in (1, 2, 3) for name in ("train_loss", "valid_loss", "seconds")}
     assert bound == {name: f"{name.split('/')[0]}/epoch" for name in names}
@@ -131,7 +133,7 @@ def test_each_metric_is_bound_to_its_own_epoch(two_fits):
 def test_the_summary_has_the_result(two_fits):
     state, folders = two_fits
     for folder in folders:
-        run = state.run(tracking.Records(folder).entry("finetune")["id"])
+        run = state.run(Records(folder).entry("finetune")["id"])
         result = RunFolder.open(folder).result()
         for name in ("test_error_percent", "test_error_ci95_percent", "n_test", "best_valid_error_percent", "seconds"):
             assert run.summary[name] == result[name]
@@ -141,7 +143,7 @@ def test_artifacts_have_the_files_and_their_edges(two_fits):
     state, folders = two_fits
     artifacts = {artifact.name: artifact for artifact in state.artifacts}
     for folder in folders:
-        ids = {job: tracking.Records(folder).entry(job)["id"] for job in ("pretrain", "finetune")}
+        ids = {job: Records(folder).entry(job)["id"] for job in ("pretrain", "finetune")}
         layers, classifier = artifacts[f"layers-{ids['pretrain']}"], artifacts[f"classifier-{ids['finetune']}"]
         for artifact, stages in ((layers, STAGES[:3]), (classifier, STAGES[3:])):
             assert artifact.state == "COMMITTED"
@@ -157,7 +159,7 @@ def test_the_config_names_what_a_run_was_made_from(two_fits):
     state, folders = two_fits
     for folder in folders:
         manifest = RunFolder.open(folder).manifest
-        ids = {job: tracking.Records(folder).entry(job)["id"] for job in ("pretrain", "finetune")}
+        ids = {job: Records(folder).entry(job)["id"] for job in ("pretrain", "finetune")}
         sums = [manifest["stages"][stage]["sha256"] for stage in STAGES]
         data = manifest["dataset"]["fingerprint"]
         assert state.run(ids["pretrain"]).settings()["lineage"] == {
@@ -177,7 +179,7 @@ def test_the_config_names_what_a_run_was_made_from(two_fits):
 def test_pictures_arrive_and_are_to_be_seen(two_fits):
     state, folders = two_fits
     for job, names in (("pretrain", {"filters", "reconstructions"}), ("finetune", {"confusion"})):
-        run = state.run(tracking.Records(folders[0]).entry(job)["id"])
+        run = state.run(Records(folders[0]).entry(job)["id"])
         sent = {key: value["path"] for row in run.history for key, value in row.items() if key in names}
         assert set(sent) == names
         for path in sent.values():
@@ -193,21 +195,35 @@ def test_the_key_is_nowhere_in_the_run_folder(two_fits):
     assert not [file for file in files if KEY.encode() in file.read_bytes()]
 
 
+def compared(state, path, place):
+    """Return the rows of `compare --wandb PATH`."""
+    # The stand-in of the fixture serves as long as the fixture lives.
+    env = environment(WANDB_BASE_URL=state.urls[0], WANDB_API_KEY=KEY)
+    command("stacked_dae", "compare", "--wandb", path, "--csv", place / "told.csv", env=env, cwd=place)
+    return list(csv.DictReader((place / "told.csv").read_text().splitlines()))
+
+
 def test_compare_reads_the_same_from_the_server(two_fits, tmp_path):
     state, folders = two_fits
-    there, here = tmp_path / "there.csv", tmp_path / "here.csv"
-    # The stand-in of the fixture serves as long as the fixture lives.
-    url = state.urls[0]
-    env = environment(WANDB_BASE_URL=url, WANDB_API_KEY=KEY)
-    command("stacked_dae", "compare", "--wandb", f"{ENTITY}/stacked-dae", "--csv", there, env=env, cwd=tmp_path)
-    command("stacked_dae", "compare", *folders, "--csv", here, env=env, cwd=tmp_path)
-    one, two = (list(csv.DictReader(file.read_text().splitlines())) for file in (there, here))
+    one = compared(state, f"{ENTITY}/stacked-dae", tmp_path)
+    command("stacked_dae", "compare", *folders, "--csv", tmp_path / "here.csv", env=environment(), cwd=tmp_path)
+    two = list(csv.DictReader((tmp_path / "here.csv").read_text().splitlines()))
     assert [row.pop("run") for row in one] == ["nu0.1-finetune", "nu0.3-finetune"]
     assert [row.pop("run") for row in two] == [str(folder) for folder in folders]
     for a, b in zip(one, two, strict=True):
         assert list(a) == list(b)
         assert abs(float(a.pop("seconds")) - float(b.pop("seconds"))) < 0.11
         assert a == b
+
+
+def test_compare_bears_runs_that_are_not_ours():
+    odd = {"lineage": 3, "pretrain": {"optimizer": {"options": "{"}}, "lr": [0.1], "name": None}
+    summary = {"n_test": "many", "test_error_percent": float("nan"), "best_valid_error_percent": True}
+    rows = [{"layer_1/epoch": 1, "loss": 3}, {"a/b/c": 1, "x/epoch": "one"}, {"gradients/w": {"_type": "histogram"}}]
+    run = compare_wandb._compared(Told("id", "name", "", "", "crashed", odd, summary, rows), None)
+    assert (run.n_test, run.test_error_percent, run.valid_error_percent, run.losses) == (0, None, None, {})
+    assert (run.state, run.test_text) == ("crashed", "crashed")
+    assert run.settings["pretrain.optimizer.options"] == "{"
 
 
 def test_a_report_shows_the_runs_of_the_experiment(two_fits, tmp_path):
@@ -241,17 +257,17 @@ def test_a_job_that_was_killed_goes_on_in_its_run(tmp_path, mode, stage):
         options = ("--tracking.mode", mode, "--pretrain.epochs", "12", "--finetune.epochs", "12")
         kill(folder, stage, options, env)
         job = "finetune" if stage == "finetune" else "pretrain"
-        before = tracking.Records(folder).entry(job)
+        before = Records(folder).entry(job)
         assert before["id"]
         assert not before["ended"]
         fit(folder, *options, env=env)
-        assert tracking.Records(folder).entry(job) | {"ended": True} == tracking.Records(folder).entry(job)
-        assert tracking.Records(folder).entry(job)["id"] == before["id"]
+        assert Records(folder).entry(job) | {"ended": True} == Records(folder).entry(job)
+        assert Records(folder).entry(job)["id"] == before["id"]
         if mode == "offline":
             wandb("sync", *sorted((folder / "wandb").glob("offline-run-*")), env=env, cwd=tmp_path)
         assert len(server.state.runs) == 2
         check_histories(server.state, folder)
-        assert server.state.failures == []
+        assert server.state.failures == server.state.unknown == []
 
 
 def kill(folder, stage, options, env):
@@ -265,12 +281,30 @@ def kill(folder, stage, options, env):
     while time.monotonic() < end and process.poll() is None:
         metrics = folder / stage / "metrics.csv"
         begun = metrics.exists() and len(metrics.read_text().splitlines()) > 2
-        if begun and tracking.Records(folder).entry(job).get("id"):
+        if begun and Records(folder).entry(job).get("id"):
             break
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+@pytest.mark.slow
+def test_lineage_names_no_run_that_did_not_make_the_layers(tmp_path):
+    """Layers trained again, untracked: what W&B has of the earlier ones is not theirs."""
+    folder = tmp_path / "run"
+    with Server() as server:
+        env = environment(server)
+        fit(folder, "--tracking.mode", "online", env=env)
+        fit(folder, "--seed", "1", "--rerun", env=env)
+        words = ("stacked_dae", "finetune", "--pretrained", folder, "--finetune.epochs", 2, "--out", tmp_path / "few")
+        command(*words, "--tracking.mode", "online", env=env, cwd=tmp_path)
+        run = server.state.run(Records(tmp_path / "few").entry("finetune")["id"])
+        manifest = RunFolder.open(folder).manifest
+        lineage = run.settings()["lineage"]
+        assert lineage["parent_run"] is None
+        assert lineage["parent_weights"] == [manifest["stages"][stage]["sha256"] for stage in STAGES[:3]]
+        assert run.used == ["data-digits"]
 
 
 def test_offline_then_sync_is_the_same(tmp_path):
@@ -286,7 +320,7 @@ def test_offline_then_sync_is_the_same(tmp_path):
             sent["layers"].files["layer_3/weights.safetensors"]
             == (folder / "layer_3" / "weights.safetensors").read_bytes()
         )
-        assert server.state.failures == []
+        assert server.state.failures == server.state.unknown == []
 
 
 @pytest.mark.slow
@@ -326,12 +360,14 @@ def test_a_server_that_stops_taking_rows_is_told_the_rest_later(tmp_path):
 
 def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):
     state, folders = two_fits
-    url = state.urls[0]
-    env = environment(WANDB_BASE_URL=url, WANDB_API_KEY=KEY)
+    env = environment(WANDB_BASE_URL=state.urls[0], WANDB_API_KEY=KEY)
     words = ("stacked_dae", "finetune", "--pretrained", folders[0], "--finetune.epochs", 2, "--out", tmp_path / "few")
     command(*words, "--tracking.mode", "online", env=env, cwd=tmp_path)
-    parent = tracking.Records(folders[0]).entry("pretrain")["id"]
-    run = state.runs.pop(tracking.Records(tmp_path / "few").entry("finetune")["id"])
+    parent = Records(folders[0]).entry("pretrain")["id"]
+    # A group of its own: the layers, of another one, are found all the same.
+    told = compared(state, f"{ENTITY}/stacked-dae/few", tmp_path)
+    assert [row["layer_3/valid_loss"] != "" for row in told] == [True]
+    run = state.runs.pop(Records(tmp_path / "few").entry("finetune")["id"])
     assert run.settings()["lineage"]["parent_run"] == parent
     assert run.used == ["data-digits", f"layers-{parent}"]
 
@@ -358,9 +394,16 @@ def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
             assert run.fields["groupName"] == sweep_id
             assert run.exit_code == 0
             assert run.summary[metric] < 20
-            (folder,) = [
-                f for f in (tmp_path / "runs").iterdir() if tracking.Records(f).entry("trial")["id"] == run.name
-            ]
+            (folder,) = [f for f in (tmp_path / "runs").iterdir() if Records(f).entry("trial")["id"] == run.name]
             assert history(run) == rows_of(folder, STAGES)
+            before = {file: file.stat().st_mtime_ns for file in folder.rglob("weights.safetensors")}
+        # The last trial once more, in a W&B run of its own: trained already, and told from the first row on.
+        words = [f"--{name}={value}" for name, value in values.items()]
+        again = {**env, "WANDB_SWEEP_ID": sweep_id, "WANDB_RUN_ID": "again"}
+        base = ("stacked_dae", "fit", "--config", "configs/digits.yaml")
+        command(*base, "--tracking.mode=auto", *words, "--out", folder, env=again, cwd=tmp_path)
+        assert {file: file.stat().st_mtime_ns for file in before} == before
+        assert history(server.state.run("again")) == rows_of(folder, STAGES)
+        assert server.state.run("again").summary[metric] == run.summary[metric]
         assert len({json.dumps(values) for values in given[:4]}) == 4
-        assert server.state.failures == []
+        assert server.state.failures == server.state.unknown == []

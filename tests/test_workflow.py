@@ -13,14 +13,14 @@ from conftest import blobs, small
 from pytorch_lightning import Trainer
 from safetensors.torch import load_file
 
-from stacked_dae import workflow
+from stacked_dae import trained, workflow
 from stacked_dae.codes import make_codes
-from stacked_dae.config import from_dict
 from stacked_dae.data.dataset import make_dataset
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.manifest import FINETUNE, RunFolder
 from stacked_dae.networks import build_layers, build_stack
 from stacked_dae.progress import Reporter
+from stacked_dae.settings import from_dict
 from stacked_dae.tasks.finetune import FinetuneTask
 
 DATA = blobs()
@@ -131,7 +131,7 @@ def test_best_epoch_is_the_first_lowest_and_its_weights_are_kept(done):
     result = done.result()
     assert result["best_valid_error_percent"] == min(errors)
     assert result["best_epoch"] == errors.index(min(errors)) + 1
-    stack = workflow.load_stack(done, DATA)
+    stack = trained.load_stack(done, DATA)
     with torch.no_grad():
         wrong = (stack(torch.from_numpy(DATA.valid.inputs)).argmax(1).numpy() != DATA.valid.labels).mean()
     assert 100 * wrong == pytest.approx(min(errors))
@@ -177,7 +177,7 @@ def test_each_layer_trains_on_the_clean_codes_of_the_one_below(tmp_path, monkeyp
     loader = workflow.ChunkLoader
     monkeypatch.setattr(workflow, "ChunkLoader", lambda rows, *a: given.append(np.array(rows)) or loader(rows, *a))
     folder = workflow.pretrain(small(), tmp_path / "run", dataset=DATA)
-    layers = workflow.load_layers(folder, DATA.inputs)
+    layers = trained.load_layers(folder, DATA.inputs)
     with torch.no_grad():
         for rows, inputs in zip(given[2:], (DATA.train.inputs, DATA.valid.inputs), strict=True):
             direct = torch.sigmoid(torch.from_numpy(inputs) @ layers[0].weight.t() + layers[0].bias)

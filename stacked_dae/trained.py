@@ -1,0 +1,41 @@
+"""What a run folder holds, loaded: its data, its layers, its stack."""
+
+from __future__ import annotations
+
+from safetensors.torch import load_file
+
+from stacked_dae.data import registry
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.errors import StageError
+from stacked_dae.layer import DenoisingLayer
+from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
+from stacked_dae.networks import build_layers, build_stack
+from stacked_dae.stack import EncoderStack
+
+
+def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
+    """Return the data that a run was trained on.
+
+    Raises:
+        StageError: the data have changed since.
+    """
+    config = folder.config().data
+    data = dataset or registry.load(config.name, root or config.root, config.source)
+    if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
+        raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; see --data.root")
+    return data
+
+
+def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
+    """Return the fine-tuned stack of a run."""
+    stack = build_stack(folder.config(), data.inputs, data.classes)
+    stack.load_state_dict(load_file(folder.weights(FINETUNE)), strict=True)
+    return stack
+
+
+def load_layers(folder: RunFolder, inputs: int) -> list[DenoisingLayer]:
+    """Return the pre-trained layers of a run, lowest first."""
+    layers = build_layers(folder.config(), inputs)
+    for k, layer in enumerate(layers, 1):
+        layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
+    return layers
