@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
@@ -21,6 +18,7 @@ from stacked_dae.files import read_yaml
 from stacked_dae.paper import PROBLEMS
 from stacked_dae.presets import BUDGETS, MODELS, STUDIES, Preset
 from stacked_dae.settings import check_keys
+from stacked_dae.stopping import SIGNALS, Stopped, heard
 from stacked_dae.version import __version__
 
 _JOBS = {
@@ -39,25 +37,28 @@ _OTHERS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, 2 for what the user can mend, 130 or 143 when it was told to stop."""
+    """Run a command; return its exit code: 0, 2 for what the user can mend, 128 + the signal that stopped it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _stop_on_sigterm():
+        with heard(*SIGNALS):
             return _run(arguments)
     except StackedDAEError as error:
         message = str(error)
     except ArgumentError as error:
         message = explain(str(error), arguments, _JOBS, _OTHERS)
     except KeyboardInterrupt as stop:
-        how, code = ("stopped", 143) if _Terminated in _causes(stop) else ("interrupted", 130)
-        print(
-            f"stacked-dae: {how}; run the same command again to go on from the last finished epoch",
-            file=sys.stderr,
-        )
-        return code
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        how = "interrupted" if signum == signal.SIGINT else "stopped"
+        print(f"stacked-dae: {how}; run the same command again to go on from there", file=sys.stderr)
+        return 128 + signum
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        reason = (str(error).splitlines() or ["no more could be had"])[0]
+        message = f"out of memory ({reason}); lower pretrain.units, a batch_size or data.memory_budget"
     except OSError as error:
         if error.errno is None:
             raise
@@ -66,41 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which a scheduler sends before it takes the machine away: to be met as Ctrl-C is."""
-
-
-def _causes(error: BaseException) -> list[type[BaseException]]:
-    """Return the classes of ``error`` and of those that led to it."""
-    classes = []
-    while error is not None:
-        classes.append(type(error))
-        error = error.__context__  # type: ignore[assignment]
-    return classes
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM stop the command in an orderly way."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _run(arguments: list[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), None)
     if command in _JOBS:
         arguments = _files_first(arguments, command)
-    parsed = _parser(command).parse_args(arguments)
+    try:
+        parsed = _parser(command).parse_args(arguments)
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
+        # The parser's own, on values that nobody has in mind.
+        raise ConfigError(f"an option has a value that cannot be read ({error})") from None
     asked = parsed[parsed.command]
     if parsed.command in _JOBS:
         commands.run_job(parsed.command, asked.as_dict())
@@ -251,7 +226,9 @@ def _settings_of(run: str) -> str:
     """Return the settings file of a run folder, checked."""
     from stacked_dae.manifest import RunFolder
 
-    return str(RunFolder.open(Path(run)).path / "config.yaml")
+    folder = RunFolder.open(Path(run))
+    folder.config()
+    return str(folder.path / "config.yaml")
 
 
 def _check_file(file: str) -> None:

@@ -1,16 +1,16 @@
-"""The codes of one layer: made once, from clean inputs, in eval mode, and kept in memory or in a mapped file."""
+"""The codes of one layer: made once, from clean inputs, in eval mode, and kept in memory or on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from stacked_dae import ranks
+from stacked_dae.disk import DiskArray, Inputs
 from stacked_dae.loader import Rows
 
 # Rows encoded at a time: large enough for full speed, small enough (16 MB for 1000 units) to stay in cache's reach.
@@ -19,29 +19,40 @@ _BATCH = 4096
 
 def make_codes(
     encode: Callable[[Tensor], Tensor],
-    inputs: NDArray[Any],
+    inputs: Inputs,
     units: int,
     device: torch.device,
     *,
     file: Path,
     budget_bytes: int,
     advance: Callable[[int], None] = lambda rows: None,
-) -> NDArray[np.float32]:
+) -> Inputs:
     """Return the codes of all rows of ``inputs``, in their order: (n, d) → (n, ``units``) float32.
 
-    Codes that need more than ``budget_bytes`` are written to ``file`` (.npy) and mapped from there; others stay in
-    memory. ``advance`` is told the number of rows after each batch.
+    Codes that need more than ``budget_bytes`` are written to ``file`` (.npy) and stay there; others are in memory.
+    ``advance`` is told the number of rows after each batch.
+
+    Raises:
+        OSError: the disk has no room for them.
     """
     shape = (len(inputs), units)
-    if 4 * shape[0] * shape[1] > budget_bytes:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        codes: NDArray[np.float32] = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-    else:
-        codes = np.empty(shape, dtype=np.float32)
+    large = 4 * shape[0] * shape[1] > budget_bytes
+    # Of several processes one writes, and each encodes its share.
+    on_disk = DiskArray.create(file, shape) if large and ranks.first() else None
+    in_memory = np.empty((0, units) if large else shape, dtype=np.float32)
     rows = Rows(inputs, device)
+    batch = _BATCH * ranks.count()
     with torch.no_grad():
-        for start in range(0, len(inputs), _BATCH):
-            block = encode(rows.read(slice(start, start + _BATCH)))
-            codes[start : start + len(block)] = block.cpu().numpy()
-            advance(len(block))
-    return codes
+        for start in range(0, len(inputs), batch):
+            size = min(batch, len(inputs) - start)
+            mine = ranks.share(size)
+            block = ranks.gather(encode(rows.read(slice(start + mine.start, start + mine.stop))), size).cpu().numpy()
+            if not large:
+                in_memory[start : start + size] = block
+            elif on_disk is not None:
+                on_disk.write(start, block)
+            advance(size)
+    if not large:
+        return in_memory
+    ranks.barrier()
+    return on_disk or DiskArray.open(file)

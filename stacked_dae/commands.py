@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError
 from stacked_dae.paper import PROBLEMS
@@ -22,19 +23,25 @@ def run_job(command: str, values: dict[str, Any]) -> None:
     from stacked_dae.data.registry import check_name
 
     check_name(config.data.name)
-    folder_path = Path(out) if out else _default_out(config, command, pretrained)
+    _train(command, config, Path(out) if out else _default_out(config, command, pretrained), pretrained, rerun)
 
+
+def _train(command: str, config: Config, out: Path, pretrained: str | None, rerun: bool) -> None:
     from stacked_dae import workflow
     from stacked_dae.gallery import draw_run
-    from stacked_dae.progress import TerminalReporter
+    from stacked_dae.progress import Reporter, TerminalReporter
     from stacked_dae.summary import print_summary
 
-    with TerminalReporter() as reporter:
+    # Of several processes one speaks.
+    with TerminalReporter() if ranks.first() else Reporter() as reporter:
         how: dict[str, Any] = {"rerun": rerun, "reporter": reporter}
         if command == "finetune":
-            folder = workflow.finetune(config, folder_path, pretrained, **how)
+            assert pretrained is not None
+            folder = workflow.finetune(config, out, pretrained, **how)
         else:
-            folder = getattr(workflow, command)(config, folder_path, **how)
+            folder = getattr(workflow, command)(config, out, **how)
+        if not ranks.first():
+            return
         draw_run(folder)
     print_summary(folder)
     print(f"run folder: {folder.path} (figures in {folder.path / 'figures'})")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.hints import fits
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
@@ -25,6 +26,10 @@ TrackingMode = Literal["auto", "online", "offline", "off"]
 T = TypeVar("T")
 
 
+# Of anything that is counted: what an index can hold.
+_LARGEST = 2**31 - 1
+
+
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ConfigError(message)
@@ -36,6 +41,7 @@ def _values(value: T | list[T]) -> list[T]:
 
 def _positive_int(name: str, value: Any) -> None:
     _require(isinstance(value, int) and value > 0, f"{name} must be a whole number above 0, not {value!r}")
+    _require(value <= _LARGEST, f"{name} must be at most {_LARGEST}, not {value!r}")
 
 
 def _number(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
@@ -68,7 +74,8 @@ class DataConfig:
     """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
     Pre-training sees all inputs either way."""
     memory_budget: float = 4.0
-    """Codes that need more than this many GB are kept in a memory-mapped file in the run folder."""
+    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of this
+    size."""
 
     def __post_init__(self) -> None:
         _choice("data.source", self.source, Source)
@@ -150,7 +157,7 @@ def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig)
     for name, value in config.options.items():
         _require(isinstance(name, str), f"{stage}.optimizer.options must have names, not {name!r}")
         plain = all(
-            part is None or isinstance(part, (bool, str)) or (isinstance(part, (int, float)) and math.isfinite(part))
+            part is None or isinstance(part, (bool, str)) or (fits(float, part) and math.isfinite(part))
             for part in _values(value)
         )
         _require(plain, f"{stage}.optimizer.options.{name} must be a number, text, true, false or a list of numbers")

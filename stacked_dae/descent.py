@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stacked_dae import ranks
 from stacked_dae.errors import ConfigError, suggest
 
 _TORCH_NAMES = {name.lower(): name for name in dir(torch.optim) if name[0].isupper()}
@@ -53,17 +54,26 @@ def _is_plain_sgd(optimizer: Optimizer) -> bool:
 class Descent:
     """Takes the gradients of one minibatch and makes one update of the optimiser's parameters.
 
+    Of several processes each takes those of its rows of the minibatch, ``share`` of all (0 to 1), and the update is
+    that of all rows.
+
     A step calls :meth:`weight` and :meth:`bias` once for each parameter, after every delta that needs the old
     weights has been computed, then :meth:`update`.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.in_place = _is_plain_sgd(optimizer)
+        self.in_place = _is_plain_sgd(optimizer) and ranks.count() == 1
+        self.share = 1.0
         self._groups = {p: group for group in optimizer.param_groups for p in group["params"]}
+        self._gradients = torch.empty(0)
         if not self.in_place:
-            for p in self._groups:
-                p.grad = torch.zeros_like(p)
+            # Views of one piece of memory, which several processes add up in one go.
+            first = next(iter(self._groups))
+            self._gradients = torch.zeros(sum(p.numel() for p in self._groups), device=first.device, dtype=first.dtype)
+            pieces = torch.split(self._gradients, [p.numel() for p in self._groups])
+            for p, piece in zip(self._groups, pieces, strict=True):
+                p.grad = piece.view_as(p)
 
     def _target(self, parameter: Tensor) -> tuple[Tensor, float, float]:
         """Return where the gradient goes, the factor of what is there, and the factor of the gradient."""
@@ -98,4 +108,6 @@ class Descent:
     def update(self) -> None:
         """Make the update (for plain SGD it has been made already, in place)."""
         if not self.in_place:
+            if ranks.count() > 1:
+                ranks.add_up(self._gradients.mul_(self.share))
             self.optimizer.step()

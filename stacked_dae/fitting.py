@@ -7,6 +7,7 @@ import math
 import signal
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from stacked_dae import ranks, stopping
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.files import write_atomically
@@ -39,9 +41,17 @@ class _AtomicCheckpoints(TorchCheckpointIO):
 class _EndOfEpoch(pl.Callback):
     """Writes an epoch's row, then its checkpoint, and shows it."""
 
-    def __init__(self, stage: str, metrics: Metrics, checkpoint: Path, reporter: Reporter, job: Job) -> None:
-        self._stage, self._metrics, self._checkpoint = stage, metrics, checkpoint
+    def __init__(
+        self, stage: str, metrics: Metrics, checkpoint: Path, stamp: str, reporter: Reporter, job: Job
+    ) -> None:
+        self._stage, self._metrics, self._checkpoint, self._stamp = stage, metrics, checkpoint, stamp
         self._reporter, self._job = reporter, job
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # The rows too: a metrics.csv that was cut or lost is written again.
+        checkpoint |= {"stamp": self._stamp, "metrics": self._metrics.text}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -57,7 +67,8 @@ class _EndOfEpoch(pl.Callback):
                 f" lower {part}.optimizer.lr"
             )
         row = {"epoch": epoch, **pl_module.metrics, "seconds": round(seconds, 4)}
-        self._metrics.append(row)
+        if trainer.is_global_zero:
+            self._metrics.append(row)
         trainer.save_checkpoint(self._checkpoint)
         self._job.log(self._stage, row)
         self._reporter.advance(1, pl_module.metrics)
@@ -92,12 +103,15 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
+    here, machines = ranks.processes()
     try:
         return pl.Trainer(
             accelerator=config.accelerator,
             # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
             precision="32-true" if config.precision == "tf32" else config.precision,
-            devices=1,
+            devices=here,
+            num_nodes=machines,
+            strategy="ddp" if here * machines > 1 else "auto",
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -112,13 +126,16 @@ def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
 
 
 def device_of(config: TrainerConfig) -> torch.device:
-    """Return the device that Lightning's accelerator stands for on this machine.
+    """Return the device that Lightning's accelerator stands for here; of several processes, all meet first.
 
     Raises:
         ConfigError: there is no such device here.
     """
     with _quiet_lightning():
-        return _trainer(config, logger=False).strategy.root_device
+        strategy = _trainer(config, logger=False).strategy
+        if ranks.count() > 1:
+            strategy.setup_environment()
+        return strategy.root_device
 
 
 def fit_stage(
@@ -131,11 +148,13 @@ def fit_stage(
     trainer: TrainerConfig,
     reporter: Reporter,
     job: Job,
+    stamp: str = "",
     loggers: Sequence[str] = (),
 ) -> None:
     """Train ``task`` to the end of its stage, going on from the stage's checkpoint where there is one.
 
-    Each epoch ends with a row in ``metrics``, which ``job`` is told, and a checkpoint beside it. ``loggers`` names
+    Each epoch ends with a row in ``metrics``, which ``job`` is told, and a checkpoint beside it, which carries
+    ``stamp``, the stage's fingerprint. A signal stops it after its minibatch, and it goes on there. ``loggers`` names
     Lightning's own, csv or tensorboard, checked by :func:`check_loggers`.
 
     Raises:
@@ -143,27 +162,78 @@ def fit_stage(
         KeyboardInterrupt: the user asked to stop.
     """
     checkpoint = metrics.path.with_name("checkpoint.ckpt")
-    resume = str(checkpoint) if checkpoint.exists() else None
-    done = int(torch.load(checkpoint, weights_only=True)["epoch"]) + 1 if resume else 0
-    metrics.path.parent.mkdir(parents=True, exist_ok=True)
-    metrics.keep(done)
+    minibatch = metrics.path.with_name("minibatch.ckpt")
+    if ranks.first():
+        metrics.path.parent.mkdir(parents=True, exist_ok=True)
+        epochs_done = _epochs_in(checkpoint, stamp, metrics, reporter)
+    ranks.barrier()
+    if not ranks.first():
+        state = read_checkpoint(checkpoint)
+        epochs_done = int(state["epoch"]) + 1 if state else 0
     for row in metrics.rows():
         job.log(task.stage, row)
-    reporter.start(task.stage, epochs, "epochs", done)
+    task.resume = _cut_in(minibatch, stamp, epochs_done)
+    reporter.start(task.stage, epochs, "epochs", epochs_done)
     with _quiet_lightning():
         lightning = _trainer(
             trainer,
             max_epochs=epochs,
             default_root_dir=str(metrics.path.parent),
             logger=[_logger(name, metrics.path.parent) for name in loggers],
-            callbacks=[_EndOfEpoch(task.stage, metrics, checkpoint, reporter, job)],
+            callbacks=[_EndOfEpoch(task.stage, metrics, checkpoint, stamp, reporter, job)],
             plugins=[_AtomicCheckpoints()],
         )
         try:
-            with _interrupts(lightning), _tf32(trainer.precision == "tf32"):
+            with stopping.patient(), _interrupts(), _tf32(trainer.precision == "tf32"):
+                resume = str(checkpoint) if epochs_done else None
                 lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
+        except KeyboardInterrupt:
+            if task.cut is not None and ranks.first():
+                state = {**task.cut, "stamp": stamp}
+                write_atomically(minibatch, lambda file: torch.save(state, file))
+            raise
         finally:
             reporter.stop()
+    if ranks.first():
+        minibatch.unlink(missing_ok=True)
+
+
+def _epochs_in(checkpoint: Path, stamp: str, metrics: Metrics, reporter: Reporter) -> int:
+    """Return how many epochs the checkpoint has behind it, and give ``metrics`` their rows.
+
+    One that is damaged, or of another stage, is of no use: its stage begins anew, and says so.
+    """
+    state = read_checkpoint(checkpoint)
+    if state is not None and state.get("stamp") == stamp:
+        metrics.restore(state["metrics"])
+        return int(state["epoch"]) + 1
+    if checkpoint.exists():
+        what = "is damaged" if state is None else "is of another stage"
+        reporter.say(f"{checkpoint} {what}: training begins at the stage's first epoch")
+        checkpoint.unlink()
+    metrics.restore("")
+    return 0
+
+
+def _cut_in(file: Path, stamp: str, epochs_done: int) -> dict[str, Any] | None:
+    """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew."""
+    state = read_checkpoint(file)
+    return state if state and state.get("stamp") == stamp and state.get("epoch") == epochs_done else None
+
+
+def read_checkpoint(file: Path) -> dict[str, Any] | None:
+    """Return what a checkpoint holds, tensors and plain values; None where there is none, or a damaged one."""
+    if not file.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(file) as members:
+            # torch does not compare all checksums.
+            if members.testzip() is not None:
+                return None
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # what a changed byte makes zipfile and torch raise depends on where it is
+        return None
+    return state if isinstance(state, dict) else None
 
 
 @contextmanager
@@ -178,15 +248,18 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts(trainer: pl.Trainer) -> Iterator[None]:
+def _interrupts() -> Iterator[None]:
     """Give back the KeyboardInterrupt that Lightning turns into an exit, and the handler that it takes away."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit:
-        if not trainer.interrupted:
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise end.__context__ from None
+        signum = stopping.asked()
+        if signum is None:
             raise
-        raise KeyboardInterrupt from None
+        raise stopping.Stopped(signum) from None
     finally:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and before is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, before)

@@ -6,6 +6,9 @@ import types
 import typing
 from typing import Any, Literal
 
+# A whole number beyond it is no float's.
+_LARGEST = 10**300
+
 
 def fits(hint: Any, value: Any) -> bool:
     """Whether ``value`` is of the type ``hint``; a whole number is a number too, true and false are none."""
@@ -16,10 +19,20 @@ def fits(hint: Any, value: Any) -> bool:
         return any(value is choice or (isinstance(value, str) and value == choice) for choice in inner)
     if origin is list:
         return isinstance(value, list) and all(fits(inner[0], item) for item in value)
-    if origin is dict or hint is dict:
+    if origin is dict:
+        # Of an optimiser's options: names, and plain values or lists of them.
+        parts = (
+            [part for item in value.values() for part in (item if isinstance(item, list) else [item])]
+            if (isinstance(value, dict))
+            else [value]
+        )
+        plain = (str, int, float, bool, type(None))
+        return isinstance(value, dict) and all(isinstance(part, plain) for part in [*value, *parts])
+    if hint is dict:
         return isinstance(value, dict)
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        return whole or isinstance(value, float)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -41,7 +54,7 @@ def in_words(hint: Any) -> str:
     if origin is list:
         return f"a list ([{_example(inner[0])}])"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return words.get(hint, "a mapping of settings")
+    return words.get(hint, "a mapping of names to numbers, text, true, false or lists of them")
 
 
 def _example(hint: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import json
+import hashlib
 import os
 import re
 import shutil
@@ -15,19 +15,22 @@ from typing import Any, Literal
 
 import yaml
 
+from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.files import checksum, read_yaml, write_text
+from stacked_dae.files import checksum, read_yaml, seal, unseal, write_text
 from stacked_dae.hints import fits
 from stacked_dae.settings import from_dict
 
-FORMAT = 2
+FORMAT = 3
+# How the last line of config.yaml begins, before the checksum of all above it.
+_SEAL = "# SHA-256 of the lines above: "
 _STAGE = re.compile(r"layer_[1-9]\d{0,3}|finetune")
 # What the files hold, by key.
 _MANIFEST = {"format": int, "dataset": dict, "parent": str | None, "stages": dict}
 _DATASET = {"name": str, "inputs": int, "fingerprint": str}
 _ENTRY = {"fingerprint": str, "status": Literal["pending", "running", "done"]}
-_DONE = {"sha256": str, "epochs": int, "seconds": float}
+_DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
 _FINETUNED = {"best_epoch": int, "best_valid_error_percent": float}
 _RESULT = {
     "test_error_percent": float,
@@ -50,24 +53,33 @@ def stage_name(k: int) -> str:
 class Metrics:
     """A stage's ``metrics.csv``: a row an epoch, written before the epoch's checkpoint."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, sha256: str | None = None) -> None:
+        self.path, self._sha256 = path, sha256
 
     def rows(self) -> list[dict[str, float]]:
-        """Return the rows so far; none where there is no file."""
-        if not self.path.exists():
+        """Return the rows so far; none where there is no file.
+
+        Raises:
+            StageError: the file is not as it was written.
+        """
+        if self._sha256 is None and not self.path.exists():
             return []
         try:
+            if self._sha256 is not None and checksum(self.path) != self._sha256:
+                raise ValueError
             with self.path.open(newline="") as file:
                 return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        except (ValueError, TypeError, csv.Error):
+        except (OSError, ValueError, TypeError, csv.Error):
             raise StageError(f"{self.path} is damaged; run again with --rerun to train its stage again") from None
 
-    def keep(self, epochs: int) -> None:
-        """Drop the rows after the first ``epochs``: those of epochs that were cut before their checkpoint."""
-        if self.path.exists():
-            lines = self.path.read_text().splitlines(keepends=True)
-            write_text(self.path, "".join(lines[: epochs + 1]))
+    @property
+    def text(self) -> str:
+        """The file's text, empty where there is none."""
+        return self.path.read_text() if self.path.exists() else ""
+
+    def restore(self, text: str) -> None:
+        """Write the file's text of an earlier time."""
+        write_text(self.path, text)
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add the row of one more epoch."""
@@ -76,6 +88,11 @@ class Metrics:
             lines.insert(0, ",".join(row))
         with self.path.open("a") as file:
             file.write("".join(f"{line}\n" for line in lines))
+
+
+def _seal_of(text: str) -> str:
+    """Return the last line of a ``config.yaml``."""
+    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def _is_of_a_beginning(file: Path) -> bool:
@@ -88,7 +105,8 @@ class RunFolder:
 
     ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
     fine-tuned, or null) and ``stages``: for each its ``fingerprint``, ``status`` (pending, running, done) and, when
-    done, ``seconds``, ``epochs`` and the SHA-256 of its weights.
+    done, ``seconds``, ``epochs`` and the SHA-256 of its weights and metrics. The files carry their own checksums, or
+    stand in the manifest with one: what was changed is found when it is read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,15 +126,20 @@ class RunFolder:
         if not file.is_file() or not (path / "config.yaml").is_file():
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
             raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
-        folder._as_read, folder.manifest = _read_json(file, "train the run again in a new folder")
-        written = folder.manifest.get("format")
-        if fits(int, written) and written != FORMAT:
+        folder._as_read = _text_of(file)
+        written = re.search(r'^  "format": (\d+)', folder._as_read, re.MULTILINE)
+        if written and int(written[1]) != FORMAT:
             raise StageError(
-                f"{file} has format {written}, but this version reads {FORMAT}; use the version it came from"
+                f"{file} has format {written[1]}, but this version reads {FORMAT}; use the version it came from"
             )
+        mend = "train the run again in a new folder"
+        folder.manifest = _unsealed(file, folder._as_read, mend)
         wrong = _wrong(folder.manifest, _MANIFEST) or _wrong_part(folder.manifest)
         if wrong is not None:
-            raise StageError(f"{file} is damaged: its {wrong} is not a run's; train the run again in a new folder")
+            raise StageError(f"{file} is damaged: its {wrong} is not a run's; {mend}")
+        for name in (*folder.manifest["stages"], "figures"):
+            if (path / name).is_symlink():
+                raise StageError(f"{path / name} is a link to elsewhere; put the folder itself there")
         return folder
 
     @staticmethod
@@ -143,6 +166,10 @@ class RunFolder:
         Raises:
             StageError: another one is at work on it, or has been since it was read.
         """
+        if not ranks.first():
+            # Its first process keeps the others' place.
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         # On the folder itself: nothing is left behind, and the system lets go when the process ends, however it ends.
         lock = os.open(self.path, os.O_RDONLY)
@@ -170,6 +197,9 @@ class RunFolder:
             StageError: ``config.yaml`` is damaged.
         """
         file = self.path / "config.yaml"
+        text, mark, _ = _text_of(file).partition(_SEAL)
+        if not mark or f"{text}{_seal_of(text)}" != _text_of(file):
+            raise StageError(f"{file} is damaged: it is not as it was written; train the run again in a new folder")
         try:
             return from_dict(read_yaml(file), str(file))
         except ConfigError as error:
@@ -177,12 +207,16 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """Write ``config.yaml``."""
+        if not ranks.first():
+            return
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        text = yaml.safe_dump(config.to_dict(), sort_keys=False)
+        write_text(self.path / "config.yaml", f"{text}{_seal_of(text)}")
 
     def write_manifest(self) -> None:
-        """Write ``manifest.json``."""
-        write_text(self.path / "manifest.json", json.dumps(self.manifest, indent=2) + "\n")
+        """Write ``manifest.json``; of several processes, the first does."""
+        if ranks.first():
+            write_text(self.path / "manifest.json", seal(self.manifest))
 
     def stage(self, name: str) -> dict[str, Any]:
         """Return the manifest's entry of a stage; empty where it has none."""
@@ -195,8 +229,12 @@ class RunFolder:
         self.write_manifest()
 
     def finish(self, name: str, **entry: Any) -> None:
-        """Mark a stage done, with the SHA-256 of the weights in its folder."""
-        self.record(name, status="done", sha256=checksum(self.folder(name) / "weights.safetensors"), **entry)
+        """Mark a stage done, with the SHA-256 of the weights and the metrics in its folder."""
+        sums = {
+            key: checksum(self.folder(name) / file)
+            for key, file in (("sha256", "weights.safetensors"), ("metrics_sha256", "metrics.csv"))
+        }
+        self.record(name, status="done", **sums, **entry)
 
     def done(self, name: str, fingerprint: str) -> bool:
         """Whether the stage is done, with this fingerprint."""
@@ -209,11 +247,13 @@ class RunFolder:
 
     def clear(self, name: str) -> None:
         """Remove the folder of a stage."""
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+        if ranks.first():
+            shutil.rmtree(self.folder(name), ignore_errors=True)
 
     def metrics(self, name: str) -> Metrics:
-        """Return the metrics of a stage."""
-        return Metrics(self.folder(name) / "metrics.csv")
+        """Return the metrics of a stage; those of a done one are checked against the manifest when they are read."""
+        entry = self.stage(name)
+        return Metrics(self.folder(name) / "metrics.csv", entry["metrics_sha256"] if _is_done(entry) else None)
 
     def weights(self, name: str) -> Path:
         """Return the weights file of a done stage, checked against the manifest.
@@ -228,6 +268,16 @@ class RunFolder:
             raise StageError(f"{file} has changed since it was written; run again with --rerun to train {name} again")
         return file
 
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``; of several processes, the first does."""
+        if ranks.first():
+            write_text(self.path / "result.json", seal(result))
+
+    def forget_result(self) -> None:
+        """Remove ``result.json``."""
+        if ranks.first():
+            (self.path / "result.json").unlink(missing_ok=True)
+
     def result(self) -> dict[str, Any]:
         """Return ``result.json``.
 
@@ -237,24 +287,24 @@ class RunFolder:
         file = self.path / "result.json"
         if not file.is_file():
             raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again")
-        mend = "delete it and run the fit again, which tests again and trains nothing"
-        _, result = _read_json(file, mend)
+        mend = "give its fit again, which tests again and trains nothing"
+        result = _unsealed(file, _text_of(file), mend)
         wrong = _wrong(result, _RESULT)
         if wrong is not None:
             raise StageError(f"{file} is damaged: its {wrong} is not a result's; {mend}")
         return result
 
 
-def _read_json(file: Path, mend: str) -> tuple[str, dict[str, Any]]:
-    """Return the text of a file, and the mapping that it holds as JSON."""
+def _text_of(file: Path) -> str:
+    return file.read_text(errors="replace")
+
+
+def _unsealed(file: Path, text: str, mend: str) -> dict[str, Any]:
+    """Return what ``text``, of ``file``, holds."""
     try:
-        text = file.read_text()
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise StageError(f"{file} is damaged: it is no JSON mapping; {mend}")
-    return text, values
+        return unseal(text)
+    except ValueError:
+        raise StageError(f"{file} is damaged: it is not as it was written; {mend}") from None
 
 
 def _wrong(values: Any, hints: Mapping[str, Any]) -> str | None:
@@ -276,6 +326,10 @@ def _wrong_part(manifest: dict[str, Any]) -> str | None:
     return None
 
 
+def _is_done(entry: Mapping[str, Any]) -> bool:
+    return entry.get("status") == "done"
+
+
 def _wrong_stage(name: str, entry: Any) -> str | None:
-    done = isinstance(entry, dict) and entry.get("status") == "done"
+    done = isinstance(entry, dict) and _is_done(entry)
     return _wrong(entry, {**_ENTRY, **(_DONE if done else {}), **(_FINETUNED if done and name == FINETUNE else {})})

@@ -54,6 +54,7 @@ def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
     for k in range(1, len(config.layers()) + 1):
         if parent.stage(stage_name(k)).get("status") != "done":
             raise StageError(f"{where} has no trained {stage_name(k)}; run its pretrain to the end first")
+        parent.weights(stage_name(k))
     different = first_difference(parent.config(), config, ("seed", "trainer.", *_FINETUNE_KEYS))
     if different:
         raise StageError(f"{where} does not match: {different}; its layers can be fine-tuned only as they were trained")
@@ -84,13 +85,14 @@ def unfinished(folder: RunFolder, stages: list[Stage], *, rerun: bool) -> list[S
     """Return the stages that are still to be done, from the first such one on.
 
     Raises:
-        StageError: a stage is done but its weights are gone or changed, and this is no ``rerun``.
+        StageError: a stage is done but its files are gone or changed, and this is no ``rerun``.
     """
     for i, stage in enumerate(stages):
         if not folder.done(stage.name, stage.fingerprint):
             return stages[i:]
         try:
             folder.weights(stage.name)
+            folder.metrics(stage.name).rows()
         except StageError:
             if not rerun:
                 raise
@@ -110,7 +112,7 @@ def open_folder(
         if entry.get("fingerprint") != stage.fingerprint:
             if entry:
                 folder.clear(stage.name)
-                (folder.path / "result.json").unlink(missing_ok=True)
+                folder.forget_result()
             entry = {"fingerprint": stage.fingerprint, "status": "pending"}
         plan[stage.name] = entry
     # Layers without fine-tuning may be asked of a folder that has both: what is beyond the plan stays, if it still

@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
+from stacked_dae import ranks
+
 # Minibatches that are run one by one before the capture, on a side stream, as CUDA asks. They are part of the
 # training: the libraries' and the optimiser's buffers come into being in them.
 _WARM_UP = 3
@@ -31,7 +33,8 @@ class Replay:
     def __init__(self, step: Callable[..., Tensor], state: Callable[[], Hashable], device: torch.device) -> None:
         self.total = torch.zeros((), device=device)
         self._step, self._state = step, state
-        self._capturable = device.type == "cuda"
+        # Several processes talk to each other in the step.
+        self._capturable = device.type == "cuda" and ranks.count() == 1
         self._graph: torch.cuda.CUDAGraph | None = None
         self._rows: tuple[Tensor, ...] = ()
         self._baked: Hashable = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
@@ -41,23 +42,25 @@ def _build(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     for name, value in values.items():
         if is_dataclass(hints[name]):
             made[name] = _build(hints[name], value, f"{prefix}{name}.")
-        elif fits(hints[name], value):
-            made[name] = value
         else:
-            choices = [choice for choice in get_args(hints[name]) if isinstance(choice, str)]
-            near = suggest(value, choices) if isinstance(value, str) else ""
-            raise ConfigError(f"{prefix}{name} must be {in_words(hints[name])}, not {value!r}{near}")
+            made[name] = value
     return cls(**made)
 
 
+def _unfit(name: str, hint: Any, value: Any) -> str:
+    choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
+    near = suggest(value, choices) if isinstance(value, str) else ""
+    return f"{name} must be {in_words(hint)}, not {reprlib.repr(value)}{near}"
+
+
 def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", also: tuple[str, ...] = ()) -> None:
-    """Raise ConfigError for the first key of ``values`` that is no setting, with the nearest one that is.
+    """Raise ConfigError for the first key of ``values`` that is no setting, or that has a value of another type.
 
     ``also`` names top-level keys that are allowed beside the settings.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(
-            _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {values!r}")
+            _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {reprlib.repr(values)}")
         )
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
@@ -68,6 +71,8 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
             raise ConfigError(_said_of(source, f"{prefix}{name} is no setting{suggest_key(prefix + str(name))}"))
         if is_dataclass(hints[name]):
             check_keys(value, source, hints[name], f"{prefix}{name}.")
+        elif not fits(hints[name], value):
+            raise ConfigError(_said_of(source, _unfit(f"{prefix}{name}", hints[name], value)))
 
 
 def keys(cls: Any = Config, prefix: str = "") -> list[str]:

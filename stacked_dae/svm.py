@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from stacked_dae.data.dataset import Dataset
+from stacked_dae.disk import Inputs
 from stacked_dae.loader import Rows
 from stacked_dae.progress import Reporter
 
@@ -34,7 +35,7 @@ class Machine:
     tried: int
 
 
-def pixels(rows: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
+def pixels(rows: Inputs) -> Tensor:
     """Return inputs as float32; bytes are used as 0 to 1."""
     return Rows(rows, torch.device("cpu")).read(slice(None))
 

@@ -43,6 +43,8 @@ class Telling:
         self._layers = [stage for stage in stages if stage.name != FINETUNE]
         self._last = stages[-1]
         self._is_trial = jobs.is_trial(config)
+        # Asked now, before the first process writes anything: all have to find the same.
+        self._layers_cut = bool(self._layers) and self._cut(subject.PRETRAIN, self._layers[-1])
         self._trial: Job | None = None
         self._open = ExitStack()
 
@@ -66,7 +68,7 @@ class Telling:
 
     def wants_layers(self) -> bool:
         """Whether the job of the layers is to be told, though they may be trained already."""
-        return self._is_trial or (bool(self._layers) and self._cut(subject.PRETRAIN, self._layers[-1]))
+        return self._is_trial or self._layers_cut
 
     def pretraining(self) -> AbstractContextManager[Job]:
         """Open the job that trains the layers."""

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import nn
 
+from stacked_dae import ranks
 from stacked_dae.codes import make_codes
 from stacked_dae.config import Config
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.descent import make_optimizer
+from stacked_dae.disk import Inputs
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.figures import confusion, layer_pictures
-from stacked_dae.files import write_atomically, write_text
+from stacked_dae.files import write_atomically
 from stacked_dae.fitting import check_loggers, device_of, fit_stage
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
@@ -145,20 +147,32 @@ class _Job:
         if self.folder.manifest and not rerun:
             check_folder(self.folder, self.stages, config, self.data)
         self.todo = unfinished(self.folder, self.stages, rerun=rerun)
+        self.tests = self.test and self.stages[-1].name == FINETUNE and not self._has_result()
         self.telling = Telling(self.config, self.folder, self.data, self.stages, parent, self.reporter)
+
+    def _has_result(self) -> bool:
+        try:
+            self.folder.result()
+        except StageError as damage:
+            if (self.folder.path / "result.json").exists():
+                self.reporter.say(str(damage))
+            return False
+        return not self.todo
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
-        tests = self.test and self.stages[-1].name == FINETUNE and not (self.folder.path / "result.json").exists()
-        if not self.todo and not tests and not self.telling.untold():
+        if not self.todo and not self.tests and not self.telling.untold():
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
+        # All processes have looked at the folder before one of them changes it.
+        ranks.barrier()
         with self.folder.locked():
             self._work()
         return self.folder
 
     def _work(self) -> None:
         open_folder(self.folder, self.stages, self.config, self.data, self.parent)
+        ranks.barrier()
         with self.telling:
             layers = self._layers()
             if self.stages[-1].name == FINETUNE:
@@ -180,7 +194,7 @@ class _Job:
 
     def _pretrain(self, layers: list[DenoisingLayer], stages: list[Stage], job: Job) -> None:
         """Train the layers that are to be trained; the codes of those below are made once, from clean inputs."""
-        inputs: list[NDArray[Any]] = [self.data.train.inputs, self.data.valid.inputs]
+        inputs: list[Inputs] = [self.data.train.inputs, self.data.valid.inputs]
         for k, (layer, stage, config) in enumerate(zip(layers, stages, self.config.layers(), strict=True)):
             if stage in self.todo:
                 task = PretrainTask(
@@ -189,7 +203,7 @@ class _Job:
                     self.config.seed,
                     partial(make_optimizer, config.optimizer, lr=config.lr, options=config.options),
                 )
-                train, valid = (ChunkLoader(rows, None, config.batch_size, self.device) for rows in inputs)
+                train, valid = (self._loader(rows, None, config.batch_size) for rows in inputs)
                 self._fit(stage, task, train, valid, config.epochs, job)
                 self._finish(stage, layer)
             else:
@@ -200,14 +214,27 @@ class _Job:
                     self._codes(layer, stage, rows, config.units, part)
                     for rows, part in zip(inputs, ("train", "valid"), strict=True)
                 ]
-        for stage in stages:
-            for file in self.folder.folder(stage.name).glob("codes_*.npy"):
-                file.unlink()
+        ranks.barrier()
+        for file in [file for stage in stages for file in self.folder.folder(stage.name).glob("codes_*.npy")]:
+            file.unlink(missing_ok=True)
         if job.watched:
             job.picture(layer_pictures([layer.cpu() for layer in layers], self.data, self.config.seed))
             self.telling.keep("layers", stages, job)
 
-    def _codes(self, layer: DenoisingLayer, stage: Stage, rows: NDArray[Any], units: int, part: str) -> NDArray[Any]:
+    def _loader(
+        self,
+        inputs: Inputs,
+        labels: NDArray[np.int64] | None,
+        batch_size: int,
+        kept: NDArray[np.int64] | None = None,
+    ) -> ChunkLoader:
+        return ChunkLoader(inputs, labels, batch_size, self.device, kept, self._budget_bytes)
+
+    @property
+    def _budget_bytes(self) -> int:
+        return int(self.config.data.memory_budget * 1e9)
+
+    def _codes(self, layer: DenoisingLayer, stage: Stage, rows: Inputs, units: int, part: str) -> Inputs:
         self.reporter.start(f"{stage.name} codes ({part})", len(rows), "rows")
         codes = make_codes(
             layer.to(self.device).encode,
@@ -215,7 +242,7 @@ class _Job:
             units,
             self.device,
             file=self.folder.folder(stage.name) / f"codes_{part}.npy",
-            budget_bytes=int(self.config.data.memory_budget * 1e9),
+            budget_bytes=self._budget_bytes,
             advance=self.reporter.advance,
         )
         self.reporter.stop()
@@ -237,17 +264,18 @@ class _Job:
                     config.dropout,
                 )
                 rows, kept = self.data.train, self.labelled
-                train = ChunkLoader(rows.inputs[kept], rows.labels[kept], config.batch_size, self.device)
-                valid = ChunkLoader(self.data.valid.inputs, self.data.valid.labels, config.batch_size, self.device)
+                train = self._loader(rows.inputs, rows.labels, config.batch_size, kept)
+                valid = self._loader(self.data.valid.inputs, self.data.valid.labels, config.batch_size)
                 self._fit(stage, task, train, valid, config.epochs, job)
                 stack.load_state_dict(task.best_weights, strict=True)
                 self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent)
             else:
                 self.telling.again(stage.name, job)
-            if self.test and not (self.folder.path / "result.json").exists():
+            if self.tests:
                 stack.load_state_dict(load_file(self.folder.weights(stage.name)), strict=True)
                 # All selection is over: the test rows are read here, for the first and only time.
                 self._write_result(stack, score(stack, self.data.load_test(), self.device))
+            ranks.barrier()
             if self.test:
                 result = self.folder.result()
                 job.summarise({name: value for name, value in result.items() if name not in ("confusion", "versions")})
@@ -268,6 +296,7 @@ class _Job:
             trainer=self.config.trainer,
             reporter=self.reporter,
             job=job,
+            stamp=stage.fingerprint,
             loggers=self.config.tracking.loggers,
         )
 
@@ -275,7 +304,9 @@ class _Job:
         """Write a stage's weights, mark it done, and let its checkpoint go."""
         folder = self.folder.folder(stage.name)
         weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        write_atomically(folder / "weights.safetensors", lambda file: file.write(save(weights)))
+        if ranks.first():
+            write_atomically(folder / "weights.safetensors", lambda file: file.write(save(weights)))
+        ranks.barrier()
         rows = self.folder.metrics(stage.name).rows()
         seconds = round(sum(row["seconds"] for row in rows), 3)
         self.folder.finish(stage.name, epochs=len(rows), seconds=seconds, **entry)
@@ -303,4 +334,4 @@ class _Job:
                 "python": platform.python_version(),
             },
         }
-        write_text(self.folder.path / "result.json", json.dumps(result, indent=2) + "\n")
+        self.folder.write_result(result)

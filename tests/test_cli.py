@@ -281,7 +281,12 @@ def test_images_without_labels_are_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped")]
+    ("sent", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "stopped"),
+        pytest.param(signal.SIGUSR1, 138, "stopped", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent, code, word):
     arguments = ["fit", "--config", config, "--out", str(tmp_path / "run"), "--pretrain.epochs", "[2,400]"]
@@ -297,9 +302,11 @@ def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent
     assert "Traceback" not in err
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert [e["status"] for e in manifest["stages"].values()] == ["done", "running", "pending"]
+    assert (tmp_path / "run" / "layer_2" / "minibatch.ckpt").exists(), "it ended its minibatch, and kept it"
     assert cli.main(arguments) == 0
     first = (tmp_path / "run" / "layer_1" / "weights.safetensors").read_bytes()
     assert first == (run / "layer_1" / "weights.safetensors").read_bytes()
+    assert not (tmp_path / "run" / "layer_2" / "minibatch.ckpt").exists()
 
 
 def test_a_second_process_on_a_run_folder_is_refused(tmp_path, config):

@@ -23,6 +23,7 @@ from stacked_dae import cli, compare_page, workflow
 from stacked_dae.compare import compare, find_runs, read_run
 from stacked_dae.config import CorruptionConfig
 from stacked_dae.errors import ConfigError
+from stacked_dae.files import seal, unseal
 from stacked_dae.gallery import draw_run
 
 
@@ -142,9 +143,9 @@ def test_bad_input_is_one_line(runs, capsys, arguments, message):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("manifest.json", "{", "manifest.json is damaged: it is no JSON mapping"),
-        ("manifest.json", "[" * 100_000, "manifest.json is damaged: it is no JSON mapping"),
-        ("manifest.json", "[1]", "manifest.json is damaged: it is no JSON mapping"),
+        ("manifest.json", "{", "manifest.json is damaged: it is not as it was written"),
+        ("manifest.json", "[" * 100_000, "manifest.json is damaged: it is not as it was written"),
+        ("manifest.json", "[1]", "manifest.json is damaged: it is not as it was written"),
         ("manifest.json", {"format": 1}, "manifest.json has format 1, but this version reads"),
         ("manifest.json", {"format": None}, "manifest.json is damaged: its format is not a run's"),
         ("manifest.json", {"stages": []}, "manifest.json is damaged: its stages is not a run's"),
@@ -158,17 +159,17 @@ def test_bad_input_is_one_line(runs, capsys, arguments, message):
             {"stages": {"layer_1": {"fingerprint": "f", "status": "done"}}},
             "its stages.layer_1.sha256 is not a run's",
         ),
-        ("result.json", "[", "result.json is damaged: it is no JSON mapping"),
+        ("result.json", "[", "result.json is damaged: it is not as it was written"),
         ("result.json", {"test_error_ci95_percent": None}, "its test_error_ci95_percent is not a result's"),
         ("result.json", {"n_test": "ninety"}, "result.json is damaged: its n_test is not a result's"),
-        ("config.yaml", "a: [", "config.yaml, line 2: not YAML"),
-        ("config.yaml", "a: 3", "config.yaml: a is no setting"),
+        ("config.yaml", "a: [", "config.yaml is damaged: it is not as it was written"),
+        ("config.yaml", "seed: 3", "config.yaml is damaged: it is not as it was written"),
     ],
 )
 def test_a_damaged_run_is_named(runs, tmp_path, capsys, name, change, message):
     shutil.copytree(runs / "a", tmp_path / "run")
     file = tmp_path / "run" / name
-    file.write_text(change if isinstance(change, str) else json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(change if isinstance(change, str) else seal(unseal(file.read_text()) | change))
     assert cli.main(["compare", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -6,6 +6,7 @@ import torch
 
 from stacked_dae import codes, loader
 from stacked_dae.codes import make_codes
+from stacked_dae.disk import DiskArray
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader, Rows
 
@@ -25,9 +26,9 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(codes, "_BATCH", 4)
 
 
-def mapped(tmp_path, array):
+def on_disk(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
-    return np.load(tmp_path / "a.npy", mmap_mode="r")
+    return DiskArray.of(np.load(tmp_path / "a.npy", mmap_mode="r"))
 
 
 def test_bytes_are_used_as_0_to_1():
@@ -36,9 +37,11 @@ def test_bytes_are_used_as_0_to_1():
     )
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_an_epoch_is_a_permutation_and_labels_follow(tmp_path, on_disk):
-    chunks = ChunkLoader(mapped(tmp_path, BYTES) if on_disk else BYTES, LABELS, 4, CPU)
+# Windows of one chunk, of two, of all rows; and an array that is taken into memory.
+@pytest.mark.parametrize("budget", [None, 0, 2 * 16 * 5, 2 * 23 * 5 - 2, 23 * 5])
+def test_an_epoch_is_a_permutation_and_labels_follow(tmp_path, budget):
+    inputs = BYTES if budget is None else on_disk(tmp_path, BYTES)
+    chunks = ChunkLoader(inputs, LABELS, 4, CPU, budget_bytes=budget or 0)
     x, y = gathered(chunks)
     assert y.tolist() == list(range(23)), "the array's order before the first shuffle"
     chunks.shuffle(seed=5)
@@ -61,10 +64,23 @@ def test_chunks_hold_whole_minibatches():
     assert len(ChunkLoader(BYTES, LABELS, 9, CPU)) == 3, "a minibatch larger than a chunk is a chunk of its own"
 
 
-def test_a_memory_mapped_array_gives_the_same_rows(tmp_path):
-    on_disk = Rows(mapped(tmp_path, BYTES), CPU)
-    rows = torch.tensor([3, 1, 22, 1])
-    assert torch.equal(on_disk.read(rows), Rows(BYTES, CPU).read(rows))
+def test_an_array_on_disk_gives_the_same_rows(tmp_path):
+    there = Rows(on_disk(tmp_path, BYTES), CPU)
+    for rows in (torch.tensor([3, 1, 22, 1]), slice(3, 9), slice(0, None, 4)):
+        assert torch.equal(there.read(rows), Rows(BYTES, CPU).read(rows))
+
+
+@pytest.mark.parametrize("budget", [0, 10**9])
+def test_only_the_kept_rows_are_gone_through(tmp_path, budget):
+    kept = np.array([2, 3, 5, 7, 11, 13, 17, 19], dtype=np.int64)
+    for inputs in (BYTES, on_disk(tmp_path, BYTES)):
+        chunks = ChunkLoader(inputs, LABELS, 3, CPU, kept, budget)
+        assert gathered(chunks)[1].tolist() == kept.tolist()
+        chunks.shuffle(seed=1)
+        x, y = gathered(chunks)
+        assert sorted(y.tolist()) == kept.tolist()
+        assert y.tolist() != kept.tolist()
+        assert torch.equal(x, Rows(BYTES, CPU).read(y))
 
 
 @pytest.mark.parametrize("budget", [0, 10**9])
@@ -76,7 +92,7 @@ def test_codes_equal_a_direct_encoding(tmp_path, budget):
     )
     with torch.no_grad():
         direct = layer.encode(torch.from_numpy(BYTES).float() / 255)
-    assert np.allclose(made, direct.numpy(), rtol=0, atol=1e-6)
-    assert isinstance(made, np.memmap) == (budget == 0)
+    assert np.allclose(made[:], direct.numpy(), rtol=0, atol=1e-6)
+    assert isinstance(made, DiskArray) == (budget == 0)
     assert (tmp_path / "x" / "codes.npy").exists() == (budget == 0)
     assert sum(told) == 23

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +15,15 @@ from conftest import blobs, small
 from pytorch_lightning import Trainer
 from safetensors.torch import load_file
 
-from stacked_dae import trained, workflow
+from stacked_dae import stopping, trained, workflow
 from stacked_dae.codes import make_codes
 from stacked_dae.data.dataset import make_dataset
+from stacked_dae.disk import DiskArray
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.manifest import FINETUNE, RunFolder
 from stacked_dae.networks import build_layers, build_stack
 from stacked_dae.progress import Reporter
+from stacked_dae.replay import Replay
 from stacked_dae.settings import from_dict
 from stacked_dae.tasks.finetune import FinetuneTask
 
@@ -195,7 +199,7 @@ def test_codes_beyond_the_memory_budget_are_mapped_and_change_nothing(tmp_path, 
     made = []
     monkeypatch.setattr(workflow, "make_codes", lambda *a, **k: made.append(make_codes(*a, **k)) or made[-1])
     folder = fit(tmp_path / "run", replace(small(), data=replace(small().data, memory_budget=0.0)))
-    assert all(isinstance(codes, np.memmap) for codes in made)
+    assert all(isinstance(codes, DiskArray) for codes in made)
     assert weights(folder) == weights(done)
     assert not list(folder.path.glob("**/codes*"))
 
@@ -318,6 +322,55 @@ def test_adam_and_momentum_resume_to_the_same_bits(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / str(stop_at), config, reporter=Recorder(stop_at))
         assert weights(fit(tmp_path / str(stop_at), config)) == weights(whole)
+
+
+def stop_after(monkeypatch, looks):
+    """Let a signal arrive just before training looks for one for the time ``looks``, from 1."""
+    seen = itertools.count(1)
+    monkeypatch.setattr(stopping, "asked", lambda: signal.SIGTERM if next(seen) == looks else None)
+
+
+# 12 minibatches an epoch and one chunk to validate, so 13 looks: in the first epoch, at its end, in its validation, in
+# the second, in layer 2, in fine-tuning, and when that validates.
+@pytest.mark.parametrize("looks", [1, 5, 12, 13, 14, 20, 45, 85, 91])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_signal_stops_after_the_minibatch_and_training_goes_on_there(tmp_path, monkeypatch, looks, optimizer):
+    config = small()
+    if optimizer == "adam":
+        config = with_pretrain(config, optimizer=replace(config.pretrain.optimizer, name="adam", lr=0.01), tied=False)
+        config = with_finetune(config, optimizer=replace(config.finetune.optimizer, name="adam"), dropout=0.2)
+    whole = fit(tmp_path / "whole", config)
+    counted = []
+    with monkeypatch.context() as patch:
+        stop_after(patch, looks)
+        with pytest.raises(stopping.Stopped):
+            fit(tmp_path / "cut", config)
+        assert list((tmp_path / "cut").glob("*/minibatch.ckpt"))
+    with monkeypatch.context() as patch:
+        step = Replay.run
+        patch.setattr(Replay, "run", lambda self, *rows: counted.append(1) or step(self, *rows))
+        folder = fit(tmp_path / "cut", config)
+    assert weights(folder) == weights(whole)
+    assert figures_of(folder) == figures_of(whole)
+    for stage in ("layer_1", "layer_2", "finetune"):
+        ours, theirs = folder.metrics(stage).rows(), whole.metrics(stage).rows()
+        assert [{**row, "seconds": 0} for row in ours] == [{**row, "seconds": 0} for row in theirs]
+    total = 12 * sum(len(whole.metrics(stage).rows()) for stage in ("layer_1", "layer_2", "finetune"))
+    before = 12 * ((looks - 1) // 13) + min((looks - 1) % 13 + 1, 12)
+    assert len(counted) == total - before, "no minibatch is made twice"
+    assert not list(folder.path.glob("**/*.ckpt"))
+
+
+def test_a_cut_epoch_of_another_training_is_not_gone_on_with(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(stopping.Stopped):
+            fit(tmp_path / "run")
+    other = with_pretrain(small(), optimizer=replace(small().pretrain.optimizer, lr=0.05))
+    # What lies in the folder is not removed for once: it is of another fingerprint.
+    monkeypatch.setattr(RunFolder, "clear", lambda self, name: None)
+    folder = fit(tmp_path / "run", other, rerun=True)
+    assert weights(folder) == weights(fit(tmp_path / "fresh", other))
 
 
 CHANGES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -75,7 +76,8 @@ def read_archive(path: Path) -> tuple[Rows, Rows]:
                         f"{path}: the member {name!r} would lie outside the archive's folder; do not use it"
                     )
             train, test = (_read_member(path, members, part) for part in ("train", "test"))
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        # What a changed byte makes zipfile raise depends on where it is.
         raise DataError(f"{path}: not a zip archive, or a damaged one ({error}); fetch it again") from None
     return train, test
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.disk import DiskArray, Inputs, blocks_of
 from stacked_dae.errors import DataError
 
 
@@ -18,7 +19,7 @@ from stacked_dae.errors import DataError
 class Split:
     """Inputs (n, d), uint8 (0 to 255, used as 0 to 1) or float32, and labels (n,), int64 from 0."""
 
-    inputs: NDArray[Any]
+    inputs: Inputs
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -56,7 +57,8 @@ class Dataset:
         for split in (self.train, self.valid):
             for array in (split.inputs, split.labels):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for block in blocks_of(array):
+                    digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
 
@@ -69,7 +71,8 @@ def make_dataset(
 ) -> Dataset:
     """Return a checked Dataset of (inputs, labels) pairs of arrays; the test rows are checked when they are read.
 
-    Inputs of another type than uint8 become float32.
+    Inputs of another type than uint8 become float32. Memory-mapped inputs (``np.load(FILE, mmap_mode="r")``) stay in
+    their file; see ``data.memory_budget``.
 
     Raises:
         DataError: inputs that are not (n, d), not finite, or of another width; labels that are not whole numbers
@@ -95,8 +98,10 @@ def make_dataset(
 def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, classes: int = 0) -> Split:
     """Return the checked split."""
     where = f"{name}, {part} rows"
-    x, y = np.asarray(inputs), np.asarray(labels)
-    if x.ndim != 2 or 0 in x.shape:
+    on_disk = DiskArray.of(inputs) if isinstance(inputs, np.memmap) else None
+    x: Inputs = np.asarray(inputs) if on_disk is None else on_disk
+    y = np.asarray(labels)
+    if len(x.shape) != 2 or 0 in x.shape:
         raise DataError(f"{where}: the inputs must be (examples, inputs), not of shape {x.shape}")
     if width and x.shape[1] != width:
         raise DataError(f"{where}: {x.shape[1]} inputs, but the training rows have {width}")
@@ -106,22 +111,36 @@ def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, class
         raise DataError(f"{where}: the labels must be whole numbers from 0")
     if classes and y.max() >= classes:
         raise DataError(f"{where}: label {y.max()}, but the training labels end at {classes - 1}")
-    if x.dtype != np.uint8:
-        x = np.ascontiguousarray(x, dtype=np.float32)
-        finite = np.isfinite(x)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            raise DataError(f"{where}: row {row}, input {column} is {x[row, column]}; remove or fill such values first")
-    return Split(np.ascontiguousarray(x), y.astype(np.int64))
+    if not isinstance(x, DiskArray):
+        x = np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32)
+    found = None if x.dtype == np.uint8 else _first(x, lambda block: ~np.isfinite(block))
+    if found:
+        row, column, value = found
+        raise DataError(f"{where}: row {row}, input {column} is {value}; remove or fill such values first")
+    return Split(x, y.astype(np.int64))
+
+
+def _first(inputs: Inputs, wrong: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int, float] | None:
+    """Return row, column and value of the first input that is ``wrong``, None where none is."""
+    start = 0
+    for block in blocks_of(inputs):
+        bad = wrong(block)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            return start + int(row), int(column), float(block[row, column])
+        start += len(block)
+    return None
 
 
 def check_unit_interval(dataset: Dataset) -> None:
     """Raise DataError where an input lies outside [0, 1], as cross-entropy cannot have it."""
     for part, split in (("training", dataset.train), ("validation", dataset.valid)):
-        x = split.inputs
-        if x.dtype != np.uint8 and (x.min() < 0.0 or x.max() > 1.0):
-            row, column = np.argwhere((x < 0.0) | (x > 1.0))[0]
+        if split.inputs.dtype == np.uint8:
+            continue
+        found = _first(split.inputs, lambda block: (block < 0.0) | (block > 1.0))
+        if found:
+            row, column, value = found
             raise DataError(
-                f"{dataset.name}, {part} rows: row {row}, input {column} is {x[row, column]:g}, but cross_entropy needs"
+                f"{dataset.name}, {part} rows: row {row}, input {column} is {value:g}, but cross_entropy needs"
                 " inputs in [0, 1]; scale the inputs, or set pretrain.loss to squared_error"
             )

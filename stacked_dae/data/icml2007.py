@@ -7,6 +7,7 @@ made once is kept in the user's cache folder.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def problem(name: str, rows: tuple[int, int, int], source: str, root: Path) -> D
         DataError: what it is made from is absent or damaged.
     """
     file = _cache() / f"{name}-{source}-{VERSION}.npz"
-    arrays = _kept(file)
+    arrays = _kept(file, (rows[0] + rows[1], SIDE * SIDE))
     if arrays is None:
         arrays = _original(name, rows, root) if source == "original" else _regenerated(name, rows, root)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def _cache() -> Path:
 
 
 # What numpy and zipfile raise for a damaged file.
-_DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError)
 
 
 def _read(file: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -70,10 +71,13 @@ def _read(file: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
         return arrays[f"{part}_x"], arrays[f"{part}_y"]
 
 
-def _kept(file: Path) -> tuple[NDArray[Any], ...] | None:
+def _kept(file: Path, shape: tuple[int, int]) -> tuple[NDArray[Any], ...] | None:
     """Return the training arrays of a kept file; None where there is none, or a damaged one: it is made again."""
     try:
-        return _read(file, "train")
+        x, y = _read(file, "train")
+        if x.shape != shape or y.shape != shape[:1]:
+            raise ValueError
+        return x, y
     except FileNotFoundError:
         return None
     except _DAMAGE:

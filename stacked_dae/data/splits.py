@@ -22,14 +22,14 @@ def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[
     return tuple(np.flatnonzero(letters == letter) for letter in "TVE")
 
 
-def labelled_rows(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.intp]:
-    """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``; all rows if None.
+def labelled_rows(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64] | None:
+    """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``; None, all, if None.
 
     Raises:
         DataError: a class has fewer than ``per_class`` rows.
     """
     if per_class is None:
-        return np.arange(len(labels))
+        return None
     draw = np.random.Generator(np.random.PCG64(seed_at(seed, "labels")))
     kept = []
     for c in range(int(labels.max()) + 1):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from stacked_dae import ranks, stopping
 from stacked_dae.address import seed_at
 from stacked_dae.descent import Descent
 from stacked_dae.loader import Chunk, ChunkLoader
@@ -23,7 +26,9 @@ class ChunkedTask(pl.LightningModule):
         seed: the run's seed.
         optimizer: makes the optimiser of this module's parameters.
 
-    After each epoch's validation ``metrics`` holds the epoch's figures by name.
+    After each epoch's validation ``metrics`` holds the epoch's figures by name. Told to stop by a signal, it ends the
+    minibatch, puts what the rest of the epoch needs into ``cut``, and raises :class:`~stacked_dae.stopping.Stopped`;
+    the same in ``resume`` before the training makes it go on there.
     """
 
     def __init__(self, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
@@ -32,6 +37,11 @@ class ChunkedTask(pl.LightningModule):
         self.stage, self.seed = stage, seed
         self._make_optimizer = optimizer
         self.metrics: dict[str, float] = {}
+        self.cut: dict[str, Any] | None = None
+        self.resume: dict[str, Any] | None = None
+
+    valid_sums: tuple[int, ...] = ()
+    """Shape of what :meth:`evaluate` returns."""
 
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         """Return what the minibatches of a chunk are cut from, tensors of one row an example."""
@@ -55,7 +65,16 @@ class ChunkedTask(pl.LightningModule):
     def on_train_start(self) -> None:
         # Not earlier: a resumed optimiser takes its state and its parameter groups from the checkpoint first.
         optimizer = self.optimizers(use_pl_optimizer=False)
+        # Lightning would leave the epoch without a word.
+        stopping.listen_again()
         assert isinstance(optimizer, Optimizer)
+        if self.resume:
+            self.load_state_dict(self.resume["weights"], strict=True)
+            optimizer.load_state_dict(self.resume["optimizer"])
+        self._optimizer = optimizer
+        if isinstance(self.trainer.strategy.model, DistributedDataParallel):
+            # The gradients are added up where they are made: autograd, which it would do it from, is not used.
+            self.trainer.strategy.model.require_backward_grad_sync = False
         self._descent = Descent(optimizer)
         self._noise = torch.Generator(self.device)
         self._replay = Replay(self.minibatch, self._descent.rates, self.device)
@@ -67,14 +86,26 @@ class ChunkedTask(pl.LightningModule):
         self._noise.manual_seed(seed_at(self.seed, self.stage, self.current_epoch, "corruption"))
         self._batch_size = loader.batch_size
         self._replay.total.zero_()
-        self._train_count = 0
+        self._minibatches = self._skipped = self._train_count = 0
+        if self.resume:
+            # The minibatches before the cut draw their noise again, and nothing else.
+            self._skipped = self.resume["minibatches"]
+            self._replay.total.copy_(self.resume["total"])
+            self.resume = None
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         x, labels = chunk.read()
         rows = self.prepare(x, labels, self._noise)
         starts = range(0, len(x), self._batch_size)
         for start in starts:
-            self._replay.run(*(tensor[start : start + self._batch_size] for tensor in rows))
+            self._minibatches += 1
+            if self._minibatches > self._skipped:
+                self._minibatch(start, rows)
+                if ranks.count() == 1:
+                    self._stop_if_asked()
+        # Several processes must stop at the same place, and do not ask each other after every minibatch.
+        if ranks.count() > 1:
+            self._stop_if_asked()
         self._train_count += len(x)
         # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; told here
         # how many were made, its global_step stays the number of updates.
@@ -83,18 +114,46 @@ class ChunkedTask(pl.LightningModule):
             counts.ready += len(starts)
             counts.completed += len(starts)
 
+    def _minibatch(self, start: int, rows: tuple[Tensor, ...]) -> None:
+        """Make one update with the rows from ``start`` on, or with this process's share of them."""
+        if ranks.count() == 1:
+            self._replay.run(*(tensor[start : start + self._batch_size] for tensor in rows))
+            return
+        size = min(self._batch_size, len(rows[0]) - start)
+        mine = ranks.share(size)
+        self._descent.share = (mine.stop - mine.start) / size
+        self._replay.run(*(tensor[start + mine.start : start + mine.stop] for tensor in rows))
+
+    def _stop_if_asked(self) -> None:
+        signum = ranks.any_of(stopping.asked() or 0, self.device)
+        if signum:
+            self.cut = {
+                "epoch": self.current_epoch,
+                "minibatches": self._minibatches,
+                "total": self._replay.total,
+                "weights": self.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            }
+            raise stopping.Stopped(signum)
+
     def on_validation_model_zero_grad(self) -> None:
         """Keep the gradient buffers, which Lightning would free before each validation."""
 
     def on_validation_epoch_start(self) -> None:
-        self._valid_sums, self._valid_count = torch.zeros((), device=self.device), 0
+        loader = self.trainer.val_dataloaders
+        assert isinstance(loader, ChunkLoader)
+        self._valid_total = loader.count
+        self._valid_sums = torch.zeros(self.valid_sums, device=self.device)
 
     def validation_step(self, chunk: Chunk, batch_idx: int) -> None:
+        self._stop_if_asked()
+        if batch_idx % ranks.count() != ranks.rank():
+            return
         x, labels = chunk.read()
         self._valid_sums = self._valid_sums + self.evaluate(x, labels)
-        self._valid_count += len(x)
 
     def on_validation_epoch_end(self) -> None:
-        train_loss = float(self._replay.total) / self._train_count
-        self.metrics = {"train_loss": train_loss, **self.valid_metrics(self._valid_sums, self._valid_count)}
+        train_loss = float(ranks.add_up(self._replay.total.clone())) / self._train_count
+        sums = ranks.add_up(self._valid_sums.clone())
+        self.metrics = {"train_loss": train_loss, **self.valid_metrics(sums, self._valid_total)}
         self.log_dict(self.metrics)

@@ -40,6 +40,8 @@ class FinetuneTask(ChunkedTask):
         self.best_error_percent = float("inf")
         self.best_weights: dict[str, Tensor] = {}
 
+    valid_sums = (2,)
+
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         assert labels is not None
         kept = 1.0 - self.dropout

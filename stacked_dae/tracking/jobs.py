@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.progress import Reporter
 from stacked_dae.tracking.place import wanted, where
@@ -21,7 +22,7 @@ def job(subject: Subject, job_type: str, reporter: Reporter) -> Iterator[Job]:
 
     The jobs of one experiment share a group and carry the whole resolved configuration.
     """
-    how = where(subject.config, subject.out, reporter)
+    how = where(subject.config, subject.out, reporter) if ranks.first() else "off"
     if how == "off":
         yield Silent()
         return

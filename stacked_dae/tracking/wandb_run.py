@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from stacked_dae.tracking.teller import tell
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Seconds between two tellings of rows: told each by itself, those of short epochs would slow training.
+_PACE = 1.0
 # Seconds for a W&B run to begin, and for what is left to arrive when it ends.
 _BEGIN, _END = 30.0, 30.0
 # The folders that were given to the client as $WANDB_DATA_DIR by a job of this process.
@@ -51,6 +54,8 @@ class WandbJob:
         self._records = Records(subject.out)
         self._known: set[str] = set()
         self._rows = 0
+        self._waiting: list[tuple[str, dict[str, float]]] = []
+        self._told_at = 0.0
         self._run: Any = None
         self._lineage: dict[str, Any] = {}
         self._pictures: dict[str, io.BytesIO] = {}
@@ -63,8 +68,19 @@ class WandbJob:
     # Called by the thread that trains: each returns at once.
 
     def log(self, stage: str, row: Mapping[str, float]) -> None:
-        number, self._rows = self._rows, self._rows + 1
-        self._tell(lambda: self._log(stage, dict(row), number))
+        self._waiting.append((stage, dict(row)))
+        if time.monotonic() - self._told_at >= _PACE:
+            self._tell_rows()
+
+    def _tell_rows(self) -> None:
+        rows, self._waiting, self._told_at = self._waiting, [], time.monotonic()
+        first, self._rows = self._rows, self._rows + len(rows)
+
+        def log() -> None:
+            for number, (stage, row) in enumerate(rows, first):
+                self._log(stage, row, number)
+
+        self._tell(log)
 
     def picture(self, figures: Mapping[str, Figure]) -> None:
         drawn = {name: io.BytesIO() for name in figures}
@@ -80,6 +96,7 @@ class WandbJob:
 
     def end(self, exit_code: int) -> None:
         """End the W&B run; what is told later is lost."""
+        self._tell_rows()
         self._tell(lambda: self._end(exit_code))
         tell(forget_staged)
 

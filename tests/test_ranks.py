@@ -1,0 +1,101 @@
+"""Several processes, as torchrun starts them, against one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from stacked_dae import ranks
+from stacked_dae.manifest import RunFolder
+
+# 1260 rows: the last minibatch has 23 of 30, of which the first of two processes gets 11.
+CONFIG = {
+    "data": {"name": "digits"},
+    "pretrain": {"units": [40, 30], "epochs": 2, "batch_size": 30, "optimizer": {"lr": 0.05}},
+    "finetune": {"epochs": 3, "batch_size": 30},
+    "trainer": {"accelerator": "cpu"},
+}
+ADAM = {"name": "adam", "lr": 0.003}
+OTHER = {
+    **CONFIG,
+    # Fewer rows in the last minibatch than processes, codes on disk, masks, emphasis.
+    "data": {"name": "digits", "memory_budget": 0.0, "labels_per_class": 9},
+    "pretrain": {**CONFIG["pretrain"], "batch_size": 1259, "emphasis": {"alpha": 1.0, "beta": 0.5}, "optimizer": ADAM},
+    "finetune": {"epochs": 3, "batch_size": 89, "dropout": 0.2, "optimizer": ADAM},
+}
+
+
+def fit(place: Path, name: str, config: dict, processes: int) -> tuple[RunFolder, str]:
+    file = place / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    words = ["-m", "stacked_dae", "fit", "--config", file, "--out", place / name]
+    if processes > 1:
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes, *words]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return RunFolder.open(place / name), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "processes"),
+    [(CONFIG, 2), pytest.param(OTHER, 2, marks=pytest.mark.slow), pytest.param(OTHER, 3, marks=pytest.mark.slow)],
+)
+def test_several_processes_equal_one(tmp_path, config, processes):
+    one, said = fit(tmp_path, "one", config, 1)
+    several, said_by_several = fit(tmp_path, "several", config, processes)
+    for stage in ("layer_1", "layer_2", "finetune"):
+        ours, theirs = (load_file(folder.weights(stage)) for folder in (several, one))
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=2e-4)
+        for row, other in zip(several.metrics(stage).rows(), one.metrics(stage).rows(), strict=True):
+            assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+            assert row["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-4)
+    assert abs(several.result()["test_error_percent"] - one.result()["test_error_percent"]) < 0.6
+    # One of them speaks.
+    assert said_by_several.count("test error") == said.count("test error") == 1
+    assert not list(several.path.rglob("codes_*"))
+    # Finished is finished, with another number of processes too.
+    before = {file: file.stat().st_mtime_ns for file in several.path.rglob("weights.safetensors")}
+    fit(tmp_path, "several", config, 1)
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 20])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shares_are_a_partition(monkeypatch, rows, count):
+    monkeypatch.setenv("WORLD_SIZE", str(count))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(count))
+    shares = []
+    for rank in range(count):
+        monkeypatch.setenv("RANK", str(rank))
+        shares += list(range(rows))[ranks.share(rows)]
+    assert shares == list(range(rows))
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (1, 1, 0)),
+        ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6", "RANK": "5"}, (2, 3, 5)),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}, (4, 2, 3)),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, (1, 1, 0)),
+        ({"SLURM_NTASKS": "4"}, (1, 1, 0)),
+    ],
+)
+def test_the_launcher_says_how_many(monkeypatch, environment, expected):
+    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (*ranks.processes(), ranks.rank()) == expected
