@@ -15,7 +15,7 @@ demo: .venv/.done ## pre-train on real digits, fine-tune with 10 labels a class,
 	$(BIN)/python benchmarks/demo.py
 
 test: .venv/.done ## the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadscope
 
 slow: .venv/.done ## the slow tests: full MNIST, the demo
 	$(BIN)/python -m pytest -m slow -s

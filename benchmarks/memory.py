@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 from common import INPUTS, options, show, write
 
 from stacked_dae import from_dict, make_dataset, pretrain
+from stacked_dae.disk import DiskArray
 
 BUDGET_GB = 1.0
 _BLOCK = 20000
@@ -32,10 +32,9 @@ _BLOCK = 20000
 def make(file: Path, rows: int) -> None:
     """Write the inputs, block by block."""
     random = np.random.default_rng(0)
-    out = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(rows, INPUTS))
+    out = DiskArray.create(file, (rows, INPUTS))
     for start in range(0, rows, _BLOCK):
-        out[start : start + _BLOCK] = random.random((min(_BLOCK, rows - start), INPUTS), dtype=np.float32)
-    out.flush()
+        out.write(start, random.random((min(_BLOCK, rows - start), INPUTS), dtype=np.float32))
 
 
 def side(file: str, units: int, on_disk: bool) -> dict[str, float]:
@@ -55,8 +54,14 @@ def side(file: str, units: int, on_disk: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = pretrain(config, Path(folder) / "run", dataset=data)
         epoch = run.metrics("layer_1").rows()[0]["seconds"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"epoch_s": epoch, "whole_s": time.perf_counter() - started, "peak_gb": peak}
+    return {"epoch_s": epoch, "whole_s": time.perf_counter() - started, "peak_gb": peak_gb()}
+
+
+def peak_gb() -> float:
+    """Return the peak resident memory of this process; getrusage would count its parent's too."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) * 1024 / 1e9
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -62,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        message = f"{error.filename or 'a file'}: {error.strerror}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "; make room, and run the same command again to go on" if full else ""
+        message = f"{error.filename or 'a file'}: {error.strerror}{mend}"
     print(f"stacked-dae: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 

@@ -67,7 +67,11 @@ class DiskArray:
             header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             offset = file.tell()
-            os.posix_fallocate(file.fileno(), 0, offset + dtype.itemsize * shape[0] * shape[1])
+            try:
+                os.posix_fallocate(file.fileno(), 0, offset + dtype.itemsize * shape[0] * shape[1])
+            except OSError as error:
+                path.unlink()
+                raise OSError(error.errno, error.strerror, str(path)) from None
         return DiskArray(path, dtype, shape, offset, writable=True)
 
     @staticmethod

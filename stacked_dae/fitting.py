@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import signal
@@ -35,7 +36,7 @@ class _AtomicCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoints, written to a temporary name and renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        write_checkpoint(checkpoint, Path(path))
 
 
 class _EndOfEpoch(pl.Callback):
@@ -189,8 +190,7 @@ def fit_stage(
                 lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
         except KeyboardInterrupt:
             if task.cut is not None and ranks.first():
-                state = {**task.cut, "stamp": stamp}
-                write_atomically(minibatch, lambda file: torch.save(state, file))
+                write_checkpoint({**task.cut, "stamp": stamp}, minibatch)
             raise
         finally:
             reporter.stop()
@@ -219,6 +219,14 @@ def _cut_in(file: Path, stamp: str, epochs_done: int) -> dict[str, Any] | None:
     """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew."""
     state = read_checkpoint(file)
     return state if state and state.get("stamp") == stamp and state.get("epoch") == epochs_done else None
+
+
+def write_checkpoint(state: dict[str, Any], file: Path) -> None:
+    """Write tensors and plain values, as :func:`read_checkpoint` returns them."""
+    # By way of memory: of a full disk torch says only that it could not write.
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomically(file, lambda target: target.write(content.getbuffer()))
 
 
 def read_checkpoint(file: Path) -> dict[str, Any] | None:

@@ -86,8 +86,11 @@ class Metrics:
         lines = [",".join(str(value) for value in row.values())]
         if not self.path.exists() or not self.path.stat().st_size:
             lines.insert(0, ",".join(row))
-        with self.path.open("a") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        try:
+            with self.path.open("a") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
 def _seal_of(text: str) -> str:

@@ -18,6 +18,11 @@ from stacked_dae.hints import fits, in_words
 NOT_IDENTITY = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator")
 
 
+# A value in an error: its beginning is enough.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+
+
 def from_dict(values: Mapping[str, Any], source: str = "") -> Config:
     """Return the Config that ``values`` (nested plain dictionaries) describes; absent keys take their defaults.
 
@@ -50,7 +55,7 @@ def _build(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
 def _unfit(name: str, hint: Any, value: Any) -> str:
     choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
     near = suggest(value, choices) if isinstance(value, str) else ""
-    return f"{name} must be {in_words(hint)}, not {reprlib.repr(value)}{near}"
+    return f"{name} must be {in_words(hint)}, not {_SHORT.repr(value)}{near}"
 
 
 def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", also: tuple[str, ...] = ()) -> None:
@@ -60,7 +65,7 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
     """
     if not isinstance(values, Mapping):
         raise ConfigError(
-            _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {reprlib.repr(values)}")
+            _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {_SHORT.repr(values)}")
         )
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
@@ -118,6 +123,14 @@ def first_difference(there: Config, here: Config, ignore: tuple[str, ...] = ()) 
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return the SHA-256 (hexadecimal) of ``parts``, written as canonical JSON."""
+    """Return the SHA-256 (hexadecimal) of ``parts``, written as canonical JSON; 1 and 1.0 are one number."""
     plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_canonical(plain), sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -72,6 +72,10 @@ def patient() -> Iterator[None]:
     try:
         with heard(*([signal.SIGINT] if free else [])):
             yield
+        late = _asked[0] if _asked else None
     finally:
         _patient = False
         _asked.clear()
+    if late is not None:
+        # It came when there was no minibatch left to end.
+        raise Stopped(late)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +101,33 @@ def test_the_launcher_says_how_many(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert (*ranks.processes(), ranks.rank()) == expected
+
+
+@pytest.mark.slow
+def test_a_job_of_several_processes_stops_and_goes_on(tmp_path):
+    """torchrun hands SIGTERM on; all of them stop at one place."""
+    config = {**CONFIG, "pretrain": {**CONFIG["pretrain"], "epochs": [300, 2]}}
+    whole, _ = fit(tmp_path, "whole", config, 2)
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "stacked_dae", "fit"]
+    words += ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "cut")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    job = subprocess.Popen(
+        [sys.executable, *words], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "cut" / "layer_1" / "metrics.csv"
+    deadline = time.monotonic() + 100
+    while job.poll() is None and time.monotonic() < deadline:
+        if metrics.exists() and len(metrics.read_text().splitlines()) > 5:
+            break
+        time.sleep(0.01)
+    job.send_signal(signal.SIGTERM)
+    _, err = job.communicate(timeout=100)
+    assert job.returncode != 0
+    assert err.count("stopped; run the same command again") >= 1, err
+    assert (tmp_path / "cut" / "layer_1" / "minibatch.ckpt").exists()
+    again, _ = fit(tmp_path, "cut", config, 2)
+    for stage in ("layer_1", "layer_2", "finetune"):
+        assert again.weights(stage).read_bytes() == whole.weights(stage).read_bytes()
+        rows = [[{**row, "seconds": 0} for row in run.metrics(stage).rows()] for run in (again, whole)]
+        for one, other in zip(*rows, strict=True):
+            assert one == pytest.approx(other, rel=1e-6)

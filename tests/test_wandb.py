@@ -18,6 +18,7 @@ from conftest import ROOT
 from wandb_server import ENTITY, KEY, Server
 
 from stacked_dae import compare_wandb
+from stacked_dae.files import unseal
 from stacked_dae.manifest import RunFolder
 from stacked_dae.tracking.reading import Told
 from stacked_dae.tracking.records import Records
@@ -150,7 +151,7 @@ def test_artifacts_have_the_files_and_their_edges(two_fits):
             for stage in stages:
                 file = f"{stage}/weights.safetensors"
                 assert artifact.files[file] == (folder / file).read_bytes()
-        assert json.loads(classifier.files["result.json"]) == RunFolder.open(folder).result()
+        assert unseal(classifier.files["result.json"].decode()) == RunFolder.open(folder).result()
         assert state.run(ids["pretrain"]).used == ["data-digits"]
         assert state.run(ids["finetune"]).used == ["data-digits", layers.name]
 

@@ -90,7 +90,8 @@ class ChunkedTask(pl.LightningModule):
         if self.resume:
             # The minibatches before the cut draw their noise again, and nothing else.
             self._skipped = self.resume["minibatches"]
-            self._replay.total.copy_(self.resume["total"])
+            if ranks.first():
+                self._replay.total.copy_(self.resume["total"])
             self.resume = None
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
@@ -130,7 +131,7 @@ class ChunkedTask(pl.LightningModule):
             self.cut = {
                 "epoch": self.current_epoch,
                 "minibatches": self._minibatches,
-                "total": self._replay.total,
+                "total": ranks.add_up(self._replay.total.clone()),
                 "weights": self.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
             }
