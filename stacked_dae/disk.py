@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.files import named
+
 # Rows this many bytes apart are read in one go: sooner done than asked for twice, on every kind of disk.
 _GAP = 2**15
 # Bytes read in one go at the most.
@@ -68,10 +70,11 @@ class DiskArray:
             np.lib.format.write_array_header_1_0(file, header)
             offset = file.tell()
             try:
-                os.posix_fallocate(file.fileno(), 0, offset + dtype.itemsize * shape[0] * shape[1])
-            except OSError as error:
+                with named(path):
+                    os.posix_fallocate(file.fileno(), 0, offset + dtype.itemsize * shape[0] * shape[1])
+            except OSError:
                 path.unlink()
-                raise OSError(error.errno, error.strerror, str(path)) from None
+                raise
         return DiskArray(path, dtype, shape, offset, writable=True)
 
     @staticmethod

@@ -10,7 +10,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,16 +33,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             other.unlink(missing_ok=True)
     temporary = path.with_name(f"{mark}{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        # A full disk does not say whose file it was.
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        with named(path):
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Give the OSError of the block the file's name: a full disk does not say whose file it was."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _alive(pid: str) -> bool:

@@ -18,7 +18,7 @@ import yaml
 from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.files import checksum, read_yaml, seal, unseal, write_text
+from stacked_dae.files import checksum, named, read_yaml, seal, unseal, write_text
 from stacked_dae.hints import fits
 from stacked_dae.settings import from_dict
 
@@ -86,11 +86,8 @@ class Metrics:
         lines = [",".join(str(value) for value in row.values())]
         if not self.path.exists() or not self.path.stat().st_size:
             lines.insert(0, ",".join(row))
-        try:
-            with self.path.open("a") as file:
-                file.write("".join(f"{line}\n" for line in lines))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
+        with named(self.path), self.path.open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
 
 
 def _seal_of(text: str) -> str:
@@ -200,8 +197,9 @@ class RunFolder:
             StageError: ``config.yaml`` is damaged.
         """
         file = self.path / "config.yaml"
-        text, mark, _ = _text_of(file).partition(_SEAL)
-        if not mark or f"{text}{_seal_of(text)}" != _text_of(file):
+        whole = _text_of(file)
+        text = whole.partition(_SEAL)[0]
+        if whole != f"{text}{_seal_of(text)}":
             raise StageError(f"{file} is damaged: it is not as it was written; train the run again in a new folder")
         try:
             return from_dict(read_yaml(file), str(file))
@@ -242,7 +240,7 @@ class RunFolder:
     def done(self, name: str, fingerprint: str) -> bool:
         """Whether the stage is done, with this fingerprint."""
         entry = self.stage(name)
-        return entry.get("status") == "done" and entry.get("fingerprint") == fingerprint
+        return _is_done(entry) and entry.get("fingerprint") == fingerprint
 
     def folder(self, name: str) -> Path:
         """Return the folder of a stage."""
