@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from stacked_dae.corruption import Gaussian as Gaussian
     from stacked_dae.corruption import Masking as Masking
     from stacked_dae.corruption import SaltAndPepper as SaltAndPepper
+    from stacked_dae.corruption import Swap as Swap
     from stacked_dae.data.dataset import make_dataset as make_dataset
+    from stacked_dae.data.registry import load_data as load_data
     from stacked_dae.errors import ConfigError as ConfigError
     from stacked_dae.errors import DataError as DataError
     from stacked_dae.errors import DivergedError as DivergedError
     from stacked_dae.errors import StackedDAEError as StackedDAEError
     from stacked_dae.errors import StageError as StageError
+    from stacked_dae.estimator import StackedDAEClassifier as StackedDAEClassifier
+    from stacked_dae.estimator import StackedDAERegressor as StackedDAERegressor
+    from stacked_dae.estimator import StackedDAETransformer as StackedDAETransformer
     from stacked_dae.layer import DenoisingLayer as DenoisingLayer
     from stacked_dae.manifest import RunFolder as RunFolder
+    from stacked_dae.model import StackedDAE as StackedDAE
     from stacked_dae.settings import from_dict as from_dict
     from stacked_dae.stack import EncoderStack as EncoderStack
     from stacked_dae.workflow import evaluate as evaluate
@@ -40,14 +46,20 @@ _HOME = {
     "Gaussian": "corruption",
     "Masking": "corruption",
     "SaltAndPepper": "corruption",
+    "Swap": "corruption",
     "make_dataset": "data.dataset",
+    "load_data": "data.registry",
     "ConfigError": "errors",
     "DataError": "errors",
     "DivergedError": "errors",
     "StackedDAEError": "errors",
     "StageError": "errors",
+    "StackedDAEClassifier": "estimator",
+    "StackedDAERegressor": "estimator",
+    "StackedDAETransformer": "estimator",
     "DenoisingLayer": "layer",
     "RunFolder": "manifest",
+    "StackedDAE": "model",
     "EncoderStack": "stack",
     "evaluate": "workflow",
     "finetune": "workflow",

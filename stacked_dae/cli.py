@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-from stacked_dae import commands
-from stacked_dae.config import Config, Source
+from stacked_dae import commands, run_commands
+from stacked_dae.config import Config, Format, Source, Weights
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.explain import JOB_OPTIONS, explain
 from stacked_dae.files import read_yaml
@@ -27,9 +27,14 @@ _JOBS = {
     "pretrain": "pre-train each layer",
     "finetune": "fine-tune and test the layers of an earlier run (--pretrained RUN)",
 }
+_ON_A_RUN = ("summary", "evaluate", "plot", "predict", "encode", "export")
 _OTHERS = {
+    "summary": "what a run is: data, layers, stages, result",
     "evaluate": "test error of a finished run, computed anew",
     "plot": "draw the figures of a run",
+    "predict": "class and probabilities of each row of a file (--data FILE --out preds.csv)",
+    "encode": "codes of each row of a file (--data FILE --layer K --out codes.parquet)",
+    "export": "a run's model for other programs: ONNX, or torch.export (--format onnx)",
     "reproduce": "measure the paper's Table 1 again (reproduce icml2008), or its figures (filters, noise)",
     "compare": "runs side by side: a table, and a page (--out report.html)",
     "sweep": "run the trials of a W&B sweep file here, without W&B (--local N)",
@@ -83,7 +88,8 @@ def _run(arguments: list[str]) -> int:
     if parsed.command in _JOBS:
         commands.run_job(parsed.command, asked.as_dict())
     else:
-        getattr(commands, f"run_{parsed.command}")(asked)
+        module = run_commands if parsed.command in _ON_A_RUN else commands
+        getattr(module, f"run_{parsed.command}")(asked)
     return 0
 
 
@@ -140,7 +146,30 @@ def _add_other_arguments(parser: ArgumentParser, command: str) -> None:
         return
     else:
         parser.add_argument("run", type=str, help="Run folder.")
+        if command not in ("evaluate", "plot"):
+            _add_model_arguments(parser, command)
+            return
     parser.add_argument("--data.root", dest="root", type=str | None, help="Folder of the data files.")
+
+
+def _add_model_arguments(parser: ArgumentParser, command: str) -> None:
+    if command in ("predict", "encode"):
+        parser.add_argument(
+            "--data", type=str, required=True, help="Rows as the run was trained on: .csv, .parquet, .npy or .npz."
+        )
+    if command == "predict":
+        parser.add_argument("--out", type=str | None, help="CSV file to write: class, and p_CLASS for each class.")
+    elif command == "encode":
+        parser.add_argument("--layer", type=int | None, help="Layer, from 1; the uppermost when not given.")
+        parser.add_argument(
+            "--weights",
+            type=Weights | None,
+            help="Of the fine-tuned stack or of the pre-trained layers; the fine-tuned where there are, if not given.",
+        )
+        parser.add_argument("--out", type=str | None, help=".npy or .parquet file to write, (rows, units) float32.")
+    elif command == "export":
+        parser.add_argument("--format", type=Format, default="onnx", help="onnx: with a table's preprocessing; torch.")
+        parser.add_argument("--out", type=str | None, help="File to write; model.onnx or model.pt2 in the run folder.")
 
 
 def _add_reproduce_arguments(parser: ArgumentParser) -> None:

@@ -20,9 +20,11 @@ def run_job(command: str, values: dict[str, Any]) -> None:
     config = from_dict(values)
     if command == "finetune" and pretrained is None:
         raise ConfigError("finetune needs --pretrained RUN, the folder of an earlier pretrain or fit")
-    from stacked_dae.data.registry import check_name
+    from stacked_dae.data.registry import check_data
 
-    check_name(config.data.name)
+    check_data(config.data)
+    if command != "pretrain" and config.data.path is not None and config.data.target is None:
+        raise ConfigError("data.target: name the column of the class; without one, pretrain only")
     _train(command, config, Path(out) if out else _default_out(config, command, pretrained), pretrained, rerun)
 
 
@@ -51,23 +53,7 @@ def _default_out(config: Config, command: str, pretrained: str | None) -> Path:
     """Return a folder that the same command finds again."""
     identity = {key: v for key, v in flatten(config.to_dict()).items() if not key.startswith(NOT_IDENTITY)}
     mark = fingerprint(identity, command, pretrained)[:8]
-    return Path("runs") / f"{config.data.name}-{config.model}-{mark}"
-
-
-def run_evaluate(asked: Any) -> None:
-    """Print the test error of a run."""
-    from stacked_dae.workflow import evaluate
-
-    print(f"test error {evaluate(asked.run, root=asked.root)}")
-
-
-def run_plot(asked: Any) -> None:
-    """Draw the figures of a run."""
-    from stacked_dae.gallery import draw_run
-    from stacked_dae.manifest import RunFolder
-
-    for file in draw_run(RunFolder.open(Path(asked.run)), root=asked.root):
-        print(file)
+    return Path("runs") / f"{config.data.title}-{config.model}-{mark}"
 
 
 def run_reproduce(asked: Any) -> None:

@@ -7,7 +7,8 @@ wrong setting is answered at once.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
 from stacked_dae.errors import ConfigError, suggest
@@ -15,14 +16,18 @@ from stacked_dae.hints import fits
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
-Loss = Literal["cross_entropy", "squared_error"]
-CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper"]
+Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
+CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
+Scale = Literal["minmax", "standard"]
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
 Model = Literal["sda", "saa", "mlp"]
 Precision = Literal["32-true", "tf32", "bf16-mixed"]
 Source = Literal["regenerated", "original"]
 LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
+# Of a trained model, asked for on the command line.
+Weights = Literal["finetuned", "pretrained"]
+Format = Literal["onnx", "torch"]
 T = TypeVar("T")
 
 
@@ -66,6 +71,22 @@ class DataConfig:
 
     name: str = "digits"
     """Data set; `stacked-dae data list` names them all."""
+    path: str | None = None
+    """A table of your own instead: a file that ends in .csv, .parquet, .npy or .npz."""
+    target: str | None = None
+    """Of a table: the column of the class, text or whole numbers. Rows where it is empty are for pre-training alone."""
+    keep: list[str] = field(default_factory=list)
+    """Of a table: the columns that are inputs; all but the target when empty."""
+    drop: list[str] = field(default_factory=list)
+    """Of a table: columns that are left out."""
+    categorical: list[str] = field(default_factory=list)
+    """Of a table: columns whose values are names though they look like numbers. Columns of text are so anyway."""
+    scale: Scale = "minmax"
+    """Of a table's columns of numbers, by the training rows: minmax: to [0, 1]; standard: to mean 0 and deviation 1.
+    Columns of names are one-hot."""
+    split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
+    """Of a table: the shares of training, validation and test rows; or the name of a column that says train, valid or
+    test."""
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
     source: Source = "regenerated"
@@ -79,9 +100,28 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _choice("data.source", self.source, Source)
+        _choice("data.scale", self.scale, Scale)
+        if self.path is None:
+            for name in ("target", "keep", "drop", "categorical"):
+                _require(not getattr(self, name), f"data.{name} is of a table: name its file with data.path")
+        else:
+            _require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
+        if isinstance(self.split, list):
+            shares = self.split
+            ok = len(shares) == 3 and all(0.0 < share < 1.0 for share in shares) and abs(sum(shares) - 1.0) < 1e-6
+            _require(
+                ok,
+                "data.split must be three shares above 0 that make 1, such as [0.7, 0.1, 0.2], or the name of a column,"
+                f" not {shares!r}",
+            )
         if self.labels_per_class is not None:
             _positive_int("data.labels_per_class", self.labels_per_class)
         _number("data.memory_budget", self.memory_budget, 0.0)
+
+    @property
+    def title(self) -> str:
+        """The data set's name, or the table's."""
+        return self.name if self.path is None else PurePath(self.path).stem
 
 
 @dataclass(frozen=True)
@@ -91,7 +131,8 @@ class CorruptionConfig:
     kind: CorruptionKind = "fixed_masking"
     """fixed_masking: exactly round(nu d) inputs of each example are set to 0 (the paper's).
     masking: each input with probability nu. gaussian: N(0, nu^2) is added.
-    salt_and_pepper: each input with probability nu is set to 0 or 1, evenly."""
+    salt_and_pepper: each input with probability nu is set to 0 or 1, evenly.
+    swap: each input with probability nu gets the value of another example there (for tables)."""
     nu: float | list[float] = 0.25
     """Noise level: the destroyed fraction in [0, 1]; for gaussian the standard deviation. One value, or one a layer."""
 
@@ -193,8 +234,10 @@ class PretrainConfig:
     """s in y = s(xW' + b). One value, or one a layer."""
     decoder: Decoder | list[Decoder] = "sigmoid"
     """s' in z = s'(yW + b'). One value, or one a layer."""
-    loss: Loss | list[Loss] = "cross_entropy"
-    """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one a layer."""
+    loss: Loss | list[Loss] = "auto"
+    """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one a layer.
+    by_column: squared error (and an identity decoder) for the standardised columns of a table, cross_entropy for its
+    others; of layer 1 only. auto: by_column in layer 1 of a table with data.scale standard, else cross_entropy."""
     tied: bool = True
     """Decode with the transposed encoding weights."""
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
@@ -222,13 +265,18 @@ class PretrainConfig:
         )
         for k, layer in enumerate(layers, 1):
             _require(
-                not (layer.loss == "cross_entropy" and layer.decoder == "identity"),
+                not (layer.loss != "squared_error" and layer.decoder == "identity"),
                 f"pretrain.decoder: layer {k} has an identity decoder, which cross_entropy cannot use;"
                 " set pretrain.loss to squared_error or pretrain.decoder to sigmoid",
             )
+            _require(
+                not (layer.loss == "by_column" and k > 1),
+                f"pretrain.loss: layer {k} has by_column, but its inputs are codes; give one loss a layer, such as"
+                " [by_column, cross_entropy]",
+            )
             below = layers[k - 2].activation if k > 1 else "sigmoid"
             _require(
-                not (layer.loss == "cross_entropy" and below != "sigmoid"),
+                not (layer.loss in ("auto", "cross_entropy") and below != "sigmoid"),
                 f"pretrain.loss: layer {k} has cross_entropy, but the {below} codes of layer {k - 1} are not in [0, 1];"
                 " give one loss a layer, such as [cross_entropy, squared_error]",
             )
@@ -371,13 +419,22 @@ class Config:
             f"seed must be a whole number of at least 0, not {self.seed!r}",
         )
         _choice("model", self.model, Model)
+        _require(
+            self.pretrain.layers()[0].loss != "by_column" or self.data.path is not None,
+            "pretrain.loss: by_column is of a table's columns: name its file with data.path",
+        )
 
     def layers(self) -> list[LayerConfig]:
-        """Return the settings of each layer as they are used: with ``model: saa`` every nu is 0."""
-        layers = self.pretrain.layers()
-        if self.model == "saa":
-            layers = [LayerConfig(**{**vars(layer), "nu": 0.0}) for layer in layers]
-        return layers
+        """Return the settings of each layer as they are used: no loss is auto; of ``model: saa`` every nu is 0."""
+        mixed = self.data.path is not None and self.data.scale == "standard"
+        return [
+            replace(
+                layer,
+                loss=("by_column" if mixed and k == 0 else "cross_entropy") if layer.loss == "auto" else layer.loss,
+                nu=0.0 if self.model == "saa" else layer.nu,
+            )
+            for k, layer in enumerate(self.pretrain.layers())
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as nested plain dictionaries, as ``config.yaml`` holds them."""

@@ -112,3 +112,30 @@ class SaltAndPepper:
         chance = _uniform(x, generator)
         destroyed = chance < self.nu
         return torch.where(destroyed, (chance >= self.nu / 2).to(x.dtype), x), destroyed
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Give each input with probability ``nu`` the value that another example has there (swap noise, of tables).
+
+    The other example is any other one of the rows that are corrupted together, evenly; a row that is alone stays as
+    it is.
+
+    Args:
+        nu: probability, in [0, 1].
+    """
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.nu)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        rows = len(x)
+        if rows < 2:
+            return x, torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        destroyed = _uniform(x, generator) < self.nu
+        # Its own row, and 1 to rows − 1 further on: any other one.
+        further = torch.randint(1, rows, x.shape, generator=generator, device=x.device)
+        others = (torch.arange(rows, device=x.device)[:, None] + further) % rows
+        return torch.where(destroyed, x.gather(0, others), x), destroyed

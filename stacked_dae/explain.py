@@ -18,7 +18,10 @@ JOB_OPTIONS = ("out", "rerun", "pretrained")
 OPTIONS = {
     "budget": "a whole number above 0",
     "csv": "the name of a file",
+    "data": "the name of a file",
     "data.root": "a folder",
+    "format": "one of onnx, torch",
+    "layer": "a whole number above 0",
     "local": "a whole number above 0",
     "models": "names of models",
     "out": "the name of a file or folder",
@@ -27,6 +30,7 @@ OPTIONS = {
     "seed": "a whole number of at least 0",
     "sort": "a column or setting",
     "source": "one of regenerated, original",
+    "weights": "one of finetuned, pretrained",
     "wandb": "ENTITY/PROJECT or ENTITY/PROJECT/GROUP",
 }
 

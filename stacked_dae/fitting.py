@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import signal
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,14 +15,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from stacked_dae import ranks, stopping
+from stacked_dae.checkpoints import AtomicCheckpoints, read_checkpoint, write_checkpoint
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, DivergedError
-from stacked_dae.files import write_atomically
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.manifest import Metrics
 from stacked_dae.progress import Reporter
@@ -32,27 +29,14 @@ from stacked_dae.tasks.chunked import ChunkedTask
 from stacked_dae.tracking.subject import Job
 
 
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoints, written to a temporary name and renamed."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
-
-
 class _EndOfEpoch(pl.Callback):
-    """Writes an epoch's row, then its checkpoint, and shows it."""
+    """Makes an epoch's row, and shows it."""
 
-    def __init__(
-        self, stage: str, metrics: Metrics, checkpoint: Path, stamp: str, reporter: Reporter, job: Job
-    ) -> None:
-        self._stage, self._metrics, self._checkpoint, self._stamp = stage, metrics, checkpoint, stamp
-        self._reporter, self._job = reporter, job
+    def __init__(self, stage: str, reporter: Reporter) -> None:
+        self._stage, self._reporter = stage, reporter
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        # The rows too: a metrics.csv that was cut or lost is written again.
-        checkpoint |= {"stamp": self._stamp, "metrics": self._metrics.text}
+    def keep(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        """Keep the row of an epoch."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -67,12 +51,30 @@ class _EndOfEpoch(pl.Callback):
                 f"{self._stage} diverged: its training loss is {pl_module.metrics['train_loss']} in epoch {epoch};"
                 f" lower {part}.optimizer.lr"
             )
-        row = {"epoch": epoch, **pl_module.metrics, "seconds": round(seconds, 4)}
+        self.keep(trainer, {"epoch": epoch, **pl_module.metrics, "seconds": round(seconds, 4)})
+        self._reporter.advance(1, pl_module.metrics)
+
+
+class _Recorded(_EndOfEpoch):
+    """Writes an epoch's row, then its checkpoint."""
+
+    def __init__(
+        self, stage: str, metrics: Metrics, checkpoint: Path, stamp: str, reporter: Reporter, job: Job
+    ) -> None:
+        super().__init__(stage, reporter)
+        self._metrics, self._checkpoint, self._stamp, self._job = metrics, checkpoint, stamp, job
+
+    def keep(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         if trainer.is_global_zero:
             self._metrics.append(row)
         trainer.save_checkpoint(self._checkpoint)
         self._job.log(self._stage, row)
-        self._reporter.advance(1, pl_module.metrics)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # The rows too: a metrics.csv that was cut or lost is written again.
+        checkpoint |= {"stamp": self._stamp, "metrics": self._metrics.text}
 
 
 @contextmanager
@@ -181,8 +183,8 @@ def fit_stage(
             max_epochs=epochs,
             default_root_dir=str(metrics.path.parent),
             logger=[_logger(name, metrics.path.parent) for name in loggers],
-            callbacks=[_EndOfEpoch(task.stage, metrics, checkpoint, stamp, reporter, job)],
-            plugins=[_AtomicCheckpoints()],
+            callbacks=[_Recorded(task.stage, metrics, checkpoint, stamp, reporter, job)],
+            plugins=[AtomicCheckpoints()],
         )
         try:
             with stopping.patient(), _interrupts(), _tf32(trainer.precision == "tf32"):
@@ -196,6 +198,29 @@ def fit_stage(
             reporter.stop()
     if ranks.first():
         minibatch.unlink(missing_ok=True)
+
+
+def fit_in_memory(
+    task: ChunkedTask,
+    train: ChunkLoader,
+    valid: ChunkLoader,
+    *,
+    epochs: int,
+    trainer: TrainerConfig,
+    reporter: Reporter,
+) -> None:
+    """Train ``task`` to the end of its stage, and write nothing.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+    """
+    reporter.start(task.stage, epochs, "epochs")
+    with _quiet_lightning(), _interrupts(), _tf32(trainer.precision == "tf32"):
+        lightning = _trainer(trainer, max_epochs=epochs, logger=False, callbacks=[_EndOfEpoch(task.stage, reporter)])
+        try:
+            lightning.fit(task, train, valid)
+        finally:
+            reporter.stop()
 
 
 def _epochs_in(checkpoint: Path, stamp: str, metrics: Metrics, reporter: Reporter) -> int:
@@ -219,29 +244,6 @@ def _cut_in(file: Path, stamp: str, epochs_done: int) -> dict[str, Any] | None:
     """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew."""
     state = read_checkpoint(file)
     return state if state and state.get("stamp") == stamp and state.get("epoch") == epochs_done else None
-
-
-def write_checkpoint(state: dict[str, Any], file: Path) -> None:
-    """Write tensors and plain values, as :func:`read_checkpoint` returns them."""
-    # By way of memory: of a full disk torch says only that it could not write.
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_atomically(file, lambda target: target.write(content.getbuffer()))
-
-
-def read_checkpoint(file: Path) -> dict[str, Any] | None:
-    """Return what a checkpoint holds, tensors and plain values; None where there is none, or a damaged one."""
-    if not file.is_file():
-        return None
-    try:
-        with zipfile.ZipFile(file) as members:
-            # torch does not compare all checksums.
-            if members.testzip() is not None:
-                return None
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # what a changed byte makes zipfile and torch raise depends on where it is
-        return None
-    return state if isinstance(state, dict) else None
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     trained = [stage for stage, entry in stages.items() if stage != FINETUNE and entry["status"] == "done"]
     data = run_data(folder, dataset, root)
     if trained and len(trained) == len(folder.config().layers()):
-        made |= layer_pictures(load_layers(folder, data.inputs), data, folder.config().seed)
+        made |= layer_pictures(load_layers(folder, data), data, folder.config().seed)
     if (folder.path / "result.json").exists():
         made["confusion"] = confusion(folder.result())
     (folder.path / "figures").mkdir(exist_ok=True)

@@ -3,13 +3,20 @@
 Each takes the decoder's pre-activation ``a`` and the clean input ``x``, both (B, d), and gives one loss
 per example, (B,): the sum over the d inputs. ``weight``, (B, d), multiplies the loss of each input. Next to
 each loss stands its derivative by ``a``, (B, d), which the layer's closed-form step uses.
+
+A loss of one's own is any function of (a, x, weight) that gives (B,); autograd derives it by ``a``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""A loss of one's own: (a, x, weight) → (B,)."""
 
 
 def emphasis(destroyed: Tensor, alpha: float, beta: float, dtype: torch.dtype) -> Tensor:
@@ -55,3 +62,31 @@ def squared_error_gradient(z: Tensor, x: Tensor, weight: Tensor | None = None) -
     """Return d squared_error / d z = 2 (z − x), weighted: (B, d)."""
     delta = (z - x).mul_(2.0)
     return delta if weight is None else delta.mul_(weight)
+
+
+def by_column(a: Tensor, x: Tensor, standardised: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the squared error of the inputs that are ``standardised``, cross-entropy of the others: (B, d) → (B,).
+
+    Args:
+        a: pre-activation of the decoder, (B, d); of a standardised input it is the rebuilt input itself.
+        x: clean inputs, (B, d); those that are not standardised in [0, 1].
+        standardised: which inputs are, (d,) bool.
+        weight: multiplies the loss of each input, (B, d).
+    """
+    each = torch.where(standardised, (a - x).square(), softplus(a) - x * a)
+    return each.sum(1) if weight is None else _row_dot(weight, each)
+
+
+def by_column_gradient(a: Tensor, x: Tensor, standardised: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return d by_column / d a, weighted: (B, d)."""
+    delta = torch.where(standardised, 2.0 * (a - x), a.sigmoid() - x)
+    return delta if weight is None else delta.mul_(weight)
+
+
+def gradient_of(loss: Loss, a: Tensor, x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the losses (B,) of a loss of one's own, and their derivative by ``a``, (B, d), made by autograd."""
+    with torch.enable_grad():
+        leaf = a.detach().requires_grad_()
+        losses = loss(leaf, x, weight)
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    return losses.detach(), gradient

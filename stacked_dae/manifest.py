@@ -17,6 +17,7 @@ import yaml
 
 from stacked_dae import ranks
 from stacked_dae.config import Config
+from stacked_dae.data.columns import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.files import checksum, named, read_yaml, seal, unseal, write_text
 from stacked_dae.hints import fits
@@ -97,11 +98,15 @@ def _seal_of(text: str) -> str:
 
 def _is_of_a_beginning(file: Path) -> bool:
     """Whether a run that was killed before its first manifest leaves such a file."""
-    return file.name == "config.yaml" or (file.name.startswith(".") and file.name.endswith(".tmp"))
+    return file.name in ("config.yaml", "preprocessing.json") or (
+        file.name.startswith(".") and file.name.endswith(".tmp")
+    )
 
 
 class RunFolder:
     """A run folder: ``config.yaml``, ``manifest.json``, a folder for each stage, ``figures/``, ``result.json``.
+
+    Of a table also ``preprocessing.json``.
 
     ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
     fine-tuned, or null) and ``stages``: for each its ``fingerprint``, ``status`` (pending, running, done) and, when
@@ -218,6 +223,34 @@ class RunFolder:
         """Write ``manifest.json``; of several processes, the first does."""
         if ranks.first():
             write_text(self.path / "manifest.json", seal(self.manifest))
+
+    def write_preprocessing(self, table: Preprocessing | None) -> None:
+        """Write ``preprocessing.json`` of a table; without one there is none."""
+        if not ranks.first():
+            return
+        file = self.path / "preprocessing.json"
+        if table is None:
+            file.unlink(missing_ok=True)
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(file, seal(table.to_dict()))
+
+    def preprocessing(self) -> Preprocessing | None:
+        """Return how the table of the run became inputs; None where it was trained on no table.
+
+        Raises:
+            StageError: ``preprocessing.json`` is gone or damaged.
+        """
+        if self.config().data.path is None:
+            return None
+        file = self.path / "preprocessing.json"
+        mend = "give its fit again, which writes it from the table"
+        if not file.is_file():
+            raise StageError(f"{file} is gone; {mend}")
+        try:
+            return Preprocessing.from_dict(_unsealed(file, _text_of(file), mend))
+        except ValueError:
+            raise StageError(f"{file} is damaged: it holds no table's columns; {mend}") from None
 
     def stage(self, name: str) -> dict[str, Any]:
         """Return the manifest's entry of a stage; empty where it has none."""

@@ -9,6 +9,7 @@ from stacked_dae import corruption
 from stacked_dae.address import seed_at
 from stacked_dae.config import Config, LayerConfig
 from stacked_dae.corruption import Corruption
+from stacked_dae.data.columns import Preprocessing
 from stacked_dae.descent import make_optimizer
 from stacked_dae.errors import ConfigError
 from stacked_dae.layer import DenoisingLayer
@@ -20,11 +21,14 @@ _CORRUPTIONS: dict[str, type[Corruption]] = {
     "masking": corruption.Masking,
     "gaussian": corruption.Gaussian,
     "salt_and_pepper": corruption.SaltAndPepper,
+    "swap": corruption.Swap,
 }
 
 
-def build_layer(layer: LayerConfig, inputs: int, seed: int, k: int) -> DenoisingLayer:
-    """Return layer ``k`` (from 1) with the first weights of run ``seed``."""
+def build_layer(
+    layer: LayerConfig, inputs: int, seed: int, k: int, table: Preprocessing | None = None
+) -> DenoisingLayer:
+    """Return layer ``k`` (from 1) with the first weights of run ``seed``; ``table`` is its inputs', if of one."""
     # A layer without noise corrupts nothing, whatever the kind.
     q = _CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None  # type: ignore[call-arg]
     return DenoisingLayer(
@@ -37,15 +41,17 @@ def build_layer(layer: LayerConfig, inputs: int, seed: int, k: int) -> Denoising
         tied=layer.tied,
         alpha=layer.alpha,
         beta=layer.beta,
+        standardised=torch.from_numpy(table.standardised) if table is not None and layer.loss == "by_column" else None,
+        missing=table is not None,
         generator=torch.Generator().manual_seed(seed_at(seed, stage_name(k), "weights")),
     )
 
 
-def build_layers(config: Config, inputs: int) -> list[DenoisingLayer]:
-    """Return all layers, lowest first, with their first weights."""
+def build_layers(config: Config, inputs: int, table: Preprocessing | None = None) -> list[DenoisingLayer]:
+    """Return all layers, lowest first, with their first weights; ``table`` is that of the inputs, if of one."""
     layers = []
     for k, layer in enumerate(config.layers(), 1):
-        layers.append(build_layer(layer, inputs, config.seed, k))
+        layers.append(build_layer(layer, inputs, config.seed, k, table if k == 1 else None))
         inputs = layer.units
     return layers
 
@@ -53,7 +59,9 @@ def build_layers(config: Config, inputs: int) -> list[DenoisingLayer]:
 def build_stack(config: Config, inputs: int, classes: int) -> EncoderStack:
     """Return the encoder stack of ``config``, without weights in its encoders."""
     layers = config.layers()
-    return EncoderStack([inputs, *(layer.units for layer in layers)], [layer.activation for layer in layers], classes)
+    sizes = [inputs, *(layer.units for layer in layers)]
+    is_table = config.data.path is not None
+    return EncoderStack(sizes, [layer.activation for layer in layers], classes, missing=is_table)
 
 
 def check_optimizers(config: Config) -> None:

@@ -130,5 +130,6 @@ def open_folder(
         "parent": str(parent.path.resolve()) if parent else folder.manifest.get("parent"),
         "stages": plan,
     }
+    folder.write_preprocessing(data.table)
     folder.write_config(config)
     folder.write_manifest()

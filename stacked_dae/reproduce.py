@@ -197,7 +197,7 @@ def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Re
     chosen, _ = search(_configs(problem, "sda-3", order), _folder(out, problem, "sda-3", order), data, reporter)
     folder = RunFolder.open(chosen.layers)
     codes = data
-    for k, layer in enumerate(load_layers(folder, data.inputs), 1):
+    for k, layer in enumerate(load_layers(folder, data), 1):
         codes = _coded(codes, layer, folder)
         yield _by_machine(problem, f"svm-codes-{k}", data, codes, order, reporter)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stacked_dae.descent import Descent
-from stacked_dae.layer import DenoisingLayer, activate, activation_gradient
+from stacked_dae.layer import DenoisingLayer, activate, activation_gradient, filled
 
 
 class Encoder(nn.Module):
@@ -28,15 +28,18 @@ class Encoder(nn.Module):
 
 
 class SoftmaxHead(nn.Module):
-    """The classifier on top: logits y Vᵀ + c, V (classes, h). Starts at 0, so that every class is equally likely."""
+    """The classifier on top: logits y Vᵀ + c, V (classes, h). Starts at 0, so that every class is equally likely.
 
-    def __init__(self, inputs: int, classes: int) -> None:
+    Of a regression the outputs y Vᵀ + c are the answers themselves.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(classes, inputs))
-        self.bias = nn.Parameter(torch.zeros(classes))
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Return the logits: (B, h) → (B, classes)."""
+        """Return the logits: (B, h) → (B, outputs)."""
         return torch.addmm(self.bias, y, self.weight.t())
 
 
@@ -46,17 +49,28 @@ class EncoderStack(nn.Module):
     Args:
         sizes: widths (d, h_1, …, h_K).
         activations: s of each encoder, K of them.
-        classes: number of classes, at least 2.
+        outputs: number of classes, at least 2; of a regression, of the targets.
+        missing: whether an input that is NaN is a missing value, which enters as 0.
+        regression: whether the loss is the squared error of the outputs, not that of the softmax.
 
     The encoders' weights are empty until :meth:`take` or ``load_state_dict`` gives them some.
     """
 
-    def __init__(self, sizes: Sequence[int], activations: Sequence[str], classes: int) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[str],
+        outputs: int,
+        *,
+        missing: bool = False,
+        regression: bool = False,
+    ) -> None:
         super().__init__()
+        self.missing, self.regression = missing, regression
         self.encoders = nn.ModuleList(
             Encoder(d, h, s) for d, h, s in zip(sizes[:-1], sizes[1:], activations, strict=True)
         )
-        self.head = SoftmaxHead(sizes[-1], classes)
+        self.head = SoftmaxHead(sizes[-1], outputs)
 
     def take(self, layers: Sequence[DenoisingLayer]) -> EncoderStack:
         """Copy the encoders' weights from ``layers``, bit by bit, and return self.
@@ -65,28 +79,35 @@ class EncoderStack(nn.Module):
             ValueError: another number of layers.
             RuntimeError: a layer of another shape.
         """
-        for encoder, layer in zip(self._encoders(), layers, strict=True):
+        for encoder, layer in zip(self.layers, layers, strict=True):
             encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
         return self
 
     @property
     def widths(self) -> list[int]:
         """Units of each encoder, lowest first."""
-        return [len(encoder.bias) for encoder in self._encoders()]
+        return [len(encoder.bias) for encoder in self.layers]
 
-    def _encoders(self) -> list[Encoder]:
+    @property
+    def layers(self) -> list[Encoder]:
+        """The encoders, lowest first."""
         return cast(list[Encoder], list(self.encoders))
+
+    def fill(self, x: Tensor) -> Tensor:
+        """Return the inputs as they enter the first layer, missing ones as 0: (B, d)."""
+        return filled(x) if self.missing else x
 
     def codes(self, x: Tensor) -> list[Tensor]:
         """Return the codes of every layer, lowest first: (B, d) → (B, h_k) each."""
         codes = []
-        for encoder in self._encoders():
+        x = self.fill(x)
+        for encoder in self.layers:
             x = encoder(x)
             codes.append(x)
         return codes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits: (B, d) → (B, classes)."""
+        """Return the logits: (B, d) → (B, outputs)."""
         logits: Tensor = self.head(self.codes(x)[-1])
         return logits
 
@@ -94,20 +115,28 @@ class EncoderStack(nn.Module):
     def step(self, x: Tensor, labels: Tensor, descent: Descent, masks: Sequence[Tensor] = ()) -> Tensor:
         """Make one update on the minibatch ``x`` (B, d), ``labels`` (B,) int64; return its summed loss before it, ().
 
-        ``masks``, if there are any, multiply the codes of each layer, (B, h_k) each: dropout.
+        ``masks``, if there are any, multiply the codes of each layer, (B, h_k) each: dropout. Of a regression
+        ``labels`` are the targets, (B, outputs) float32.
 
         The loss is −log softmax(logits)[label]. In closed form: δ = (softmax − onehot) / B at the head, then downwards
-        δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. Equal to autograd's.
+        δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. Of a regression it is Σ (outputs − targets)²,
+        δ = 2 (outputs − targets) / B. Equal to autograd's.
         """
-        inputs, codes = [x], []
-        for k, encoder in enumerate(self._encoders()):
+        inputs, codes = [self.fill(x)], []
+        for k, encoder in enumerate(self.layers):
             codes.append(encoder(inputs[-1]))
             inputs.append(codes[-1] * masks[k] if masks else codes[-1])
-        log_p = functional.log_softmax(self.head(inputs[-1]).to(x.dtype), dim=1)
-        loss = functional.nll_loss(log_p, labels, reduction="sum")
-        delta = log_p.exp_()
-        delta.scatter_add_(1, labels[:, None], delta.new_full((len(labels), 1), -1.0)).div_(len(labels))
-        encoders = self._encoders()
+        outputs: Tensor = self.head(inputs[-1]).to(x.dtype)
+        if self.regression:
+            delta = outputs.sub_(labels)
+            loss = delta.square().sum()
+            delta.mul_(2.0 / len(labels))
+        else:
+            log_p = functional.log_softmax(outputs, dim=1)
+            loss = functional.nll_loss(log_p, labels, reduction="sum")
+            delta = log_p.exp_()
+            delta.scatter_add_(1, labels[:, None], delta.new_full((len(labels), 1), -1.0)).div_(len(labels))
+        encoders = self.layers
         modules: list[Encoder | SoftmaxHead] = [*encoders, self.head]
         for k in reversed(range(len(modules))):
             weight, below = modules[k].weight, inputs[k]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from stacked_dae.compare import Comparison, shown
 from stacked_dae.interval import with_interval
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
 
 _MODELS = {
     "sda": "stacked denoising autoencoders",
@@ -44,6 +44,37 @@ def print_summary(folder: RunFolder) -> None:
             f" (95 % interval, n = {result['n_test']})",
             highlight=False,
         )
+
+
+def print_layers(folder: RunFolder) -> None:
+    """Print the data and the network of a run: each layer's units, activation, corruption, loss and parameters."""
+    config, data = folder.config(), folder.manifest["dataset"]
+    preprocessing = folder.preprocessing()
+    console = Console(highlight=False)
+    told = f"{data['name']}: {data['inputs']} inputs"
+    if preprocessing is not None:
+        names = preprocessing.names
+        told += f" out of {len(names)} columns ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+        if preprocessing.target:
+            classes = preprocessing.classes
+            told += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
+    console.print(escape(told), soft_wrap=True)
+    table = Table()
+    for name in ("layer", "units", "activation", "corruption", "loss", "parameters"):
+        table.add_column(name, justify="right" if name in ("units", "parameters") else "left")
+    inputs = data["inputs"]
+    for k, layer in enumerate(config.layers(), 1):
+        pre_trained = config.model != "mlp"
+        table.add_row(
+            stage_name(k),
+            str(layer.units),
+            layer.activation,
+            f"{layer.kind}, nu {layer.nu:g}" if pre_trained and layer.nu else "none",
+            layer.loss if pre_trained else "",
+            f"{layer.units * (inputs + 1):,}",
+        )
+        inputs = layer.units
+    console.print(table)
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from stacked_dae.address import seed_at
 from stacked_dae.config import Config
-from stacked_dae.data.registry import check_name
+from stacked_dae.data.registry import check_data
 from stacked_dae.errors import ConfigError, DivergedError, StageError, suggest
 from stacked_dae.files import YAML_ERRORS, read_yaml, yaml_value
 from stacked_dae.hints import fits, in_words
@@ -237,7 +237,7 @@ def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
         drawn = [[_draw(what, random) for what in sweep.parameters.values()] for _ in range(count)]
     configs = [_config(sweep, dict(zip(names, values, strict=True))) for values in drawn]
     for config in configs:
-        check_name(config.data.name)
+        check_data(config.data)
         check_optimizers(config)
     return configs
 

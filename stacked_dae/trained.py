@@ -19,8 +19,7 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     Raises:
         StageError: the data have changed since.
     """
-    config = folder.config().data
-    data = dataset or registry.load(config.name, root or config.root, config.source)
+    data = dataset or registry.load_data(folder.config().data, root)
     if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
         raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; see --data.root")
     return data
@@ -33,9 +32,9 @@ def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
     return stack
 
 
-def load_layers(folder: RunFolder, inputs: int) -> list[DenoisingLayer]:
-    """Return the pre-trained layers of a run, lowest first."""
-    layers = build_layers(folder.config(), inputs)
+def load_layers(folder: RunFolder, data: Dataset) -> list[DenoisingLayer]:
+    """Return the pre-trained layers of a run on ``data``, lowest first."""
+    layers = build_layers(folder.config(), data.inputs, data.table)
     for k, layer in enumerate(layers, 1):
         layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
     return layers

@@ -137,11 +137,13 @@ class _Job:
         check_optimizers(config)
         check_loggers(config.tracking.loggers)
         self.device = device_of(config.trainer)
-        self.data = dataset or registry.load(config.data.name, config.data.root, config.data.source)
+        self.data = dataset or registry.load_data(config.data)
         if parent is not None:
             check_parent(config, self.data, parent)
         if config.layers()[0].loss == "cross_entropy" and config.model != "mlp":
             check_unit_interval(self.data)
+        if finetune and not self.data.classes:
+            raise ConfigError("data.target: name the column of the class; without one, pretrain only")
         self.labelled = labelled_rows(self.data.train.labels, config.data.labels_per_class, config.seed)
         self.stages = plan_stages(config, self.data, parent, finetune=finetune)
         if self.folder.manifest and not rerun:
@@ -181,8 +183,8 @@ class _Job:
     def _layers(self) -> list[DenoisingLayer]:
         """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
         if self.parent is not None:
-            return load_layers(self.parent, self.data.inputs)
-        layers = build_layers(self.config, self.data.inputs)
+            return load_layers(self.parent, self.data)
+        layers = build_layers(self.config, self.data.inputs, self.data.table)
         own = [stage for stage in self.stages if stage.name != FINETUNE]
         if any(stage in self.todo for stage in own) or (own and self.telling.wants_layers()):
             with self.telling.pretraining() as job:
@@ -268,7 +270,7 @@ class _Job:
                 valid = self._loader(self.data.valid.inputs, self.data.valid.labels, config.batch_size)
                 self._fit(stage, task, train, valid, config.epochs, job)
                 stack.load_state_dict(task.best_weights, strict=True)
-                self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_error_percent)
+                self._finish(stage, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_figure)
             else:
                 self.telling.again(stage.name, job)
             if self.tests:

@@ -293,7 +293,9 @@ def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent
     job = subprocess.Popen([sys.executable, "-m", "stacked_dae", *arguments], stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "layer_2" / "metrics.csv"
     deadline = time.monotonic() + 100
-    while not metrics.exists() and job.poll() is None and time.monotonic() < deadline:
+    # Two epochs: before the first there may be no minibatch yet to end, and nothing to keep.
+    while not (metrics.exists() and metrics.read_text().count("\n") > 2) and job.poll() is None:
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     job.send_signal(sent)
     _, err = job.communicate(timeout=100)

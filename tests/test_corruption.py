@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from stacked_dae import corruption
-from stacked_dae.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper
+from stacked_dae.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper, Swap
 
 X = torch.rand(400, 97, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
-ALL = [FixedMasking(0.3), Masking(0.3), Gaussian(0.3), SaltAndPepper(0.3)]
+ALL = [FixedMasking(0.3), Masking(0.3), Gaussian(0.3), SaltAndPepper(0.3), Swap(0.3)]
 
 
 def seeded(n):
@@ -82,3 +82,19 @@ def test_a_fraction_outside_0_to_1_is_refused(cls, nu):
 def test_a_negative_deviation_is_refused():
     with pytest.raises(ValueError, match="at least 0"):
         Gaussian(-1.0)
+
+
+def test_swap_gives_values_of_other_rows_in_the_same_column():
+    x = torch.arange(4000.0)[:, None] + 10_000 * torch.arange(20.0)
+    swapped, destroyed = Swap(0.25)(x, seeded(0))
+    assert ((destroyed.sum(0) - 1000).abs() < 137).all()
+    assert torch.equal(swapped != x, destroyed), "no row gives to itself"
+    assert torch.equal((swapped // 10_000), (x // 10_000)), "every value stays in its column"
+    # The giving rows are spread evenly: the mean of 20000 draws from 0 to 3999 has a deviation of 8.2.
+    assert abs((swapped % 10_000)[destroyed].mean().item() - 1999.5) < 41
+
+
+def test_swap_leaves_a_row_that_is_alone():
+    swapped, destroyed = Swap(1.0)(X[:1], seeded(0))
+    assert torch.equal(swapped, X[:1])
+    assert not destroyed.any()

@@ -211,7 +211,7 @@ BAD = {
     "empty": (X[:0], Y[:0], "must be (examples, inputs)"),
     "too few labels": (X, Y[:5], "6 examples but labels of shape (5,)"),
     "float labels": (X, Y + 0.5, "whole numbers"),
-    "negative labels": (X, Y - 1, "whole numbers"),
+    "negative labels": (X, Y - 2, "whole numbers"),
     "one class": (X, Y * 0, "one class only"),
 }
 

@@ -15,10 +15,10 @@ import yaml
 from conftest import ROOT, blobs, small
 
 from stacked_dae import cli, commands, sweep, workflow
+from stacked_dae.checkpoints import read_checkpoint
 from stacked_dae.data.amat import PIXELS, read_amat, read_archive
 from stacked_dae.data.idx import read_idx
 from stacked_dae.errors import StackedDAEError
-from stacked_dae.fitting import read_checkpoint
 from stacked_dae.manifest import Metrics, RunFolder
 from stacked_dae.settings import from_dict
 

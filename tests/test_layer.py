@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from stacked_dae import losses
 from stacked_dae.corruption import FixedMasking
 from stacked_dae.descent import Descent, make_optimizer
 from stacked_dae.errors import ConfigError
@@ -49,7 +50,7 @@ def written_out(layer, x, corrupted, destroyed, alpha, beta):
     y = s[layer.activation](functional.linear(corrupted, layer.weight, layer.bias))
     w_out = layer.weight.t() if layer.decoder_weight is None else layer.decoder_weight
     a = functional.linear(y, w_out, layer.decoder_bias)
-    if layer.loss_name == "cross_entropy":
+    if layer.criterion == "cross_entropy":
         each = functional.binary_cross_entropy_with_logits(a, x, reduction="none")
     else:
         each = (x - s[layer.decoder](a)) ** 2
@@ -180,3 +181,68 @@ def test_every_optimiser_of_the_settings_can_be_made_and_steps():
         before = layer.weight.clone()
         layer.step(X, X, Descent(make_optimizer(name, list(layer.parameters()), 0.01, {})))
         assert not torch.equal(layer.weight, before), name
+
+
+STANDARDISED = torch.arange(D) % 3 == 0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("missing", [True, False])
+def test_gradients_by_column_equal_autograd(tied, missing):
+    layer = DenoisingLayer(
+        D,
+        H,
+        corruption=FixedMasking(0.4),
+        loss="by_column",
+        standardised=STANDARDISED,
+        missing=missing,
+        tied=tied,
+        alpha=2.0,
+        beta=0.5,
+        generator=torch.Generator().manual_seed(4),
+    ).double()
+    x = torch.where(STANDARDISED, 3 * X - 1.5, X)
+    known = torch.ones_like(x)
+    if missing:
+        known[1, ::2] = 0
+        x = torch.where(known == 1, x, math.nan)
+    reference = copy.deepcopy(layer)
+    corrupted, weight = layer.corrupt(x, torch.Generator().manual_seed(8))
+    clean = x.nan_to_num(0.0)
+    own, destroyed = layer.corruption(clean, torch.Generator().manual_seed(8))
+    assert torch.equal(corrupted, own)
+    y = torch.sigmoid(functional.linear(corrupted, reference.weight, reference.bias))
+    w_out = reference.weight.t() if reference.decoder_weight is None else reference.decoder_weight
+    a = functional.linear(y, w_out, reference.decoder_bias)
+    crossed = functional.binary_cross_entropy_with_logits(a, clean.clamp(0, 1), reduction="none")
+    each = torch.where(STANDARDISED, (a - clean) ** 2, crossed)
+    expected = (each * torch.where(destroyed, 2.0, 0.5) * known).sum(1).mean()
+    expected.backward()
+    total = layer.step(
+        layer.fill(x), corrupted, Descent(torch.optim.SGD(layer.parameters(), lr=0.0, momentum=0.5)), weight
+    )
+    assert total.item() / B == pytest.approx(expected.item(), rel=1e-12)
+    for (name, p), q in zip(layer.named_parameters(), reference.named_parameters(), strict=True):
+        assert torch.allclose(p.grad, q[1].grad, rtol=0, atol=1e-10), name
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_loss_of_ones_own_is_derived_by_autograd(weighted):
+    """Cross-entropy, passed as a function, trains as the built-in one does."""
+    built_in = make(emphasis=(2.0, 0.5) if weighted else (1.0, 1.0))
+    own = copy.deepcopy(built_in)
+    own.criterion = losses.cross_entropy
+    for layer in (built_in, own):
+        descent = Descent(torch.optim.SGD(layer.parameters(), lr=0.1))
+        generator = torch.Generator().manual_seed(8)
+        for _ in range(5):
+            corrupted, weight = layer.corrupt(X, generator)
+            layer.step(X, corrupted, descent, weight)
+    for (name, p), q in zip(built_in.named_parameters(), own.parameters(), strict=True):
+        assert torch.allclose(p, q, rtol=0, atol=1e-12), name
+    assert torch.allclose(own.loss(X), built_in.loss(X))
+
+
+def test_by_column_wants_to_know_the_columns():
+    with pytest.raises(ValueError, match="which inputs are standardised"):
+        DenoisingLayer(D, H, loss="by_column")

@@ -15,15 +15,16 @@ from stacked_dae import workflow
 ROOMS = """
 version errors stopping address interval files hints disk config settings machine ranks paper presets
 corruption losses descent layer stack
-data.dataset data.idx data.splits data.digits data.mnist
+data.columns data.dataset data.tablefile data.table data.idx data.splits data.digits data.mnist
 data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry
 loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 progress tracking.subject tracking.records tracking.teller tracking.place tracking.wandb_run tracking.jobs
-tracking.reading manifest networks trained fitting scoring plan telling figures workflow
+tracking.reading manifest networks trained checkpoints fitting scoring plan telling figures workflow
+greedy estimator model export predictions
 svm search table1 reproduce
 studies gallery compare compare_page compare_wandb wandb_report sweep summary
-explain commands cli
+explain commands run_commands cli
 """.split()
 # Each of these may be imported in its own room only.
 OWNED = {"wandb": "tracking", "jsonargparse": "cli"}

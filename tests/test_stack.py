@@ -100,3 +100,24 @@ def test_the_hand_over_is_strict():
 def test_the_head_starts_with_every_class_equally_likely():
     stack = EncoderStack(SIZES, ["sigmoid"] * 2, CLASSES).double().take(layers())
     assert torch.equal(stack(X), torch.zeros(B, CLASSES, dtype=torch.float64))
+
+
+def test_gradients_of_a_regression_equal_autograd():
+    targets = torch.rand(B, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    stack = EncoderStack(SIZES, ["sigmoid"] * 2, 2, regression=True, missing=True).double().take(layers())
+    with torch.no_grad():
+        stack.head.weight.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(3))
+    reference = copy.deepcopy(stack)
+    x = X.clone()
+    x[2, ::2] = float("nan")
+    y = x.nan_to_num(0.0)
+    for encoder in reference.encoders:
+        y = torch.sigmoid(functional.linear(y, encoder.weight, encoder.bias))
+    output = functional.linear(y, reference.head.weight, reference.head.bias)
+    expected = functional.mse_loss(output, targets, reduction="sum") / B
+    expected.backward()
+    descent = Descent(torch.optim.SGD(stack.parameters(), lr=0.0, momentum=0.5))
+    assert stack.step(x, targets, descent).item() / B == pytest.approx(expected.item(), rel=1e-12)
+    for (name, p), q in zip(stack.named_parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=0, atol=1e-10), name
+    assert torch.allclose(stack(x), output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.columns import Preprocessing
 from stacked_dae.disk import DiskArray, Inputs, blocks_of
 from stacked_dae.errors import DataError
 
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, d), uint8 (0 to 255, used as 0 to 1) or float32, and labels (n,), int64 from 0."""
+    """Inputs (n, d), uint8 (0 to 255, used as 0 to 1) or float32, and labels (n,), int64 from 0.
+
+    A training row without a label has −1. In a table's inputs NaN is a missing value.
+    """
 
     inputs: Inputs
     labels: NDArray[np.int64]
@@ -36,6 +41,7 @@ class Dataset:
         train, valid: the training and validation rows.
         load_test: gives the test rows; called once, after all training and selection.
         image_shape: (rows, columns) where the d inputs are an image, else None.
+        table: of a table, how its rows became inputs and labels.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Dataset:
     valid: Split
     load_test: Callable[[], Split]
     image_shape: tuple[int, int] | None = None
+    table: Preprocessing | None = None
 
     @property
     def inputs(self) -> int:
@@ -52,8 +59,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the training and validation rows, their order and types included."""
+        """SHA-256 (hexadecimal) of the training and validation rows, their order and types included.
+
+        Of a table, also of how they were made out of it.
+        """
         digest = hashlib.sha256()
+        if self.table is not None:
+            digest.update(json.dumps(self.table.to_dict()).encode())
         for split in (self.train, self.valid):
             for array in (split.inputs, split.labels):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -71,14 +83,15 @@ def make_dataset(
 ) -> Dataset:
     """Return a checked Dataset of (inputs, labels) pairs of arrays; the test rows are checked when they are read.
 
-    Inputs of another type than uint8 become float32. Memory-mapped inputs (``np.load(FILE, mmap_mode="r")``) stay in
+    Inputs of another type than uint8 become float32. The label −1 marks a training row without one, which is for
+    pre-training alone. Memory-mapped inputs (``np.load(FILE, mmap_mode="r")``) stay in
     their file; see ``data.memory_budget``.
 
     Raises:
         DataError: inputs that are not (n, d), not finite, or of another width; labels that are not whole numbers
-            from 0, or of another number than the inputs.
+            from 0 (training rows: from −1), or of another number than the inputs.
     """
-    first = _split(name, "training", *train)
+    first = _split(name, "training", *train, least=-1)
     classes = int(first.labels.max()) + 1
     if classes < 2:
         raise DataError(f"{name}: the training labels have one class only; fine-tuning needs two or more")
@@ -95,7 +108,7 @@ def make_dataset(
     )
 
 
-def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, classes: int = 0) -> Split:
+def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, classes: int = 0, least: int = 0) -> Split:
     """Return the checked split."""
     where = f"{name}, {part} rows"
     on_disk = DiskArray.of(inputs) if isinstance(inputs, np.memmap) else None
@@ -107,8 +120,9 @@ def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, class
         raise DataError(f"{where}: {x.shape[1]} inputs, but the training rows have {width}")
     if y.shape != (len(x),):
         raise DataError(f"{where}: {len(x)} examples but labels of shape {y.shape}; there must be one label an example")
-    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
-        raise DataError(f"{where}: the labels must be whole numbers from 0")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < least:
+        unlabelled = "; −1 for a row without a label" if least else ""
+        raise DataError(f"{where}: the labels must be whole numbers from 0{unlabelled}")
     if classes and y.max() >= classes:
         raise DataError(f"{where}: label {y.max()}, but the training labels end at {classes - 1}")
     if not isinstance(x, DiskArray):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from stacked_dae.config import DataConfig
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DataError, suggest
 
@@ -75,3 +76,29 @@ def load(name: str, root: str | None = None, source: str = "regenerated") -> Dat
     from stacked_dae.data import digits
 
     return digits.digits() if name == "digits" else digits.mnist5k()
+
+
+def check_data(config: DataConfig) -> None:
+    """Raise DataError for settings whose data cannot be: an unknown name, or a table that is not there."""
+    if config.path is None:
+        check_name(config.name)
+    elif not Path(config.path).is_file():
+        raise DataError(f"data.path: there is no file {config.path}")
+
+
+def load_data(config: DataConfig, root: str | None = None) -> Dataset:
+    """Return the data that the settings name: a data set, or a table of one's own.
+
+    Args:
+        config: the settings.
+        root: the data folder; that of the settings if None.
+
+    Raises:
+        ConfigError, DataError: see :func:`load` and :func:`stacked_dae.data.table.read_table`.
+    """
+    folder = root or config.root
+    if config.path is None:
+        return load(config.name, folder, config.source)
+    from stacked_dae.data.table import read_table
+
+    return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=int(config.memory_budget * 1e9))

@@ -23,13 +23,15 @@ def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[
 
 
 def labelled_rows(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64] | None:
-    """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``; None, all, if None.
+    """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``, all of them if None.
+
+    None stands for every row. Rows of the label −1 have none.
 
     Raises:
         DataError: a class has fewer than ``per_class`` rows.
     """
     if per_class is None:
-        return None
+        return None if labels.min() >= 0 else np.flatnonzero(labels >= 0)
     draw = np.random.Generator(np.random.PCG64(seed_at(seed, "labels")))
     kept = []
     for c in range(int(labels.max()) + 1):

@@ -20,7 +20,8 @@ class FinetuneTask(ChunkedTask):
     ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
 
     The best epoch is the first with the lowest validation error; training stops after ``patience`` further epochs
-    without a lower one. Logs, each epoch, ``train_loss``, ``valid_loss`` and ``valid_error_percent``.
+    without a lower one. ``best_figure`` is that error. Logs, each epoch, ``train_loss``, ``valid_loss`` and
+    ``valid_error_percent``.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class FinetuneTask(ChunkedTask):
         self.patience = patience
         self.dropout = dropout
         self.best_epoch = 0
-        self.best_error_percent = float("inf")
+        self.best_figure = float("inf")
         self.best_weights: dict[str, Tensor] = {}
 
-    valid_sums = (2,)
+    valid_sums: tuple[int, ...] = (2,)
 
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         assert labels is not None
@@ -62,10 +63,13 @@ class FinetuneTask(ChunkedTask):
     def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
         loss, wrong = sums.tolist()
         error_percent = 100.0 * wrong / count
-        if error_percent < self.best_error_percent:
-            self.best_error_percent, self.best_epoch = error_percent, self.current_epoch + 1
-            self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
+        self._keep_if_best(error_percent)
         return {"valid_loss": loss / count, "valid_error_percent": error_percent}
+
+    def _keep_if_best(self, figure: float) -> None:
+        if figure < self.best_figure:
+            self.best_figure, self.best_epoch = figure, self.current_epoch + 1
+            self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -80,7 +84,23 @@ class FinetuneTask(ChunkedTask):
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["best"] = (self.best_epoch, self.best_error_percent, self.best_weights)
+        checkpoint["best"] = (self.best_epoch, self.best_figure, self.best_weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best_epoch, self.best_error_percent, self.best_weights = checkpoint["best"]
+        self.best_epoch, self.best_figure, self.best_weights = checkpoint["best"]
+
+
+class RegressTask(FinetuneTask):
+    """The same for a regression: ``labels`` are targets, (B, outputs) float32, and the lowest squared error is best."""
+
+    valid_sums = ()
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        error: Tensor = self.stack(x) - labels
+        return error.square().sum()
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        loss = float(sums) / count
+        self._keep_if_best(loss)
+        return {"valid_loss": loss}

@@ -27,6 +27,7 @@ class PretrainTask(ChunkedTask):
 
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         corrupted, weight = self.layer.corrupt(x, noise)
+        x = self.layer.fill(x)
         return (x, corrupted) if weight is None else (x, corrupted, weight)
 
     def minibatch(self, *rows: Tensor) -> Tensor:

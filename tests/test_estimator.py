@@ -1,0 +1,180 @@
+"""scikit-learn's own checks, and what its users do with an estimator."""
+
+from __future__ import annotations
+
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from stacked_dae import Masking, StackedDAEClassifier, StackedDAERegressor, StackedDAETransformer
+
+# scikit-learn exempts its own semi-supervised classifiers from the part of this check whose classes are −1 and 1, by
+# their names: −1 marks a row without a label, for them as for ours.
+EXPECTED = {StackedDAEClassifier: {"check_classifiers_classes": "−1 marks a row without a label"}}
+QUICK = {"units": (30,), "pretrain_epochs": 3, "finetune_epochs": 15, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return train_test_split(x, y, test_size=500, random_state=0, stratify=y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cls", [StackedDAETransformer, StackedDAEClassifier, StackedDAERegressor])
+def test_scikit_learns_checks_pass(cls):
+    expected = EXPECTED.get(cls, {})
+    results = check_estimator(cls(), expected_failed_checks=expected, on_skip=None)
+    assert len(results) > 40
+    failed = {result["check_name"] for result in results if result["status"] not in ("passed", "skipped")}
+    assert failed == set(expected)
+    assert {result["check_name"] for result in results if result["status"] == "skipped"} <= {"check_array_api_input"}
+
+
+@pytest.mark.parametrize("cls", [StackedDAETransformer, StackedDAEClassifier, StackedDAERegressor])
+def test_nothing_is_written(cls, tmp_path, monkeypatch, digits):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    x, _, y, _ = digits
+    cls(**{name: value for name, value in QUICK.items() if name in cls().get_params()}).fit(x[:200], y[:200])
+    assert not list(tmp_path.iterdir())
+
+
+def test_pretraining_sees_rows_without_a_label(digits):
+    x, xt, y, yt = digits
+    few = np.full(len(y), -1)
+    keep = np.concatenate([np.flatnonzero(y == c)[:10] for c in range(10)])
+    few[keep] = y[keep]
+    settings = {"units": (200,), "pretrain_epochs": 40, "finetune_epochs": 100, "random_state": 0}
+    partial = StackedDAEClassifier(**settings).fit(x, few)
+    assert list(partial.classes_) == list(range(10))
+    assert partial.score(xt, yt) > 0.7
+    alone = StackedDAEClassifier(**settings).fit(x[keep], y[keep])
+    assert not np.array_equal(partial.stack_.layers[0].weight, alone.stack_.layers[0].weight)
+    # Which rows are unlabelled is all that −1 says.
+    few[few == -1] = -1
+    again = StackedDAEClassifier(**settings).fit(x, few)
+    assert np.array_equal(again.predict_proba(xt), partial.predict_proba(xt))
+
+
+def test_the_regressor_learns():
+    x, y = load_diabetes(return_X_y=True)
+    model = StackedDAERegressor(units=(50,), random_state=0)
+    assert cross_val_score(model, x, y, cv=3).mean() > 0.3
+    two = StackedDAERegressor(units=(50,), random_state=0).fit(x, np.column_stack([y, -y]))
+    assert two.predict(x).shape == (len(x), 2)
+
+
+def test_it_works_in_a_pipeline_a_search_and_a_pickle(digits):
+    x, xt, y, yt = digits
+    model = make_pipeline(
+        StackedDAETransformer(units=(60,), pretrain_epochs=5, random_state=0), LogisticRegression(max_iter=1000)
+    )
+    model.fit(x, y)
+    assert model.score(xt, yt) > 0.85
+    search = GridSearchCV(StackedDAEClassifier(**QUICK), {"nu": [0.0, 0.25], "units": [(20,), (30, 20)]}, cv=2)
+    search.fit(x[:300], y[:300])
+    assert set(search.best_params_) == {"nu", "units"}
+    best = search.best_estimator_
+    for copied in (pickle.loads(pickle.dumps(best)), joblib_round_trip(best)):
+        assert np.array_equal(copied.predict_proba(xt), best.predict_proba(xt))
+    assert clone(best).get_params() == best.get_params()
+
+
+def joblib_round_trip(model):
+    import io
+
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def test_frames_in_and_feature_names_out(digits):
+    x, _, y, _ = digits
+    frame = pd.DataFrame(x[:200], columns=[f"pixel {k}" for k in range(64)])
+    made = StackedDAETransformer(units=(7,), pretrain_epochs=1).set_output(transform="pandas").fit_transform(frame)
+    assert list(made.columns) == [f"stackeddaetransformer{k}" for k in range(7)]
+    model = StackedDAEClassifier(**QUICK).fit(frame, y[:200])
+    assert list(model.feature_names_in_) == list(frame.columns)
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(frame.rename(columns={"pixel 0": "other"}))
+
+
+def test_text_labels_are_classes(digits):
+    x, _, y, _ = digits
+    names = np.array([f"digit {label}" for label in y])[:300]
+    model = StackedDAEClassifier(**QUICK).fit(x[:300], names)
+    assert set(model.predict(x[:50])) <= set(names)
+
+
+def test_missing_values_enter_as_zero(digits):
+    x, xt, y, _ = digits
+    random = np.random.default_rng(0)
+    holed = np.where(random.random(x.shape) < 0.2, np.nan, x)
+    model = StackedDAEClassifier(**QUICK, scale="standard").fit(holed, y)
+    tested = np.where(random.random(xt.shape) < 0.2, np.nan, xt)
+    # 0 after standardising is the training mean.
+    filled = np.where(np.isnan(tested), model.shift_, tested)
+    assert np.allclose(model.predict_proba(tested), model.predict_proba(filled))
+
+
+def test_scaling_is_that_of_the_training_rows_alone(digits):
+    x, xt, y, _ = digits
+    model = StackedDAEClassifier(**QUICK).fit(x, y)
+    assert (model.shift_ >= x.min(0)).all()
+    assert (model.shift_ + model.width_ <= np.maximum(x.max(0), x.min(0) + 1)).all()
+    far = xt * 100
+    assert np.array_equal(model.predict(far), model.predict(np.minimum(far, model.shift_ + model.width_)))
+
+
+def test_a_corruption_of_ones_own(digits):
+    x, _, y, _ = digits
+    named = StackedDAEClassifier(**QUICK, corruption="masking", nu=0.4).fit(x, y)
+    own = StackedDAEClassifier(**QUICK, corruption=Masking(0.4)).fit(x, y)
+    assert np.array_equal(own.predict_proba(x), named.predict_proba(x))
+
+
+def test_the_global_generators_are_left_alone(digits):
+    x, _, y, _ = digits
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    StackedDAEClassifier(**QUICK).fit(x[:100], y[:100])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"units": (0,)}, "units must be a whole number above 0"),
+        ({"units": (20, 10), "nu": [0.1, 0.2, 0.3]}, "nu has 3 values"),
+        ({"corruption": "maskin"}, "did you mean 'masking'"),
+        ({"scale": "none"}, "scale must be"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be in"),
+        ({"finetune_lr": -1.0}, "finetune.optimizer.lr"),
+        ({"pretrain_lr": 1e9, "scale": "standard", "activation": "relu"}, "diverged"),
+        ({"accelerator": "tpus"}, "accelerator"),
+    ],
+)
+def test_bad_settings_are_value_errors(settings, words, digits):
+    x, _, y, _ = digits
+    with pytest.raises(ValueError, match=words):
+        StackedDAEClassifier(**{"activation": "sigmoid", **settings}).fit(x[:60], y[:60])
+
+
+def test_one_class_beside_the_unlabelled_is_told(digits):
+    x, _, _, _ = digits
+    with pytest.raises(ValueError, match=r"1 class besides −1, which marks a row without a label"):
+        StackedDAEClassifier().fit(x[:4], [-1, 1, 1, -1])
