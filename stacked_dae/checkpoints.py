@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from torch import Tensor, nn
 
 from stacked_dae.files import write_atomically
+from stacked_dae.hints import fits
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -29,15 +32,37 @@ def write_checkpoint(state: dict[str, Any], file: Path) -> None:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any] | None:
-    """Return what a checkpoint holds, tensors and plain values; None where there is none, or a damaged one."""
+    """Return what a checkpoint holds, tensors and plain values; None where there is none, or a damaged one.
+
+    Raises:
+        OSError: it cannot be read, which says nothing of what it holds.
+    """
     if not file.is_file():
         return None
+    # First read, then understood: what the disk cannot give now is no damage.
+    content = io.BytesIO(file.read_bytes())
     try:
-        with zipfile.ZipFile(file) as members:
-            # torch does not compare all checksums.
-            if members.testzip() is not None:
+        with zipfile.ZipFile(content) as members:
+            # torch does not compare all checksums, and packs nothing: what is packed may be of any size.
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist())
+            if packed or members.testzip() is not None:
                 return None
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        content.seek(0)
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception:  # what a changed byte makes zipfile and torch raise depends on where it is
         return None
     return state if isinstance(state, dict) else None
+
+
+def holds(state: Mapping[str, Any], hints: Mapping[str, Any], weights: str, module: nn.Module) -> bool:
+    """Whether a checkpoint has values of these types, and under ``weights`` those of ``module``, by name and shape."""
+    if not all(fits(hint, state.get(name)) for name, hint in hints.items()):
+        return False
+    there, wanted = state.get(weights), module.state_dict()
+    return (
+        isinstance(there, dict)
+        and there.keys() == wanted.keys()
+        and all(isinstance(there[name], Tensor) and there[name].shape == wanted[name].shape for name in wanted)
+    )

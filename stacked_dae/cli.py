@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-from stacked_dae import commands, run_commands
+from stacked_dae import commands, ranks, run_commands
 from stacked_dae.config import Config, Format, Source, Weights
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.explain import JOB_OPTIONS, explain
@@ -61,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not ranks.first() and "onnection" in str(error):
+            # Of several processes the first said why it ended.
+            return 2
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         reason = (str(error).splitlines() or ["no more could be had"])[0]

@@ -13,8 +13,9 @@ from typing import Any
 from stacked_dae.errors import ConfigError, StageError, suggest
 from stacked_dae.files import write_csv
 from stacked_dae.interval import with_interval
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import RunFolder
 from stacked_dae.settings import NOT_IDENTITY, flatten
+from stacked_dae.stages import FINETUNE
 
 VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
 

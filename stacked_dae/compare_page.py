@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from stacked_dae.compare import VALID, Compared, Comparison, shown
 from stacked_dae.files import write_text
-from stacked_dae.manifest import FINETUNE
 from stacked_dae.settings import NOT_IDENTITY
+from stacked_dae.stages import FINETUNE
 
 _STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; color: #1c1c1c; }

@@ -11,8 +11,8 @@ from typing import Any
 
 from stacked_dae.compare import INTERVAL, TEST, VALID, Compared
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.manifest import FINETUNE
 from stacked_dae.settings import flatten
+from stacked_dae.stages import FINETUNE
 from stacked_dae.tracking.reading import Told, told_runs
 from stacked_dae.tracking.subject import PRETRAIN
 

@@ -21,6 +21,8 @@ from stacked_dae.files import named
 _GAP = 2**15
 # Bytes read in one go at the most.
 _SPAN = 2**23
+# Rows that are compared to find out whether a file was replaced.
+_LOOKED_AT = 64
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -45,14 +47,26 @@ class DiskArray:
 
     @staticmethod
     def of(mapped: np.memmap[Any, Any]) -> DiskArray | None:
-        """Return the array behind a memory-mapped one, or behind whole rows of it; None where it is no such array."""
+        """Return the array behind a memory-mapped one, or behind whole rows of it; None where it is no such array.
+
+        Nor is it where the file does not hold what the array does: one that is copied on write, or a file that was
+        replaced since.
+        """
         if mapped.ndim != 2 or not mapped.flags.c_contiguous or mapped.filename is None or not mapped.size:
+            return None
+        if mapped.mode == "c":
             return None
         begin = np.frombuffer(mapped._mmap, np.uint8).ctypes.data  # type: ignore[attr-defined]
         # The mapping begins at a whole page, and a slice does not know how far it lies from its beginning.
         page = mapped.offset - mapped.offset % _PAGE
         offset = page + mapped.ctypes.data - begin
-        return DiskArray(Path(mapped.filename), mapped.dtype, (mapped.shape[0], mapped.shape[1]), offset)
+        try:
+            array = DiskArray(Path(mapped.filename), mapped.dtype, (mapped.shape[0], mapped.shape[1]), offset)
+            rows = range(0, len(mapped), max(1, len(mapped) // _LOOKED_AT))
+            same = all(array._read(row, row + 1).tobytes() == mapped[row : row + 1].tobytes() for row in rows)
+        except OSError:
+            same = False
+        return array if same else None
 
     @staticmethod
     def create(path: Path, shape: tuple[int, int]) -> DiskArray:

@@ -100,7 +100,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             "tied": self.tied,
             "corruption": {"kind": "masking" if own else self.corruption, "nu": _plain(self.nu)},
             "batch_size": self.batch_size,
-            "epochs": _plain(self.pretrain_epochs),
+            "epochs": 1 if self._never else _plain(self.pretrain_epochs),
             "optimizer": {"name": self.pretrain_optimizer, "lr": _plain(self.pretrain_lr)},
             "loss": self._losses(),
             "decoder": ["sigmoid" if loss == "cross_entropy" else "identity" for loss in self._losses()],
@@ -112,6 +112,10 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         with _ValueErrors():
             config = from_dict({"pretrain": pretrain, "trainer": {"accelerator": self.accelerator}})
             return config.pretrain.layers(), config.trainer
+
+    @property
+    def _never(self) -> bool:
+        return isinstance(self.pretrain_epochs, int) and self.pretrain_epochs == 0
 
     def _losses(self) -> list[str]:
         """Return cross-entropy where inputs or codes are in [0, 1], else squared error, of each layer."""
@@ -158,6 +162,8 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             if not isinstance(self.corruption, str):
                 layer.corruption = self.corruption
             layers.append(layer)
+        if self._never:
+            return layers
         with _ValueErrors():
             pretrain_layers(
                 layers,
@@ -260,16 +266,15 @@ class _Tuned(_Base):
         self._fit_scale(X[train])
         scaled = self._scaled(X).astype(np.float32)
         tuned = train[labelled[train]]
-        judged = held_out if len(held_out) else tuned
         with self._reporter() as reporter:
-            layers = self._pretrained(scaled[train], scaled[judged], reporter)
+            layers = self._pretrained(scaled[train], scaled[held_out if len(held_out) else train], reporter)
             stack = self._stack(layers, outputs, regression=regression)
             with _ValueErrors():
                 finetune_stack(
                     stack,
                     settings,
                     (scaled[tuned], targets[tuned]),
-                    (scaled[judged], targets[judged]),
+                    (scaled[held_out], targets[held_out]) if len(held_out) else None,
                     seed=self._seed,
                     trainer=self._settings()[1],
                     reporter=reporter,
@@ -298,7 +303,7 @@ class StackedDAETransformer(_Base):
         tied: decode with the transposed weights.
         scale: minmax (to [0, 1], by the training rows), standard (mean 0, deviation 1) or None. Cross-entropy is the
             loss of inputs scaled to [0, 1] and of sigmoid codes; squared error, with an identity decoder, of others.
-        pretrain_epochs: passes over the rows; one value, or one a layer.
+        pretrain_epochs: passes over the rows; one value, or one a layer. 0: never pre-trained, the control.
         pretrain_optimizer: a torch optimiser: sgd, adam, adamw, …
         pretrain_lr: learning rate; one value, or one a layer.
         batch_size: examples in a minibatch.
@@ -345,7 +350,7 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         patience: stop after so many epochs without a lower validation error; the best epoch's weights are kept.
         dropout: share, in [0, 1), of each layer's codes that a training minibatch does without.
         validation_fraction: of the labelled rows of each class, rounded down, to choose the epoch by. Where that is no
-            row, the training rows are taken for it.
+            row, all epochs are made and the last one's weights kept.
 
     Fitted: ``classes_``, ``stack_``, ``n_features_in_``, ``feature_names_in_``.
     """
@@ -398,7 +403,7 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
             accelerator, random_state, verbose: as for :class:`StackedDAETransformer`.
         finetune_epochs, finetune_optimizer, finetune_lr, patience, dropout: as for :class:`StackedDAEClassifier`.
         validation_fraction: of the rows, rounded down, to choose the epoch by its squared error. Where that is no row,
-            the training rows are taken for it.
+            all epochs are made and the last one's weights kept.
 
     Fitted: ``stack_``, ``n_features_in_``, ``feature_names_in_``.
     """

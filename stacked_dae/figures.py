@@ -21,7 +21,7 @@ from stacked_dae.files import write_atomically
 from stacked_dae.interval import with_interval
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import Rows
-from stacked_dae.manifest import FINETUNE, stage_name
+from stacked_dae.stages import FINETUNE, stage_name
 
 
 def save(figure: Figure, file: Path) -> Path:

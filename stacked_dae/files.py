@@ -11,7 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,15 +32,28 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             # Of a process of this machine that was killed while it wrote.
             other.unlink(missing_ok=True)
     temporary = path.with_name(f"{mark}{os.getpid()}.tmp")
+    # What lies there is of a process that had this number before, or a link to elsewhere.
+    temporary.unlink(missing_ok=True)
     try:
         with named(path):
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a new name in ``folder`` outlast a power cut, where the file system can."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -17,9 +17,10 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
 
 from stacked_dae import ranks, stopping
-from stacked_dae.checkpoints import AtomicCheckpoints, read_checkpoint, write_checkpoint
+from stacked_dae.checkpoints import AtomicCheckpoints, holds, read_checkpoint, write_checkpoint
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.loader import ChunkLoader
@@ -168,14 +169,14 @@ def fit_stage(
     minibatch = metrics.path.with_name("minibatch.ckpt")
     if ranks.first():
         metrics.path.parent.mkdir(parents=True, exist_ok=True)
-        epochs_done = _epochs_in(checkpoint, stamp, metrics, reporter)
+        epochs_done = _epochs_in(checkpoint, stamp, task, metrics, reporter)
     ranks.barrier()
     if not ranks.first():
         state = read_checkpoint(checkpoint)
         epochs_done = int(state["epoch"]) + 1 if state else 0
     for row in metrics.rows():
         job.log(task.stage, row)
-    task.resume = _cut_in(minibatch, stamp, epochs_done)
+    task.resume = _cut_in(minibatch, stamp, epochs_done, task, -(-train.count // train.batch_size))
     reporter.start(task.stage, epochs, "epochs", epochs_done)
     with _quiet_lightning():
         lightning = _trainer(
@@ -223,13 +224,20 @@ def fit_in_memory(
             reporter.stop()
 
 
-def _epochs_in(checkpoint: Path, stamp: str, metrics: Metrics, reporter: Reporter) -> int:
+# What is in a stage's checkpoint beside Lightning's own, and in that of a cut epoch.
+_CHECKPOINT = {"epoch": int, "stamp": str, "metrics": str, "optimizer_states": list}
+_CUT = {"epoch": int, "stamp": str, "minibatches": int, "total": Tensor, "optimizer": dict}
+
+
+def _epochs_in(checkpoint: Path, stamp: str, task: ChunkedTask, metrics: Metrics, reporter: Reporter) -> int:
     """Return how many epochs the checkpoint has behind it, and give ``metrics`` their rows.
 
     One that is damaged, or of another stage, is of no use: its stage begins anew, and says so.
     """
     state = read_checkpoint(checkpoint)
-    if state is not None and state.get("stamp") == stamp:
+    if state is not None and not holds(state, _CHECKPOINT, "state_dict", task):
+        state = None
+    if state is not None and state["stamp"] == stamp:
         metrics.restore(state["metrics"])
         return int(state["epoch"]) + 1
     if checkpoint.exists():
@@ -240,10 +248,16 @@ def _epochs_in(checkpoint: Path, stamp: str, metrics: Metrics, reporter: Reporte
     return 0
 
 
-def _cut_in(file: Path, stamp: str, epochs_done: int) -> dict[str, Any] | None:
-    """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew."""
+def _cut_in(file: Path, stamp: str, epochs_done: int, task: ChunkedTask, most: int) -> dict[str, Any] | None:
+    """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew.
+
+    ``most`` is the number of minibatches in an epoch.
+    """
     state = read_checkpoint(file)
-    return state if state and state.get("stamp") == stamp and state.get("epoch") == epochs_done else None
+    if state is None or not holds(state, _CUT, "weights", task):
+        return None
+    of_this = state["stamp"] == stamp and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
+    return state if of_this else None
 
 
 @contextmanager

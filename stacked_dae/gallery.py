@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures import confusion, curves, layer_pictures, samples, save
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import RunFolder
+from stacked_dae.stages import FINETUNE
 from stacked_dae.trained import load_layers, run_data
 
 

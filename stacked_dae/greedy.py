@@ -17,9 +17,9 @@ from stacked_dae.descent import make_optimizer
 from stacked_dae.fitting import device_of, fit_in_memory
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import FINETUNE, stage_name
 from stacked_dae.progress import Reporter
 from stacked_dae.stack import EncoderStack
+from stacked_dae.stages import FINETUNE, stage_name
 from stacked_dae.tasks.finetune import FinetuneTask, RegressTask
 from stacked_dae.tasks.pretrain import PretrainTask
 
@@ -72,18 +72,19 @@ def finetune_stack(
     stack: EncoderStack,
     config: FinetuneConfig,
     train: tuple[Rows, NDArray[Any]],
-    valid: tuple[Rows, NDArray[Any]],
+    valid: tuple[Rows, NDArray[Any]] | None,
     *,
     seed: int,
     trainer: TrainerConfig,
     reporter: Reporter,
 ) -> None:
-    """Train the stack, in place, and leave the best epoch's weights in it.
+    """Train the stack, in place, and leave the best epoch's weights in it; without ``valid``, the last one's.
 
     Args:
         stack: the stack, its encoders taken from pre-trained layers.
         config: how.
         train, valid: (inputs (n, d), labels (n,) int64); of a regression targets (n, outputs) float32.
+            Without ``valid`` all epochs are made.
         seed: of the shuffling and dropout.
         trainer: where to compute.
         reporter: shows progress.
@@ -95,7 +96,9 @@ def finetune_stack(
     chosen = config.optimizer
     optimizer = partial(make_optimizer, chosen.name, lr=chosen.lr, options=chosen.options)
     kind = RegressTask if stack.regression else FinetuneTask
-    task = kind(stack, FINETUNE, seed, optimizer, config.patience, config.dropout)
-    loaders = [ChunkLoader(x, y, config.batch_size, device) for x, y in (train, valid)]
+    patience = config.epochs if valid is None else config.patience
+    task = kind(stack, FINETUNE, seed, optimizer, patience, config.dropout)
+    loaders = [ChunkLoader(x, y, config.batch_size, device) for x, y in (train, valid or train)]
     fit_in_memory(task, *loaders, epochs=config.epochs, trainer=trainer, reporter=reporter)
-    stack.load_state_dict(task.best_weights, strict=True)
+    if valid is not None:
+        stack.load_state_dict(task.best_weights, strict=True)

@@ -22,13 +22,17 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.files import checksum, named, read_yaml, seal, unseal, write_text
 from stacked_dae.hints import fits
 from stacked_dae.settings import from_dict
+from stacked_dae.stages import FINETUNE, FORMAT, marks
 
-FORMAT = 3
+# Characters in one of the small files at the most: far beyond any.
+_SMALL = 2**24
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
+_LOCK = ".lock"
 # How the last line of config.yaml begins, before the checksum of all above it.
 _SEAL = "# SHA-256 of the lines above: "
 _STAGE = re.compile(r"layer_[1-9]\d{0,3}|finetune")
 # What the files hold, by key.
-_MANIFEST = {"format": int, "dataset": dict, "parent": str | None, "stages": dict}
+_MANIFEST = {"format": int, "dataset": dict, "parent": str | None, "layers": str | None, "stages": dict}
 _DATASET = {"name": str, "inputs": int, "fingerprint": str}
 _ENTRY = {"fingerprint": str, "status": Literal["pending", "running", "done"]}
 _DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
@@ -41,14 +45,8 @@ _RESULT = {
     "best_epoch": int,
     "seconds": float,
     "confusion": list[list[int]],
+    "weights_sha256": str,
 }
-# The stage that trains the stack; those of the layers are named by their numbers.
-FINETUNE = "finetune"
-
-
-def stage_name(k: int) -> str:
-    """Return the name of the stage that trains layer ``k``, from 1."""
-    return f"layer_{k}"
 
 
 class Metrics:
@@ -66,6 +64,9 @@ class Metrics:
         if self._sha256 is None and not self.path.exists():
             return []
         try:
+            # A device or a pipe would be read for ever.
+            if not self.path.is_file():
+                raise ValueError
             if self._sha256 is not None and checksum(self.path) != self._sha256:
                 raise ValueError
             with self.path.open(newline="") as file:
@@ -76,7 +77,7 @@ class Metrics:
     @property
     def text(self) -> str:
         """The file's text, empty where there is none."""
-        return self.path.read_text() if self.path.exists() else ""
+        return self.path.read_text() if self.path.is_file() else ""
 
     def restore(self, text: str) -> None:
         """Write the file's text of an earlier time."""
@@ -91,6 +92,12 @@ class Metrics:
             file.write("".join(f"{line}\n" for line in lines))
 
 
+def _config_in(whole: str) -> str | None:
+    """Return the text of a ``config.yaml`` above its seal, None where that is not as it was written."""
+    text = whole.rpartition(_SEAL)[0]
+    return text if whole == f"{text}{_seal_of(text)}" else None
+
+
 def _seal_of(text: str) -> str:
     """Return the last line of a ``config.yaml``."""
     return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
@@ -98,9 +105,10 @@ def _seal_of(text: str) -> str:
 
 def _is_of_a_beginning(file: Path) -> bool:
     """Whether a run that was killed before its first manifest leaves such a file."""
-    return file.name in ("config.yaml", "preprocessing.json") or (
-        file.name.startswith(".") and file.name.endswith(".tmp")
-    )
+    if file.name == "config.yaml":
+        # A settings file of the user's own is none of ours to write over.
+        return file.is_file() and _config_in(_text_of(file)) is not None
+    return file.name in ("preprocessing.json", _LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
 
 
 class RunFolder:
@@ -109,9 +117,10 @@ class RunFolder:
     Of a table also ``preprocessing.json``.
 
     ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
-    fine-tuned, or null) and ``stages``: for each its ``fingerprint``, ``status`` (pending, running, done) and, when
-    done, ``seconds``, ``epochs`` and the SHA-256 of its weights and metrics. The files carry their own checksums, or
-    stand in the manifest with one: what was changed is found when it is read.
+    fine-tuned, or null), ``layers`` (the fingerprint of that run's last layer, or null) and ``stages``: for
+    each its ``fingerprint``, ``status`` (pending, running, done) and, when done, ``seconds``, ``epochs`` and the
+    SHA-256 of its weights and metrics. The files carry their own checksums, or stand in the manifest with one, and whole files
+    of another run are told from this one's: what was changed is found when it is read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,7 +141,7 @@ class RunFolder:
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
             raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
         folder._as_read = _text_of(file)
-        written = re.search(r'^  "format": (\d+)', folder._as_read, re.MULTILINE)
+        written = re.search(r'^  "format": (\d{1,9}),', folder._as_read, re.MULTILINE)
         if written and int(written[1]) != FORMAT:
             raise StageError(
                 f"{file} has format {written[1]}, but this version reads {FORMAT}; use the version it came from"
@@ -142,9 +151,9 @@ class RunFolder:
         wrong = _wrong(folder.manifest, _MANIFEST) or _wrong_part(folder.manifest)
         if wrong is not None:
             raise StageError(f"{file} is damaged: its {wrong} is not a run's; {mend}")
-        for name in (*folder.manifest["stages"], "figures"):
-            if (path / name).is_symlink():
-                raise StageError(f"{path / name} is a link to elsewhere; put the folder itself there")
+        link = _link_out_of(path)
+        if link is not None:
+            raise StageError(f"{link} is a link to elsewhere; put the folder itself there")
         return folder
 
     @staticmethod
@@ -180,7 +189,15 @@ class RunFolder:
         lock = os.open(self.path, os.O_RDONLY)
         try:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    fcntl.flock(lock, _AT_ONCE)
+                except BlockingIOError:
+                    raise
+                except OSError:
+                    # NFS locks what is open for writing only, so no folder: a file in it, which stays.
+                    os.close(lock)
+                    lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                    fcntl.flock(lock, _AT_ONCE)
             except BlockingIOError:
                 raise StageError(
                     f"{self.path} is in use by another process; wait for it, or choose another --out"
@@ -202,14 +219,19 @@ class RunFolder:
             StageError: ``config.yaml`` is damaged.
         """
         file = self.path / "config.yaml"
-        whole = _text_of(file)
-        text = whole.partition(_SEAL)[0]
-        if whole != f"{text}{_seal_of(text)}":
-            raise StageError(f"{file} is damaged: it is not as it was written; train the run again in a new folder")
+        mend = "train the run again in a new folder"
+        if _config_in(_text_of(file)) is None:
+            raise StageError(f"{file} is damaged: it is not as it was written; {mend}")
         try:
-            return from_dict(read_yaml(file), str(file))
+            config = from_dict(read_yaml(file), str(file))
         except ConfigError as error:
             raise StageError(f"{error}; the run folder is damaged") from None
+        there = self.manifest["stages"]
+        for name, mark in marks(config, self.manifest["dataset"]["fingerprint"], self.manifest.get("layers")).items():
+            # A whole file of another run is found by what it would have trained.
+            if there.get(name, {}).get("fingerprint", mark) != mark:
+                raise StageError(f"{file} is damaged: it is of another run than {self.path / 'manifest.json'}; {mend}")
+        return config
 
     def write_config(self, config: Config) -> None:
         """Write ``config.yaml``."""
@@ -264,6 +286,9 @@ class RunFolder:
 
     def finish(self, name: str, **entry: Any) -> None:
         """Mark a stage done, with the SHA-256 of the weights and the metrics in its folder."""
+        # A row was not yet asked to outlast a power cut; the checkpoint, which has them too, goes after this.
+        metrics = self.metrics(name)
+        metrics.restore(metrics.text)
         sums = {
             key: checksum(self.folder(name) / file)
             for key, file in (("sha256", "weights.safetensors"), ("metrics_sha256", "metrics.csv"))
@@ -282,7 +307,10 @@ class RunFolder:
     def clear(self, name: str) -> None:
         """Remove the folder of a stage."""
         if ranks.first():
-            shutil.rmtree(self.folder(name), ignore_errors=True)
+            if self.folder(name).is_dir():
+                shutil.rmtree(self.folder(name), ignore_errors=True)
+            else:
+                self.folder(name).unlink(missing_ok=True)
 
     def metrics(self, name: str) -> Metrics:
         """Return the metrics of a stage; those of a done one are checked against the manifest when they are read."""
@@ -324,13 +352,28 @@ class RunFolder:
         mend = "give its fit again, which tests again and trains nothing"
         result = _unsealed(file, _text_of(file), mend)
         wrong = _wrong(result, _RESULT)
+        if wrong is None and result["weights_sha256"] != self.stage(FINETUNE).get("sha256"):
+            wrong = "weights_sha256"
         if wrong is not None:
             raise StageError(f"{file} is damaged: its {wrong} is not a result's; {mend}")
         return result
 
 
 def _text_of(file: Path) -> str:
-    return file.read_text(errors="replace")
+    """Return the text of one of the small files; of one that is none the beginning, which will not do."""
+    with file.open(errors="replace") as opened:
+        return opened.read(_SMALL)
+
+
+def _link_out_of(path: Path) -> Path | None:
+    """Return a link in the run folder to a folder outside it, None where there is none."""
+    whole = path.resolve()
+    for place, folders, _ in os.walk(path):
+        for name in folders:
+            link = Path(place, name)
+            if link.is_symlink() and not link.resolve().is_relative_to(whole):
+                return link
+    return None
 
 
 def _unsealed(file: Path, text: str, mend: str) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from stacked_dae.errors import ConfigError, DataError, StageError, suggest
 from stacked_dae.files import write_atomically
 from stacked_dae.hints import fits
 from stacked_dae.loader import Rows
-from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
+from stacked_dae.manifest import RunFolder
 from stacked_dae.stack import EncoderStack
+from stacked_dae.stages import FINETUNE, stage_name
 
 FORMAT = 1
 _BATCH = 4096

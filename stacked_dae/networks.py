@@ -13,8 +13,8 @@ from stacked_dae.data.columns import Preprocessing
 from stacked_dae.descent import make_optimizer
 from stacked_dae.errors import ConfigError
 from stacked_dae.layer import DenoisingLayer
-from stacked_dae.manifest import stage_name
 from stacked_dae.stack import EncoderStack
+from stacked_dae.stages import stage_name
 
 _CORRUPTIONS: dict[str, type[Corruption]] = {
     "fixed_masking": corruption.FixedMasking,

@@ -1,8 +1,4 @@
-"""The stages of a job, their fingerprints, and what of them a run folder holds already.
-
-A stage's fingerprint is the hash of its settings, its data and the fingerprint of the stage before it: change layer 2,
-and layer 1 is not trained again.
-"""
+"""The stages of a job, and what of them a run folder holds already."""
 
 from __future__ import annotations
 
@@ -11,8 +7,9 @@ from dataclasses import dataclass
 from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
-from stacked_dae.manifest import FINETUNE, FORMAT, RunFolder, stage_name
-from stacked_dae.settings import fingerprint, first_difference
+from stacked_dae.manifest import RunFolder
+from stacked_dae.settings import first_difference
+from stacked_dae.stages import FINETUNE, FORMAT, marks, stage_name
 
 # Settings that only fine-tuning reads: a folder that holds layers alone may go on with others.
 _FINETUNE_KEYS = ("finetune.", "data.labels_per_class")
@@ -29,21 +26,9 @@ class Stage:
 
 def plan_stages(config: Config, data: Dataset, parent: RunFolder | None, *, finetune: bool) -> list[Stage]:
     """Return the stages in order, without those of layers that ``parent`` has or the model never pre-trains."""
-    layers = config.layers()
-    stages: list[Stage] = []
-    if parent is not None:
-        before = parent.stage(stage_name(len(layers)))["fingerprint"]
-    elif config.model == "mlp":
-        before = fingerprint(data.fingerprint, [(layer.units, layer.activation) for layer in layers])
-    else:
-        before = data.fingerprint
-        for k, layer in enumerate(layers, 1):
-            before = fingerprint(FORMAT, "layer", layer, config.seed, config.trainer.precision, before)
-            stages.append(Stage(stage_name(k), before))
-    if finetune:
-        parts = (config.finetune, config.data.labels_per_class, config.seed, config.trainer.precision, before)
-        stages.append(Stage(FINETUNE, fingerprint(FORMAT, FINETUNE, *parts)))
-    return stages
+    last = parent.stage(stage_name(len(config.layers())))["fingerprint"] if parent is not None else None
+    found = marks(config, data.fingerprint, last)
+    return [Stage(name, mark) for name, mark in found.items() if finetune or name != FINETUNE]
 
 
 def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
@@ -74,6 +59,10 @@ def check_folder(folder: RunFolder, stages: list[Stage], config: Config, data: D
         raise StageError(f"{folder.path} holds another experiment: {different}; {_MEND}")
     if folder.manifest["dataset"]["fingerprint"] != data.fingerprint:
         raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; {_MEND}")
+    planned = [stage.name for stage in stages]
+    for name in there:
+        if name not in planned and name != FINETUNE:
+            raise StageError(f"{folder.path} holds a {name} of its own, which would be lost; {_MEND}")
     for stage in stages:
         if folder.stage(stage.name).get("fingerprint", stage.fingerprint) != stage.fingerprint:
             raise StageError(
@@ -127,7 +116,8 @@ def open_folder(
     folder.manifest = {
         "format": FORMAT,
         "dataset": {"name": data.name, "inputs": data.inputs, "fingerprint": data.fingerprint},
-        "parent": str(parent.path.resolve()) if parent else folder.manifest.get("parent"),
+        "parent": str(parent.path.resolve()) if parent else None,
+        "layers": parent.stage(stage_name(len(config.layers())))["fingerprint"] if parent else None,
         "stages": plan,
     }
     folder.write_preprocessing(data.table)

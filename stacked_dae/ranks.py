@@ -8,20 +8,33 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from stacked_dae.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
 def processes() -> tuple[int, int]:
-    """Return how many processes there are on each machine, and how many machines, as the launcher says; 1, 1 alone."""
+    """Return how many processes there are on each machine, and how many machines, as the launcher says; 1, 1 alone.
+
+    Raises:
+        ConfigError: the machines have not all as many.
+    """
     if "LOCAL_WORLD_SIZE" in os.environ and "WORLD_SIZE" in os.environ:
-        here = int(os.environ["LOCAL_WORLD_SIZE"])
-        return here, int(os.environ["WORLD_SIZE"]) // here
-    if _of_srun():
-        nodes = int(os.environ.get("SLURM_NNODES", "1"))
-        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
-    return 1, 1
+        here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        nodes = max(1, all_of_them // here)
+    elif _of_srun():
+        nodes, all_of_them = int(os.environ.get("SLURM_NNODES", "1")), int(os.environ["SLURM_NTASKS"])
+        here = max(1, all_of_them // nodes)
+    else:
+        return 1, 1
+    if here * nodes != all_of_them:
+        raise ConfigError(
+            f"{all_of_them} processes on {nodes} machines: start as many on each (torchrun --nproc_per_node, srun"
+            " --ntasks-per-node)"
+        )
+    return here, nodes
 
 
 def _of_srun() -> bool:

@@ -12,9 +12,10 @@ from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
 from stacked_dae.files import write_text
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import RunFolder
 from stacked_dae.progress import Reporter
 from stacked_dae.settings import fingerprint, first_difference
+from stacked_dae.stages import FINETUNE
 from stacked_dae.workflow import finetune, fit
 
 # What tries.json holds of each.

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from stacked_dae.compare import Comparison, shown
 from stacked_dae.interval import with_interval
-from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
+from stacked_dae.manifest import RunFolder
+from stacked_dae.stages import FINETUNE, stage_name
 
 _MODELS = {
     "sda": "stacked denoising autoencoders",

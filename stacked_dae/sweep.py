@@ -17,10 +17,11 @@ from stacked_dae.data.registry import check_data
 from stacked_dae.errors import ConfigError, DivergedError, StageError, suggest
 from stacked_dae.files import YAML_ERRORS, read_yaml, yaml_value
 from stacked_dae.hints import fits, in_words
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import check_optimizers
 from stacked_dae.progress import Reporter
 from stacked_dae.settings import check_keys, fingerprint, flatten, from_dict, keys
+from stacked_dae.stages import FINETUNE
 from stacked_dae.workflow import fit
 
 METRIC = "best_valid_error_percent"

@@ -8,9 +8,10 @@ from types import TracebackType
 
 from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
+from stacked_dae.manifest import RunFolder
 from stacked_dae.plan import Stage
 from stacked_dae.progress import Reporter
+from stacked_dae.stages import FINETUNE, stage_name
 from stacked_dae.tracking import jobs, subject
 from stacked_dae.tracking.subject import Job, Subject
 

@@ -8,9 +8,10 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
 from stacked_dae.layer import DenoisingLayer
-from stacked_dae.manifest import FINETUNE, RunFolder, stage_name
+from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import build_layers, build_stack
 from stacked_dae.stack import EncoderStack
+from stacked_dae.stages import FINETUNE, stage_name
 
 
 def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.manifest import FINETUNE
+from stacked_dae.stages import FINETUNE
 from stacked_dae.tracking.place import line_of
 
 

@@ -28,12 +28,13 @@ from stacked_dae.files import write_atomically
 from stacked_dae.fitting import check_loggers, device_of, fit_stage
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import build_layers, build_stack, check_optimizers
 from stacked_dae.plan import Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
 from stacked_dae.progress import Reporter
 from stacked_dae.scoring import Score, score
 from stacked_dae.stack import EncoderStack
+from stacked_dae.stages import FINETUNE
 from stacked_dae.tasks.chunked import ChunkedTask
 from stacked_dae.tasks.finetune import FinetuneTask
 from stacked_dae.tasks.pretrain import PretrainTask
@@ -41,6 +42,9 @@ from stacked_dae.telling import Telling
 from stacked_dae.tracking.subject import Job
 from stacked_dae.trained import load_layers, load_stack, run_data
 from stacked_dae.version import __version__
+
+# What of a result W&B has elsewhere, or not as a figure.
+_UNTOLD = ("confusion", "weights_sha256", "versions")
 
 
 def fit(
@@ -100,6 +104,8 @@ def finetune(
     arguments and errors as for :func:`fit`.
     """
     parent = RunFolder.open(Path(pretrained))
+    if Path(out).resolve() == parent.path.resolve():
+        raise StageError(f"--out and --pretrained are one folder, {out}; name another --out, or use fit")
     return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent, test=test).run()
 
 
@@ -163,7 +169,7 @@ class _Job:
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
-        if not self.todo and not self.tests and not self.telling.untold():
+        if not self.todo and not self.tests and not self.telling.untold() and not self._left_over():
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
         # All processes have looked at the folder before one of them changes it.
@@ -172,8 +178,17 @@ class _Job:
             self._work()
         return self.folder
 
+    def _left_over(self) -> list[Path]:
+        """Return what done stages need no more, and a killed process could not take away."""
+        done = [stage.name for stage in self.stages if stage not in self.todo]
+        patterns = ("*.ckpt", "codes_*.npy") if not self.todo else ("*.ckpt",)
+        return [file for name in done for pattern in patterns for file in self.folder.folder(name).glob(pattern)]
+
     def _work(self) -> None:
         open_folder(self.folder, self.stages, self.config, self.data, self.parent)
+        if ranks.first():
+            for file in self._left_over():
+                file.unlink(missing_ok=True)
         ranks.barrier()
         with self.telling:
             layers = self._layers()
@@ -280,7 +295,8 @@ class _Job:
             ranks.barrier()
             if self.test:
                 result = self.folder.result()
-                job.summarise({name: value for name, value in result.items() if name not in ("confusion", "versions")})
+                told = {name: value for name, value in result.items() if name not in _UNTOLD}
+                job.summarise(told)
                 if job.watched:
                     job.picture({"confusion": confusion(result)})
             self.telling.keep("classifier", [stage], job, *(["result.json"] if self.test else []))
@@ -329,6 +345,7 @@ class _Job:
             "parameters": sum(p.numel() for p in stack.parameters()),
             "seconds": round(sum(entry["seconds"] for entry in entries.values()), 3),
             "confusion": test.confusion,
+            "weights_sha256": entries[FINETUNE]["sha256"],
             "versions": {
                 "stacked_dae": __version__,
                 "torch": torch.__version__,

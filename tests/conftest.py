@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stacked_dae import stopping
 from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset, make_dataset
+from stacked_dae.progress import Reporter
 from stacked_dae.settings import from_dict
 
 ROOT = Path(__file__).parents[1]
@@ -56,3 +60,19 @@ SMALL = {
 def small(**changes) -> Config:
     """Return a config of seconds for :func:`blobs`."""
     return replace(from_dict(SMALL), **changes)
+
+
+class Heard(Reporter):
+    """Keeps what it is told to say."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def stop_after(patch, looks):
+    """Let a signal arrive just before training looks for one for the time ``looks``, from 1."""
+    seen = itertools.count(1)
+    patch.setattr(stopping, "asked", lambda: signal.SIGTERM if next(seen) == looks else None)

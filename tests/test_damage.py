@@ -5,32 +5,32 @@ The table at the end of docs/reliability.md is made of these cases.
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import io
 import json
+import os
 import pickle
+import platform
+import re
 import shutil
+import stat
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import blobs, small
+import torch
+from conftest import Heard, blobs, small, stop_after
 
 from stacked_dae import stopping, workflow
+from stacked_dae.checkpoints import read_checkpoint, write_checkpoint
 from stacked_dae.errors import StageError
 from stacked_dae.files import seal
-from stacked_dae.progress import Reporter
 
 DATA = blobs()
 CONFIG = small()
-
-
-class Heard(Reporter):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 def fit(out, reporter=None, **how):
@@ -46,8 +46,7 @@ def done(tmp_path_factory):
 def cut(tmp_path_factory):
     """Return a run that was stopped in the second epoch of layer 2, after a minibatch."""
     with pytest.MonkeyPatch.context() as patch:
-        looks = iter(range(10**6))
-        patch.setattr(stopping, "asked", lambda: 15 if next(looks) == 13 * 4 + 6 else None)
+        stop_after(patch, 13 * 4 + 7)
         with pytest.raises(stopping.Stopped):
             fit(tmp_path_factory.mktemp("cut") / "run")
     return tmp_path_factory.getbasetemp().joinpath("cut0", "run")
@@ -176,8 +175,7 @@ def test_a_checkpoint_of_another_stage_is_not_taken(done, cut, tmp_path):
     shutil.copytree(cut, run)
     other = replace(CONFIG, pretrain=replace(CONFIG.pretrain, optimizer=replace(CONFIG.pretrain.optimizer, lr=0.03)))
     with pytest.MonkeyPatch.context() as patch:
-        looks = iter(range(10**6))
-        patch.setattr(stopping, "asked", lambda: 15 if next(looks) == 13 * 4 + 6 else None)
+        stop_after(patch, 13 * 4 + 7)
         with pytest.raises(stopping.Stopped):
             workflow.fit(other, tmp_path / "other", dataset=DATA)
     for name in ("checkpoint.ckpt", "minibatch.ckpt"):
@@ -211,12 +209,13 @@ def test_every_bit_of_the_small_files_counts(done, tmp_path):
                 seen(run)
 
 
-@pytest.mark.parametrize("name", ["layer_1", "figures"])
+@pytest.mark.parametrize("name", ["layer_1", "layer_3", "figures", "csv", "csv/layer_1", "wandb"])
 def test_a_link_out_of_the_run_folder_is_refused(done, tmp_path, name):
     run = tmp_path / "run"
     shutil.copytree(done, run)
     (tmp_path / "elsewhere").mkdir()
     shutil.rmtree(run / name, ignore_errors=True)
+    (run / name).parent.mkdir(exist_ok=True)
     (run / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StageError, match=f"{name} is a link to elsewhere"):
         fit(run, rerun=True)
@@ -240,8 +239,7 @@ def test_a_link_in_place_of_a_file_is_replaced_not_followed(tmp_path):
     (tmp_path / "precious").write_text("mine")
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        looks = iter(range(10**6))
-        patch.setattr(stopping, "asked", lambda: 15 if next(looks) == 3 else None)
+        stop_after(patch, 4)
         with pytest.raises(stopping.Stopped):
             fit(run)
     for name in ("metrics.csv", "checkpoint.ckpt", "weights.safetensors", "codes_train.npy"):
@@ -250,3 +248,192 @@ def test_a_link_in_place_of_a_file_is_replaced_not_followed(tmp_path):
     low = replace(CONFIG, data=replace(CONFIG.data, memory_budget=0.0))
     workflow.fit(low, run, dataset=DATA)
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_link_with_the_name_of_the_next_temporary_file_is_not_followed(done, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    run = tmp_path / "run"
+    shutil.copytree(done, run)
+    (run / "result.json").unlink()
+    mark = re.sub(r"[^A-Za-z0-9]", "", platform.node())
+    for name in ("manifest.json", "config.yaml", "result.json"):
+        (run / f".{name}.{mark}-{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
+    assert fit(run).result()["n_test"] == 90
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Return a finished run of the same shapes, trained otherwise."""
+    layers = replace(CONFIG.pretrain, activation="tanh", loss="squared_error")
+    config = replace(CONFIG, pretrain=layers, seed=8)
+    return workflow.fit(config, tmp_path_factory.mktemp("other") / "run", dataset=DATA).path
+
+
+def test_a_whole_file_of_another_run_is_told_from_this_ones(done, other, tmp_path):
+    for name in ("config.yaml", "manifest.json", "layer_1/weights.safetensors", "layer_1/metrics.csv"):
+        run = tmp_path / Path(name).name
+        shutil.copytree(done, run)
+        shutil.copy(other / name, run / name)
+        with pytest.raises(StageError, match=r"damaged|changed"):
+            fit(run)
+        if name == "config.yaml":
+            with pytest.raises(StageError, match="of another run"):
+                workflow.evaluate(run, dataset=DATA)
+    run = tmp_path / "run"
+    shutil.copytree(done, run)
+    shutil.copy(other / "result.json", run / "result.json")
+    with pytest.raises(StageError, match=r"result\.json is damaged"):
+        workflow.RunFolder.open(run).result()
+    assert fit(run).result() == workflow.RunFolder.open(done).result()
+
+
+def test_what_cannot_be_read_now_is_not_taken_for_damage(cut, tmp_path, monkeypatch):
+    """A disk that fails, or too many open files, cost no finished epoch."""
+    run = tmp_path / "run"
+    shutil.copytree(cut, run)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    read = Path.read_bytes
+
+    def failing(path):
+        if path.name == "checkpoint.ckpt":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            fit(run)
+    after = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    names = {file for file in before if file.suffix in (".ckpt", ".csv", ".safetensors")}
+    assert {file: after.get(file) for file in names} == {file: before[file] for file in names}
+
+
+@pytest.mark.parametrize("what", ["device", "pipe", "folder"])
+def test_metrics_that_are_no_file_do_not_hang(done, cut, tmp_path, what):
+    for k, (source, finished) in enumerate(((done, True), (cut, False))):
+        run = tmp_path / f"run{k}"
+        shutil.copytree(source, run)
+        file = run / "layer_2" / "metrics.csv"
+        file.unlink()
+        if what == "device":
+            file.symlink_to("/dev/zero")
+        elif what == "pipe":
+            os.mkfifo(file)
+        else:
+            file.mkdir()
+        if finished:
+            with pytest.raises(StageError, match=r"metrics\.csv is damaged"):
+                fit(run)
+        elif what != "folder":
+            fit(run)
+
+
+def packed_bomb(state, file):
+    """Write a checkpoint that is small on disk and large in memory."""
+    content = io.BytesIO()
+    torch.save({**state, "more": torch.zeros(30_000_000)}, content)
+    with zipfile.ZipFile(content) as members, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in members.namelist():
+            packed.writestr(name, members.read(name))
+
+
+def test_a_packed_checkpoint_is_not_unpacked(cut, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(cut, run)
+    file = run / "layer_2" / "checkpoint.ckpt"
+    packed_bomb(read_checkpoint(file), file)
+    assert file.stat().st_size < 10**6
+    assert read_checkpoint(file) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("checkpoint.ckpt", lambda state: state.pop("metrics")),
+        ("checkpoint.ckpt", lambda state: state.pop("epoch")),
+        ("checkpoint.ckpt", lambda state: state["state_dict"].clear()),
+        ("checkpoint.ckpt", lambda state: state.update(optimizer_states=None)),
+        ("minibatch.ckpt", lambda state: state.pop("weights")),
+        ("minibatch.ckpt", lambda state: state.update(minibatches=10**9)),
+        ("minibatch.ckpt", lambda state: state.update(optimizer=None)),
+        ("minibatch.ckpt", lambda state: state["weights"].update({"layer.bias": torch.zeros(1)})),
+    ],
+)
+def test_a_checkpoint_that_holds_something_else_is_no_checkpoint(done, cut, tmp_path, name, change):
+    run = tmp_path / "run"
+    shutil.copytree(cut, run)
+    state = read_checkpoint(run / "layer_2" / name)
+    change(state)
+    write_checkpoint(state, run / "layer_2" / name)
+    fit(run)
+    for stage in ("layer_1", "layer_2", "finetune"):
+        assert (run / stage / "weights.safetensors").read_bytes() == (done / stage / "weights.safetensors").read_bytes()
+
+
+def test_large_files_in_place_of_small_ones_are_not_read_whole(done, tmp_path):
+    for name in ("manifest.json", "config.yaml", "result.json"):
+        run = tmp_path / name
+        shutil.copytree(done, run)
+        with (run / name).open("r+b") as file:
+            file.truncate(10**11)
+        with pytest.raises(StageError, match="damaged"):
+            seen(run)
+
+
+def test_what_a_killed_process_left_of_done_stages_is_taken_away(done, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(done, run)
+    left = [run / "layer_1" / "codes_train.npy", run / "layer_2" / "checkpoint.ckpt"]
+    for file in left:
+        file.write_bytes(b"large")
+    fit(run)
+    assert not any(file.exists() for file in left)
+
+
+def test_settings_files_of_ones_own_are_not_written_over(tmp_path):
+    (tmp_path / "config.yaml").write_text("# my notes\nseed: 5\n")
+    with pytest.raises(StageError, match="not a run folder"):
+        fit(tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "# my notes\nseed: 5\n"
+
+
+def test_a_setting_may_contain_the_words_of_the_seal(tmp_path):
+    config = replace(CONFIG, tracking=replace(CONFIG.tracking, tags=["# SHA-256 of the lines above: x"]))
+    run = workflow.fit(config, tmp_path / "run", dataset=DATA)
+    assert run.config() == config
+
+
+def test_layers_are_not_lost_to_a_fine_tuning(done, tmp_path):
+    layers = workflow.pretrain(CONFIG, tmp_path / "layers", dataset=DATA)
+    before = {file: file.read_bytes() for file in layers.path.rglob("*") if file.is_file()}
+    with pytest.raises(StageError, match="are one folder"):
+        workflow.finetune(CONFIG, layers.path, layers.path, dataset=DATA)
+    with pytest.raises(StageError, match="holds a layer_1 of its own, which would be lost"):
+        workflow.finetune(CONFIG, layers.path, done, dataset=DATA)
+    assert {file: file.read_bytes() for file in layers.path.rglob("*") if file.is_file()} == before
+
+
+def test_a_format_of_many_digits_is_damage(done, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(done, run)
+    text = (run / "manifest.json").read_text()
+    (run / "manifest.json").write_text(re.sub(r'"format": \d', f'"format": {"3" * 5000}', text))
+    with pytest.raises(StageError, match="damaged"):
+        fit(run)
+
+
+def test_a_folder_that_cannot_be_locked_has_a_file_that_can(tmp_path, monkeypatch):
+    """As on NFS, which locks only what is open for writing; stands in for it, since none is at hand."""
+    lock = fcntl.flock
+
+    def flock(fd, how):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    run = fit(tmp_path / "run")
+    first, second = (workflow.RunFolder.open(run.path) for _ in range(2))
+    with first.locked(), pytest.raises(StageError, match="in use by another process"), second.locked():
+        pass

@@ -99,3 +99,21 @@ def test_a_data_set_on_disk_is_the_same_data_set(tmp_path):
     there = make_dataset("d", (x, labels), (v, labels[:50]), lambda: (ROWS, labels))
     assert isinstance(there.train.inputs, DiskArray)
     assert there.fingerprint == here.fingerprint
+
+
+def test_a_mapped_array_whose_file_says_otherwise_is_not_read_from_it(tmp_path):
+    """Copied on write and changed, or replaced since: the numbers that were passed are the ones that are used."""
+    file = tmp_path / "x.npy"
+    np.save(file, np.random.default_rng(0).random((50, 4)).astype(np.float32))
+    copied = np.load(file, mmap_mode="c")
+    copied /= 2
+    assert DiskArray.of(copied) is None
+    mapped = np.load(file, mmap_mode="r")
+    assert DiskArray.of(mapped) is not None
+    np.save(tmp_path / "y.npy", np.zeros((50, 4), np.float32))
+    (tmp_path / "y.npy").replace(file)
+    assert DiskArray.of(mapped) is None
+    labels = np.arange(50) % 2
+    for rows in (copied, mapped):
+        data = make_dataset("mine", (rows, labels), (rows, labels), lambda: (copied, labels))
+        assert np.array_equal(data.train.inputs[:], rows)

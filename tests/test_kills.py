@@ -17,7 +17,8 @@ import yaml
 
 # rect is made here, out of nothing: its preparation can be killed too.
 CONFIG = {
-    "data": {"name": "rect"},
+    # No budget: codes go to disk.
+    "data": {"name": "rect", "memory_budget": 0.0},
     "pretrain": {"units": [60, 40], "epochs": [12, 12], "corruption": {"nu": [0.1, 0.2]}},
     "finetune": {"epochs": 12, "patience": 6},
 }

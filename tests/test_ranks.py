@@ -15,6 +15,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from stacked_dae import ranks
+from stacked_dae.errors import ConfigError
 from stacked_dae.manifest import RunFolder
 
 # 1260 rows: the last minibatch has 23 of 30, of which the first of two processes gets 11.
@@ -101,6 +102,20 @@ def test_the_launcher_says_how_many(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert (*ranks.processes(), ranks.rank()) == expected
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "5", "RANK": "0"},
+        {"SLURM_NTASKS": "3", "SLURM_NNODES": "2", "SLURM_PROCID": "0"},
+    ],
+)
+def test_machines_of_unequal_shares_are_refused(monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="start as many on each"):
+        ranks.processes()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from stacked_dae import workflow
 
 # Each file imports only from rooms above it.
 ROOMS = """
-version errors stopping address interval files hints disk config settings machine ranks paper presets
+version errors stopping address interval files hints disk config settings stages machine ranks paper presets
 corruption losses descent layer stack
 data.columns data.dataset data.tablefile data.table data.idx data.splits data.digits data.mnist
 data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import blobs, small
+from conftest import Heard, blobs, small
 
 from stacked_dae import workflow
 from stacked_dae.config import TrackingConfig
@@ -16,14 +16,6 @@ from stacked_dae.progress import Reporter
 from stacked_dae.tracking.place import where
 from stacked_dae.tracking.records import Records
 from stacked_dae.tracking.subject import Subject
-
-
-class Heard(Reporter):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 def tracked(mode, **changes):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import blobs, small
+from conftest import blobs, small, stop_after
 from pytorch_lightning import Trainer
 from safetensors.torch import load_file
 
@@ -20,11 +18,12 @@ from stacked_dae.codes import make_codes
 from stacked_dae.data.dataset import make_dataset
 from stacked_dae.disk import DiskArray
 from stacked_dae.errors import ConfigError, DataError, StageError
-from stacked_dae.manifest import FINETUNE, RunFolder
+from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import build_layers, build_stack
 from stacked_dae.progress import Reporter
 from stacked_dae.replay import Replay
 from stacked_dae.settings import from_dict
+from stacked_dae.stages import FINETUNE
 from stacked_dae.tasks.finetune import FinetuneTask
 
 DATA = blobs()
@@ -181,7 +180,7 @@ def test_each_layer_trains_on_the_clean_codes_of_the_one_below(tmp_path, monkeyp
     loader = workflow.ChunkLoader
     monkeypatch.setattr(workflow, "ChunkLoader", lambda rows, *a: given.append(np.array(rows)) or loader(rows, *a))
     folder = workflow.pretrain(small(), tmp_path / "run", dataset=DATA)
-    layers = trained.load_layers(folder, DATA.inputs)
+    layers = trained.load_layers(folder, DATA)
     with torch.no_grad():
         for rows, inputs in zip(given[2:], (DATA.train.inputs, DATA.valid.inputs), strict=True):
             direct = torch.sigmoid(torch.from_numpy(inputs) @ layers[0].weight.t() + layers[0].bias)
@@ -322,12 +321,6 @@ def test_adam_and_momentum_resume_to_the_same_bits(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / str(stop_at), config, reporter=Recorder(stop_at))
         assert weights(fit(tmp_path / str(stop_at), config)) == weights(whole)
-
-
-def stop_after(monkeypatch, looks):
-    """Let a signal arrive just before training looks for one for the time ``looks``, from 1."""
-    seen = itertools.count(1)
-    monkeypatch.setattr(stopping, "asked", lambda: signal.SIGTERM if next(seen) == looks else None)
 
 
 # 12 minibatches an epoch and one chunk to validate, so 13 looks: in the first epoch, at its end, in its validation, in
@@ -505,7 +498,7 @@ def test_damaged_weights_are_named_and_rerun_makes_them_again(tmp_path, done):
 
 
 def test_a_run_that_was_killed_before_its_manifest_begins_again(tmp_path, done):
-    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    RunFolder(tmp_path).write_config(small())
     (tmp_path / ".manifest.json.7.tmp").write_text("{")
     assert weights(fit(tmp_path)) == weights(done)
     (tmp_path / "other").mkdir()
