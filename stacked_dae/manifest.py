@@ -119,8 +119,8 @@ class RunFolder:
     ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
     fine-tuned, or null), ``layers`` (the fingerprint of that run's last layer, or null) and ``stages``: for
     each its ``fingerprint``, ``status`` (pending, running, done) and, when done, ``seconds``, ``epochs`` and the
-    SHA-256 of its weights and metrics. The files carry their own checksums, or stand in the manifest with one, and whole files
-    of another run are told from this one's: what was changed is found when it is read.
+    SHA-256 of its weights and metrics. The files carry their own checksums, or stand in the manifest with one, and
+    whole files of another run are told from this one's: what was changed is found when it is read.
     """
 
     def __init__(self, path: Path) -> None:
