@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stacked_dae.layer import DenoisingLayer as DenoisingLayer
     from stacked_dae.manifest import RunFolder as RunFolder
     from stacked_dae.model import StackedDAE as StackedDAE
+    from stacked_dae.networks import Parts as Parts
     from stacked_dae.settings import from_dict as from_dict
     from stacked_dae.stack import EncoderStack as EncoderStack
     from stacked_dae.workflow import evaluate as evaluate
@@ -59,6 +60,7 @@ _HOME = {
     "StackedDAETransformer": "estimator",
     "DenoisingLayer": "layer",
     "RunFolder": "manifest",
+    "Parts": "networks",
     "StackedDAE": "model",
     "EncoderStack": "stack",
     "evaluate": "workflow",

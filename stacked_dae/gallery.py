@@ -34,7 +34,9 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         made["curves"] = curves(metrics)
     trained = [stage for stage, entry in stages.items() if stage != FINETUNE and entry["status"] == "done"]
     data = run_data(folder, dataset, root)
-    if trained and len(trained) == len(folder.config().layers()):
+    # Without the parts of one's own its layers cannot be made.
+    is_whole = len(trained) == len(folder.config().layers()) and folder.manifest.get("own") is None
+    if trained and is_whole:
         made |= layer_pictures(load_layers(folder, data), data, folder.config().seed)
     if (folder.path / "result.json").exists():
         made["confusion"] = confusion(folder.result())

@@ -32,7 +32,14 @@ _LOCK = ".lock"
 _SEAL = "# SHA-256 of the lines above: "
 _STAGE = re.compile(r"layer_[1-9]\d{0,3}|finetune")
 # What the files hold, by key.
-_MANIFEST = {"format": int, "dataset": dict, "parent": str | None, "layers": str | None, "stages": dict}
+_MANIFEST = {
+    "format": int,
+    "dataset": dict,
+    "parent": str | None,
+    "layers": str | None,
+    "own": str | None,
+    "stages": dict,
+}
 _DATASET = {"name": str, "inputs": int, "fingerprint": str}
 _ENTRY = {"fingerprint": str, "status": Literal["pending", "running", "done"]}
 _DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
@@ -117,7 +124,8 @@ class RunFolder:
     Of a table also ``preprocessing.json``.
 
     ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
-    fine-tuned, or null), ``layers`` (the fingerprint of that run's last layer, or null) and ``stages``: for
+    fine-tuned, or null), ``layers`` (the fingerprint of that run's last layer, or null), ``own`` (what was
+    given in Python instead of settings, or null) and ``stages``: for
     each its ``fingerprint``, ``status`` (pending, running, done) and, when done, ``seconds``, ``epochs`` and the
     SHA-256 of its weights and metrics. The files carry their own checksums, or stand in the manifest with one, and
     whole files of another run are told from this one's: what was changed is found when it is read.
@@ -227,7 +235,9 @@ class RunFolder:
         except ConfigError as error:
             raise StageError(f"{error}; the run folder is damaged") from None
         there = self.manifest["stages"]
-        for name, mark in marks(config, self.manifest["dataset"]["fingerprint"], self.manifest.get("layers")).items():
+        kept = self.manifest
+        found = marks(config, kept["dataset"]["fingerprint"], kept.get("layers"), kept.get("own"))
+        for name, mark in found.items():
             # A whole file of another run is found by what it would have trained.
             if there.get(name, {}).get("fingerprint", mark) != mark:
                 raise StageError(f"{file} is damaged: it is of another run than {self.path / 'manifest.json'}; {mend}")

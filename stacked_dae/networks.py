@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,6 +16,7 @@ from stacked_dae.data.columns import Preprocessing
 from stacked_dae.descent import make_optimizer
 from stacked_dae.errors import ConfigError
 from stacked_dae.layer import DenoisingLayer
+from stacked_dae.losses import Loss
 from stacked_dae.stack import EncoderStack
 from stacked_dae.stages import stage_name
 
@@ -25,19 +29,67 @@ _CORRUPTIONS: dict[str, type[Corruption]] = {
 }
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Objects of one's own, in place of what the settings name, in every layer.
+
+    Args:
+        corruption: q_D; its ``repr`` says what it is, as that of a frozen dataclass does.
+        loss: a function of (a, x, weight) that gives (B,); see :data:`stacked_dae.losses.Loss`.
+        layer: a subclass of DenoisingLayer that takes the same arguments and encodes in the same way; it must be in a
+            module, as a loss must.
+    """
+
+    corruption: Corruption | None = None
+    loss: Loss | None = None
+    layer: type[DenoisingLayer] = DenoisingLayer
+
+    @property
+    def name(self) -> str | None:
+        """What tells these parts from others in a run folder, None where there are none.
+
+        Raises:
+            ConfigError: a part does not say what it is.
+        """
+        names = {}
+        if self.corruption is not None:
+            names["corruption"] = repr(self.corruption)
+        if self.loss is not None:
+            names["loss"] = _qualified(self.loss)
+        if self.layer is not DenoisingLayer:
+            names["layer"] = _qualified(self.layer)
+        for part, name in names.items():
+            if " at 0x" in name or "<" in name:
+                raise ConfigError(
+                    f"parts.{part}: {name} does not say what it is, so a run with it could not go on; make it a frozen"
+                    " dataclass, or a function or class of a module"
+                )
+        return "; ".join(f"{part}: {name}" for part, name in names.items()) or None
+
+
+def _qualified(thing: Any) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}" if hasattr(thing, "__qualname__") else repr(thing)
+
+
 def build_layer(
-    layer: LayerConfig, inputs: int, seed: int, k: int, table: Preprocessing | None = None
+    layer: LayerConfig,
+    inputs: int,
+    seed: int,
+    k: int,
+    table: Preprocessing | None = None,
+    parts: Parts | None = None,
 ) -> DenoisingLayer:
     """Return layer ``k`` (from 1) with the first weights of run ``seed``; ``table`` is its inputs', if of one."""
     # A layer without noise corrupts nothing, whatever the kind.
     q = _CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None  # type: ignore[call-arg]
-    return DenoisingLayer(
+    parts = parts or Parts()
+    return parts.layer(
         inputs,
         layer.units,
-        corruption=q,
+        corruption=parts.corruption or q,
         activation=layer.activation,
         decoder=layer.decoder,
-        loss=layer.loss,
+        loss=parts.loss or layer.loss,
         tied=layer.tied,
         alpha=layer.alpha,
         beta=layer.beta,
@@ -47,11 +99,13 @@ def build_layer(
     )
 
 
-def build_layers(config: Config, inputs: int, table: Preprocessing | None = None) -> list[DenoisingLayer]:
+def build_layers(
+    config: Config, inputs: int, table: Preprocessing | None = None, parts: Parts | None = None
+) -> list[DenoisingLayer]:
     """Return all layers, lowest first, with their first weights; ``table`` is that of the inputs, if of one."""
     layers = []
     for k, layer in enumerate(config.layers(), 1):
-        layers.append(build_layer(layer, inputs, config.seed, k, table if k == 1 else None))
+        layers.append(build_layer(layer, inputs, config.seed, k, table if k == 1 else None, parts))
         inputs = layer.units
     return layers
 

@@ -24,10 +24,12 @@ class Stage:
     fingerprint: str
 
 
-def plan_stages(config: Config, data: Dataset, parent: RunFolder | None, *, finetune: bool) -> list[Stage]:
+def plan_stages(
+    config: Config, data: Dataset, parent: RunFolder | None, *, finetune: bool, own: str | None = None
+) -> list[Stage]:
     """Return the stages in order, without those of layers that ``parent`` has or the model never pre-trains."""
     last = parent.stage(stage_name(len(config.layers())))["fingerprint"] if parent is not None else None
-    found = marks(config, data.fingerprint, last)
+    found = marks(config, data.fingerprint, last, own)
     return [Stage(name, mark) for name, mark in found.items() if finetune or name != FINETUNE]
 
 
@@ -91,7 +93,12 @@ def unfinished(folder: RunFolder, stages: list[Stage], *, rerun: bool) -> list[S
 
 
 def open_folder(
-    folder: RunFolder, stages: list[Stage], config: Config, data: Dataset, parent: RunFolder | None
+    folder: RunFolder,
+    stages: list[Stage],
+    config: Config,
+    data: Dataset,
+    parent: RunFolder | None,
+    own: str | None = None,
 ) -> None:
     """Write ``config.yaml`` and the plan into the folder; stages of other fingerprints are removed from it."""
     before = folder.manifest.get("stages", {})
@@ -118,6 +125,7 @@ def open_folder(
         "dataset": {"name": data.name, "inputs": data.inputs, "fingerprint": data.fingerprint},
         "parent": str(parent.path.resolve()) if parent else None,
         "layers": parent.stage(stage_name(len(config.layers())))["fingerprint"] if parent else None,
+        "own": own,
         "stages": plan,
     }
     folder.write_preprocessing(data.table)

@@ -20,13 +20,14 @@ def stage_name(k: int) -> str:
     return f"layer_{k}"
 
 
-def marks(config: Config, data: str, parent: str | None) -> dict[str, str]:
+def marks(config: Config, data: str, parent: str | None, own: str | None = None) -> dict[str, str]:
     """Return the fingerprint of every stage, in order, by name.
 
     Args:
         config: the experiment.
         data: the fingerprint of its data.
         parent: where the layers of another run are fine-tuned, that of the last of them.
+        own: the name of the layers' parts that are no settings', if any.
     """
     layers = config.layers()
     found: dict[str, str] = {}
@@ -35,7 +36,7 @@ def marks(config: Config, data: str, parent: str | None) -> dict[str, str]:
     elif config.model == "mlp":
         before = fingerprint(data, [(layer.units, layer.activation) for layer in layers])
     else:
-        before = data
+        before = data if own is None else fingerprint(data, own)
         for k, layer in enumerate(layers, 1):
             before = fingerprint(FORMAT, "layer", layer, config.seed, config.trainer.precision, before)
             found[stage_name(k)] = before

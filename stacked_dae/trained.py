@@ -6,10 +6,10 @@ from safetensors.torch import load_file
 
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.errors import StageError
+from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.manifest import RunFolder
-from stacked_dae.networks import build_layers, build_stack
+from stacked_dae.networks import Parts, build_layers, build_stack
 from stacked_dae.stack import EncoderStack
 from stacked_dae.stages import FINETUNE, stage_name
 
@@ -33,9 +33,18 @@ def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
     return stack
 
 
-def load_layers(folder: RunFolder, data: Dataset) -> list[DenoisingLayer]:
-    """Return the pre-trained layers of a run on ``data``, lowest first."""
-    layers = build_layers(folder.config(), data.inputs, data.table)
+def load_layers(folder: RunFolder, data: Dataset, parts: Parts | None = None) -> list[DenoisingLayer]:
+    """Return the pre-trained layers of a run on ``data``, lowest first.
+
+    Raises:
+        ConfigError: it was trained with parts of one's own, and these are others.
+    """
+    own = folder.manifest.get("own")
+    if own != (parts.name if parts else None):
+        raise ConfigError(
+            f"{folder.path} was trained with parts of its own ({own}); give them in Python: parts=Parts(…)"
+        )
+    layers = build_layers(folder.config(), data.inputs, data.table, parts)
     for k, layer in enumerate(layers, 1):
         layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
     return layers

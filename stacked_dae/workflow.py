@@ -29,7 +29,7 @@ from stacked_dae.fitting import check_loggers, device_of, fit_stage
 from stacked_dae.layer import DenoisingLayer
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.manifest import RunFolder
-from stacked_dae.networks import build_layers, build_stack, check_optimizers
+from stacked_dae.networks import Parts, build_layers, build_stack, check_optimizers
 from stacked_dae.plan import Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
 from stacked_dae.progress import Reporter
 from stacked_dae.scoring import Score, score
@@ -55,6 +55,7 @@ def fit(
     rerun: bool = False,
     reporter: Reporter | None = None,
     test: bool = True,
+    parts: Parts | None = None,
 ) -> RunFolder:
     """Pre-train, fine-tune and test, and return the run folder; whatever is done already is kept.
 
@@ -66,12 +67,13 @@ def fit(
         reporter: what shows progress; nothing by default.
         test: whether the test rows are read at the end. Without, there is no ``result.json``; the same call with it
             writes one and trains nothing.
+        parts: a corruption, a loss or a layer of one's own, in place of those that the settings name.
 
     Raises:
         ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
         DivergedError: the training diverged.
     """
-    return _Job(config, out, dataset, rerun, reporter, finetune=True, test=test).run()
+    return _Job(config, out, dataset, rerun, reporter, finetune=True, test=test, parts=parts).run()
 
 
 def pretrain(
@@ -81,11 +83,12 @@ def pretrain(
     dataset: Dataset | None = None,
     rerun: bool = False,
     reporter: Reporter | None = None,
+    parts: Parts | None = None,
 ) -> RunFolder:
     """Pre-train the layers only, and return the run folder; arguments and errors as for :func:`fit`."""
     if config.model == "mlp":
         raise ConfigError("model: mlp is never pre-trained; use fit, or model sda or saa")
-    return _Job(config, out, dataset, rerun, reporter, finetune=False).run()
+    return _Job(config, out, dataset, rerun, reporter, finetune=False, parts=parts).run()
 
 
 def finetune(
@@ -97,6 +100,7 @@ def finetune(
     rerun: bool = False,
     reporter: Reporter | None = None,
     test: bool = True,
+    parts: Parts | None = None,
 ) -> RunFolder:
     """Fine-tune and test the layers of the run folder ``pretrained``, and return the new run folder ``out``.
 
@@ -106,7 +110,7 @@ def finetune(
     parent = RunFolder.open(Path(pretrained))
     if Path(out).resolve() == parent.path.resolve():
         raise StageError(f"--out and --pretrained are one folder, {out}; name another --out, or use fit")
-    return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent, test=test).run()
+    return _Job(config, out, dataset, rerun, reporter, finetune=True, parent=parent, test=test, parts=parts).run()
 
 
 def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score:
@@ -136,8 +140,10 @@ class _Job:
         finetune: bool,
         parent: RunFolder | None = None,
         test: bool = True,
+        parts: Parts | None = None,
     ) -> None:
-        self.config, self.parent, self.test = config, parent, test
+        self.config, self.parent, self.test, self.parts = config, parent, test, parts
+        self.own = parts.name if parts else None
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_new(Path(out))
         check_optimizers(config)
@@ -146,12 +152,13 @@ class _Job:
         self.data = dataset or registry.load_data(config.data)
         if parent is not None:
             check_parent(config, self.data, parent)
-        if config.layers()[0].loss == "cross_entropy" and config.model != "mlp":
+        own_loss = parts is not None and parts.loss is not None
+        if config.layers()[0].loss == "cross_entropy" and config.model != "mlp" and not own_loss:
             check_unit_interval(self.data)
         if finetune and not self.data.classes:
             raise ConfigError("data.target: name the column of the class; without one, pretrain only")
         self.labelled = labelled_rows(self.data.train.labels, config.data.labels_per_class, config.seed)
-        self.stages = plan_stages(config, self.data, parent, finetune=finetune)
+        self.stages = plan_stages(config, self.data, parent, finetune=finetune, own=self.own)
         if self.folder.manifest and not rerun:
             check_folder(self.folder, self.stages, config, self.data)
         self.todo = unfinished(self.folder, self.stages, rerun=rerun)
@@ -185,7 +192,7 @@ class _Job:
         return [file for name in done for pattern in patterns for file in self.folder.folder(name).glob(pattern)]
 
     def _work(self) -> None:
-        open_folder(self.folder, self.stages, self.config, self.data, self.parent)
+        open_folder(self.folder, self.stages, self.config, self.data, self.parent, self.own)
         if ranks.first():
             for file in self._left_over():
                 file.unlink(missing_ok=True)
@@ -198,8 +205,8 @@ class _Job:
     def _layers(self) -> list[DenoisingLayer]:
         """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
         if self.parent is not None:
-            return load_layers(self.parent, self.data)
-        layers = build_layers(self.config, self.data.inputs, self.data.table)
+            return load_layers(self.parent, self.data, self.parts)
+        layers = build_layers(self.config, self.data.inputs, self.data.table, self.parts)
         own = [stage for stage in self.stages if stage.name != FINETUNE]
         if any(stage in self.todo for stage in own) or (own and self.telling.wants_layers()):
             with self.telling.pretraining() as job:

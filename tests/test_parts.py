@@ -1,0 +1,60 @@
+"""A corruption, a loss and a layer of one's own in a run folder."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import blobs, small
+from parts import Inverting, Scaled, absolute_error
+
+from stacked_dae import ConfigError, Masking, Parts, StackedDAE, StageError, gallery, workflow
+
+DATA = blobs()
+
+
+def fit(out, **parts):
+    return workflow.fit(small(), out, dataset=DATA, parts=Parts(**parts) if parts else None)
+
+
+def weights(run, stage="layer_1"):
+    return run.weights(stage).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "parts", [{"corruption": Inverting(0.2)}, {"loss": absolute_error}, {"layer": Scaled}], ids=lambda p: next(iter(p))
+)
+def test_parts_of_ones_own_train_and_go_on(parts, tmp_path):
+    run = fit(tmp_path / "run", **parts)
+    assert weights(run) != weights(fit(tmp_path / "plain")) or "layer" in parts
+    before = weights(run, "finetune")
+    again = fit(tmp_path / "run", **parts)
+    assert weights(again, "finetune") == before
+    assert workflow.evaluate(run.path, dataset=DATA).error_percent == run.result()["test_error_percent"]
+    assert StackedDAE.from_run(run.path).predict(DATA.train.inputs).shape == (230,)
+    with pytest.raises(StageError, match="holds another experiment"):
+        fit(tmp_path / "run")
+    assert any(file.name == "curves.png" for file in gallery.draw_run(run, DATA))
+    tuned = workflow.finetune(small(), tmp_path / "tuned", run.path, dataset=DATA, parts=Parts(**parts))
+    assert weights(tuned, "finetune") == before
+    with pytest.raises(ConfigError, match="was trained with parts of its own"):
+        workflow.finetune(small(), tmp_path / "other", run.path, dataset=DATA)
+
+
+def test_a_part_equal_to_a_setting_trains_the_same(tmp_path):
+    own = fit(tmp_path / "own", corruption=Masking(0.25))
+    named = small()
+    from dataclasses import replace
+
+    corruption = replace(named.pretrain.corruption, kind="masking", nu=0.25)
+    config = replace(named, pretrain=replace(named.pretrain, corruption=corruption))
+    assert weights(own) == weights(workflow.fit(config, tmp_path / "named", dataset=DATA))
+
+
+def test_parts_that_do_not_say_what_they_are_are_refused(tmp_path):
+    class Nameless:
+        def __call__(self, x, generator=None):
+            return x, x > 2
+
+    for parts in ({"corruption": Nameless()}, {"loss": lambda a, x, weight: a.sum(1)}):
+        with pytest.raises(ConfigError, match="does not say what it is"):
+            fit(tmp_path / "run", **parts)
+    assert not (tmp_path / "run").exists()
