@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,20 @@ class DiskArray:
                 path.unlink()
                 raise
         return DiskArray(path, dtype, shape, offset, writable=True)
+
+    @staticmethod
+    def nameless(folder: Path, shape: tuple[int, int]) -> DiskArray:
+        """Return a new float32 array in ``folder`` whose bytes go with it, however the process ends.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        dtype = np.dtype("<f4")
+        with named(folder), TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, dtype.itemsize * shape[0] * shape[1]))
+            array = DiskArray(Path(f"/proc/self/fd/{file.fileno()}"), dtype, shape, 0, writable=True)
+        array.path = folder
+        return array
 
     @staticmethod
     def open(path: Path) -> DiskArray:

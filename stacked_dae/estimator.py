@@ -94,12 +94,14 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _settings(self) -> tuple[list[LayerConfig], TrainerConfig]:
         own = not isinstance(self.corruption, str)
+        if own and not callable(self.corruption):
+            raise ValueError(f"corruption must be a name or an object such as Masking(0.25), not {self.corruption!r}")
         pretrain = {
             "units": _listed(self.units),
             "activation": self.activation,
             "tied": self.tied,
             "corruption": {"kind": "masking" if own else self.corruption, "nu": _plain(self.nu)},
-            "batch_size": self.batch_size,
+            "batch_size": _plain(self.batch_size),
             "epochs": 1 if self._never else _plain(self.pretrain_epochs),
             "optimizer": {"name": self.pretrain_optimizer, "lr": _plain(self.pretrain_lr)},
             "loss": self._losses(),
@@ -107,7 +109,8 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         }
         if self.scale not in ("minmax", "standard", None):
             raise ValueError(f"scale must be 'minmax', 'standard' or None, not {self.scale!r}")
-        if not 0.0 <= self.validation_fraction < 1.0:
+        fraction = _plain(self.validation_fraction)
+        if not isinstance(fraction, (int, float)) or not 0.0 <= fraction < 1.0:
             raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction!r}")
         with _ValueErrors():
             config = from_dict({"pretrain": pretrain, "trainer": {"accelerator": self.accelerator}})
@@ -115,7 +118,8 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     @property
     def _never(self) -> bool:
-        return isinstance(self.pretrain_epochs, int) and self.pretrain_epochs == 0
+        epochs = _plain(self.pretrain_epochs)
+        return isinstance(epochs, int) and epochs == 0
 
     def _losses(self) -> list[str]:
         """Return cross-entropy where inputs or codes are in [0, 1], else squared error, of each layer."""
@@ -140,7 +144,10 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 self.width_ = np.where(some, np.std(X, axis=0, where=known), 1.0)
             else:
                 self.shift_, self.width_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
-        self.width_[~(self.width_ > 0.0) | ~np.isfinite(self.width_)] = 1.0
+        if not np.isfinite(self.width_).all():
+            column = int(np.flatnonzero(~np.isfinite(self.width_))[0])
+            raise ValueError(f"column {column} of X spans too far to be scaled")
+        self.width_[self.width_ == 0.0] = 1.0
 
     def _scaled(self, X: Array) -> Array:
         scaled = (X - self.shift_) / self.width_
@@ -250,11 +257,11 @@ class _Tuned(_Base):
             return from_dict(
                 {
                     "finetune": {
-                        "batch_size": self.batch_size,
-                        "epochs": self.finetune_epochs,
-                        "patience": self.patience,
-                        "dropout": self.dropout,
-                        "optimizer": {"name": self.finetune_optimizer, "lr": self.finetune_lr},
+                        "batch_size": _plain(self.batch_size),
+                        "epochs": _plain(self.finetune_epochs),
+                        "patience": _plain(self.patience),
+                        "dropout": _plain(self.dropout),
+                        "optimizer": {"name": self.finetune_optimizer, "lr": _plain(self.finetune_lr)},
                     }
                 }
             ).finetune
@@ -430,7 +437,10 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         self._draw_seed()
         held_out = self._held_out(np.zeros(len(y), np.int64))
         train = np.setdiff1d(np.arange(len(y)), held_out)
-        self.target_shift_, self.target_width_ = y[train].mean(0), y[train].std(0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.target_shift_, self.target_width_ = y[train].mean(0), y[train].std(0)
+        if not np.isfinite(self.target_width_).all():
+            raise ValueError("y spans too far to be scaled")
         self.target_width_[self.target_width_ == 0.0] = 1.0
         targets = ((y - self.target_shift_) / self.target_width_).astype(np.float32)
         self._fit(X, targets, np.ones(len(y), np.bool_), held_out, y.shape[1], regression=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
     """Write ``model`` as ONNX and return how far its outputs lie from ours at the most, over rows drawn at random.
 
     A table's columns are inputs by their names, (N, 1) each: double, NaN where a value is missing, or string, empty
-    where one is; otherwise the input is ``x``, (N, d) float. Outputs: ``class`` (N,) and ``probabilities``
-    (N, classes), or, of layers that were never fine-tuned, ``codes`` (N, h).
+    where one is (names without blanks around them, true and false small); otherwise the input is ``x``, (N, d) float.
+    Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, of layers that were never fine-tuned, ``codes``
+    (N, h); with a _ more where a column is called so.
 
     Raises:
         ConfigError: onnx or onnxruntime is not installed.
@@ -42,9 +44,22 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
     content = _Graph(model).model().SerializeToString()
     rows = _drawn_rows(model)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    name = "probabilities" if model.finetuned else "codes"
+    _, probabilities, codes = output_names(model)
+    name = probabilities if model.finetuned else codes
     theirs = session.run([name], _feeds(model, rows))[0]
     return _write_if_near(_outputs(model, rows), theirs, file, content)
+
+
+def output_names(model: StackedDAE) -> tuple[str, str, str]:
+    """Return the names of the outputs of class, probabilities and codes: with a _ more where a column is called so."""
+    answer, probabilities, codes = (_free(name, model.columns) for name in ("class", "probabilities", "codes"))
+    return answer, probabilities, codes
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def export_torch(model: StackedDAE, file: Path) -> float:
@@ -136,25 +151,26 @@ class _Graph:
         from onnx import TensorProto, checker, helper
 
         preprocessing = self._model.preprocessing
+        answer, probabilities, codes = output_names(self._model)
         x = self._plain_input() if preprocessing is None else self._table_input(preprocessing)
         stack = self._model.stack
         for encoder in stack.layers:
             x = self._add(_ACTIVATIONS[encoder.activation], [self._affine(x, encoder)])
         if self._model.finetuned:
             logits = self._affine(x, stack.head)
-            self._add("Softmax", [logits], "probabilities", axis=1)
+            self._add("Softmax", [logits], probabilities, axis=1)
             label = self._add("ArgMax", [logits], axis=1, keepdims=0)
             classes = self._model.classes
             text = isinstance(classes[0], str)
             named = np.array([name.encode() for name in classes], object) if text else np.array(classes, np.int64)
-            self._add("Gather", [self._constant(named), label], "class")
+            self._add("Gather", [self._constant(named), label], answer)
             outputs = [
-                helper.make_tensor_value_info("class", TensorProto.STRING if text else TensorProto.INT64, ["N"]),
-                helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
+                helper.make_tensor_value_info(answer, TensorProto.STRING if text else TensorProto.INT64, ["N"]),
+                helper.make_tensor_value_info(probabilities, TensorProto.FLOAT, ["N", len(classes)]),
             ]
         else:
-            self._add("Identity", [x], "codes")
-            outputs = [helper.make_tensor_value_info("codes", TensorProto.FLOAT, ["N", stack.widths[-1]])]
+            self._add("Identity", [x], codes)
+            outputs = [helper.make_tensor_value_info(codes, TensorProto.FLOAT, ["N", stack.widths[-1]])]
         graph = helper.make_graph(self._nodes, "stacked_dae", self._inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
         made = helper.make_model(graph, producer_name="stacked-dae", opset_imports=opsets, ir_version=_IR)
@@ -162,9 +178,8 @@ class _Graph:
         return made
 
     def _name(self) -> str:
-        # No column is called so.
         self._count += 1
-        return f"\x01{self._count}"
+        return _free(f"node_{self._count}", self._model.columns)
 
     def _constant(self, value: NDArray[Any]) -> str:
         from onnx import TensorProto, helper, numpy_helper

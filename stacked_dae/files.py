@@ -122,6 +122,11 @@ def yaml_value(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
+def yaml_text(values: Any) -> str:
+    """Return ``values`` as the YAML that :func:`yaml_value` reads as the same."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """The safe loader, in C where there is one (ten times as fast); no date is a setting, and 1e-3 is a number."""
 
@@ -141,6 +146,13 @@ _Loader.add_implicit_resolver(
     ),
     list("-+0123456789."),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper; text that the loader would take for a number is quoted."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def seal(values: Mapping[str, Any]) -> str:

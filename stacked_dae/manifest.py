@@ -13,15 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.data.columns import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.files import checksum, named, read_yaml, seal, unseal, write_text
+from stacked_dae.files import checksum, named, read_yaml, seal, unseal, write_text, yaml_text
 from stacked_dae.hints import fits
-from stacked_dae.settings import from_dict
+from stacked_dae.settings import fingerprint, from_dict
 from stacked_dae.stages import FINETUNE, FORMAT, marks
 
 # Characters in one of the small files at the most: far beyond any.
@@ -53,6 +51,7 @@ _RESULT = {
     "seconds": float,
     "confusion": list[list[int]],
     "weights_sha256": str,
+    "test_rows": str,
 }
 
 
@@ -123,7 +122,8 @@ class RunFolder:
 
     Of a table also ``preprocessing.json``.
 
-    ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint), ``parent`` (the run whose layers were
+    ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint; of a table also the fingerprint of its
+    ``preprocessing``), ``parent`` (the run whose layers were
     fine-tuned, or null), ``layers`` (the fingerprint of that run's last layer, or null), ``own`` (what was
     given in Python instead of settings, or null) and ``stages``: for
     each its ``fingerprint``, ``status`` (pending, running, done) and, when done, ``seconds``, ``epochs`` and the
@@ -248,7 +248,7 @@ class RunFolder:
         if not ranks.first():
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.to_dict(), sort_keys=False)
+        text = yaml_text(config.to_dict())
         write_text(self.path / "config.yaml", f"{text}{_seal_of(text)}")
 
     def write_manifest(self) -> None:
@@ -279,10 +279,10 @@ class RunFolder:
         mend = "give its fit again, which writes it from the table"
         if not file.is_file():
             raise StageError(f"{file} is gone; {mend}")
-        try:
-            return Preprocessing.from_dict(_unsealed(file, _text_of(file), mend))
-        except ValueError:
-            raise StageError(f"{file} is damaged: it holds no table's columns; {mend}") from None
+        values = _unsealed(file, _text_of(file), mend)
+        if fingerprint(values) != self.manifest["dataset"].get("preprocessing"):
+            raise StageError(f"{file} is damaged: it is of another run than {self.path / 'manifest.json'}; {mend}")
+        return Preprocessing.from_dict(values)
 
     def stage(self, name: str) -> dict[str, Any]:
         """Return the manifest's entry of a stage; empty where it has none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from stacked_dae.config import Weights
-from stacked_dae.data.columns import Categorical, Preprocessing, Values
-from stacked_dae.data.table import table_rows
+from stacked_dae.data.columns import NUMBER, Categorical, Preprocessing, Values, is_missing, name_of
+from stacked_dae.data.table import LARGEST, table_rows
 from stacked_dae.data.tablefile import open_table
 from stacked_dae.disk import Inputs
 from stacked_dae.errors import ConfigError, DataError, StageError, suggest
@@ -215,7 +216,11 @@ class StackedDAE:
         """
         if self.preprocessing is not None:
             for values in table_rows(path, self.preprocessing):
-                yield self.preprocessing.transform(values), self.preprocessing.unseen(values)
+                try:
+                    inputs = self.preprocessing.transform(values)
+                except DataError as error:
+                    raise DataError(f"{path}: {error}") from None
+                yield inputs, self.preprocessing.unseen(values)
             return
         file = open_table(path)
         if len(file.names) != len(self.columns):
@@ -256,6 +261,10 @@ def _made(
     shapes = [state[f"encoders.{k}.weight"].shape for k in range(len(activations))]
     finetuned = "head.bias" in state
     outputs = len(state["head.bias"]) if finetuned else 0
+    if preprocessing is not None:
+        inputs, classes = len(preprocessing.inputs), len(preprocessing.classes)
+        if inputs != shapes[0][1] or (finetuned and classes != outputs):
+            raise ValueError("its preprocessing is not that of its weights")
     stack = EncoderStack(
         [shapes[0][1], *(shape[0] for shape in shapes)], activations, outputs, missing=preprocessing is not None
     )
@@ -266,47 +275,50 @@ def _made(
 
 def _columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
     """Return the columns of raw rows by name, as :class:`Preprocessing` takes them."""
+    names = preprocessing.names
     if hasattr(rows, "keys"):
-        there = [str(name) for name in rows.keys()]  # noqa: SIM118
-        for name in preprocessing.names:
-            if name not in there:
-                raise DataError(f"there is no column {name!r}{suggest(name, there)}, which the model was trained on")
-        found = {name: np.asarray(rows[name]) for name in preprocessing.names}
+        keys = [(str(key), key) for key in rows.keys()]  # noqa: SIM118
+        there = [name for name, _ in keys]
+        for name in names:
+            if there.count(name) != 1:
+                what = f"no column {name!r}{suggest(name, there)}" if name not in there else f"two columns {name!r}"
+                raise DataError(f"there is {what}; the model was trained on one")
+        found = {name: _objects(rows[key]) for name, key in keys if name in names}
     else:
-        array = np.asarray(rows)
-        width = len(preprocessing.names)
-        if array.ndim != 2 or array.shape[1] != width or not len(array):
-            raise DataError(f"the rows must be (n, {width}), the columns that the model has, not {array.shape}")
-        found = {name: array[:, k] for k, name in enumerate(preprocessing.names)}
+        array = np.asarray(rows, dtype=object)
+        if array.ndim != 2 or array.shape[1] != len(names):
+            raise DataError(f"the rows must be (n, {len(names)}), the columns that the model has, not {array.shape}")
+        found = {name: array[:, k] for k, name in enumerate(names)}
+    lengths = {values.shape for values in found.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1 or not next(iter(lengths))[0]:
+        shapes = " and ".join(sorted(map(str, lengths)))
+        raise DataError(f"every column must have as many rows, one or more; there are columns of shape {shapes}")
     return {
-        column.name: _names_of(found[column.name])
+        column.name: np.array([name_of(value) for value in found[column.name]], object)
         if isinstance(column, Categorical)
         else _numbers_of(column.name, found[column.name])
         for column in preprocessing.columns
     }
 
 
-def _names_of(values: NDArray[Any]) -> Values:
-    def name(value: Any) -> str | None:
-        if value is None or value != value:
-            return None
-        if isinstance(value, (float, np.floating)) and float(value).is_integer():
-            return str(int(value))
-        text = str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
-        return text if text and not text.isspace() else None
-
-    return np.array([name(value) for value in values], object)
+def _objects(values: Any) -> NDArray[Any]:
+    """Return a column as objects; pandas' nullable floats of 32 bits, which would come as 64, in their own width."""
+    objects = np.asarray(values, dtype=object)
+    if str(getattr(values, "dtype", "")) in ("Float32", "float[pyarrow]"):
+        objects = np.array([value if is_missing(value) else np.float32(value) for value in objects], object)
+    return objects
 
 
 def _numbers_of(name: str, values: NDArray[Any]) -> Values:
-    if values.dtype.kind in "biuf" and not np.isinf(values).any():
-        return values.astype(np.float64)
-    made = np.empty(len(values))
+    made = np.full(len(values), np.nan)
     for at, value in enumerate(values):
-        try:
-            made[at] = np.nan if value is None else float(value)
-        except (TypeError, ValueError):
-            raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is no number") from None
-        if np.isinf(made[at]):
-            raise DataError(f"column {name!r}, row {at + 1} is infinite")
+        if is_missing(value) or (isinstance(value, str) and not value.strip()):
+            continue
+        text = isinstance(value, str) and NUMBER.fullmatch(value) is not None
+        # Of NumPy, Decimal and Fraction too.
+        if not (text or isinstance(value, (int, float, Real, np.bool_)) or hasattr(value, "as_integer_ratio")):
+            raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is no number")
+        made[at] = float(value)
+        if abs(made[at]) > LARGEST:
+            raise DataError(f"column {name!r}, row {at + 1} is {value!r}, beyond ±{LARGEST:g}")
     return made

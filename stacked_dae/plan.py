@@ -8,7 +8,7 @@ from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
 from stacked_dae.manifest import RunFolder
-from stacked_dae.settings import first_difference
+from stacked_dae.settings import fingerprint, first_difference
 from stacked_dae.stages import FINETUNE, FORMAT, marks, stage_name
 
 # Settings that only fine-tuning reads: a folder that holds layers alone may go on with others.
@@ -122,7 +122,12 @@ def open_folder(
                 folder.clear(name)
     folder.manifest = {
         "format": FORMAT,
-        "dataset": {"name": data.name, "inputs": data.inputs, "fingerprint": data.fingerprint},
+        "dataset": {
+            "name": data.name,
+            "inputs": data.inputs,
+            "fingerprint": data.fingerprint,
+            "preprocessing": fingerprint(data.table.to_dict()) if data.table else None,
+        },
         "parent": str(parent.path.resolve()) if parent else None,
         "layers": parent.stage(stage_name(len(config.layers())))["fingerprint"] if parent else None,
         "own": own,

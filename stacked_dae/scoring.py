@@ -17,11 +17,15 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Score:
-    """An error over ``n`` examples; ``confusion[i][j]`` counts those of class i that were called j."""
+    """An error over ``n`` examples; ``confusion[i][j]`` counts those of class i that were called j.
+
+    ``rows`` is the SHA-256 of the examples and their labels.
+    """
 
     wrong: int
     n: int
     confusion: list[list[int]]
+    rows: str
 
     @property
     def error_percent(self) -> float:
@@ -48,4 +52,4 @@ def score(stack: EncoderStack, split: Split, device: torch.device) -> Score:
         assert labels is not None
         confusion += multiclass_confusion_matrix(stack(x), labels, classes).cpu()
     n = len(split)
-    return Score(n - int(confusion.trace()), n, confusion.tolist())
+    return Score(n - int(confusion.trace()), n, confusion.tolist(), split.fingerprint)

@@ -22,7 +22,9 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     """
     data = dataset or registry.load_data(folder.config().data, root)
     if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
-        raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; see --data.root")
+        path = folder.config().data.path
+        where = f"the table {path} holds now" if path else f"{data.name!r} holds now; see --data.root"
+        raise StageError(f"{folder.path} was trained on other data than {where}")
     return data
 
 

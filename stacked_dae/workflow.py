@@ -44,7 +44,7 @@ from stacked_dae.trained import load_layers, load_stack, run_data
 from stacked_dae.version import __version__
 
 # What of a result W&B has elsewhere, or not as a figure.
-_UNTOLD = ("confusion", "weights_sha256", "versions")
+_UNTOLD = ("confusion", "weights_sha256", "test_rows", "versions")
 
 
 def fit(
@@ -123,7 +123,10 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     if folder.stage(FINETUNE).get("status") != "done":
         raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
     data = run_data(folder, dataset, root)
-    return score(load_stack(folder, data), data.load_test(), device_of(folder.config().trainer))
+    found = score(load_stack(folder, data), data.load_test(), device_of(folder.config().trainer))
+    if (folder.path / "result.json").exists() and folder.result()["test_rows"] != found.rows:
+        raise StageError(f"{run} was tested on other rows than the test rows of {data.name!r} are now")
+    return found
 
 
 class _Job:
@@ -157,7 +160,12 @@ class _Job:
             check_unit_interval(self.data)
         if finetune and not self.data.classes:
             raise ConfigError("data.target: name the column of the class; without one, pretrain only")
-        self.labelled = labelled_rows(self.data.train.labels, config.data.labels_per_class, config.seed)
+        self.labelled = labelled_rows(
+            self.data.train.labels,
+            config.data.labels_per_class,
+            config.seed,
+            self.data.table.classes if self.data.table else (),
+        )
         self.stages = plan_stages(config, self.data, parent, finetune=finetune, own=self.own)
         if self.folder.manifest and not rerun:
             check_folder(self.folder, self.stages, config, self.data)
@@ -176,7 +184,8 @@ class _Job:
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
-        if not self.todo and not self.tests and not self.telling.untold() and not self._left_over():
+        settled = not self._left_over() and self._has_preprocessing()
+        if not self.todo and not self.tests and not self.telling.untold() and settled:
             self.reporter.say(f"{self.folder.path} is finished already: nothing to train")
             return self.folder
         # All processes have looked at the folder before one of them changes it.
@@ -184,6 +193,16 @@ class _Job:
         with self.folder.locked():
             self._work()
         return self.folder
+
+    def _has_preprocessing(self) -> bool:
+        if not self.folder.manifest:
+            return False
+        try:
+            self.folder.preprocessing()
+        except StageError as damage:
+            self.reporter.say(str(damage))
+            return False
+        return True
 
     def _left_over(self) -> list[Path]:
         """Return what done stages need no more, and a killed process could not take away."""
@@ -353,6 +372,7 @@ class _Job:
             "seconds": round(sum(entry["seconds"] for entry in entries.values()), 3),
             "confusion": test.confusion,
             "weights_sha256": entries[FINETUNE]["sha256"],
+            "test_rows": test.rows,
             "versions": {
                 "stacked_dae": __version__,
                 "torch": torch.__version__,

@@ -166,6 +166,8 @@ def test_the_global_generators_are_left_alone(digits):
         ({"finetune_lr": -1.0}, "finetune.optimizer.lr"),
         ({"pretrain_lr": 1e9, "scale": "standard", "activation": "relu"}, "diverged"),
         ({"accelerator": "tpus"}, "accelerator"),
+        ({"validation_fraction": "a"}, "validation_fraction must be in"),
+        ({"corruption": 3}, "corruption must be a name or an object"),
     ],
 )
 def test_bad_settings_are_value_errors(settings, words, digits):
@@ -178,3 +180,19 @@ def test_one_class_beside_the_unlabelled_is_told(digits):
     x, _, _, _ = digits
     with pytest.raises(ValueError, match=r"1 class besides −1, which marks a row without a label"):
         StackedDAEClassifier().fit(x[:4], [-1, 1, 1, -1])
+
+
+def test_numpy_scalars_are_settings_too(digits):
+    x, _, y, _ = digits
+    plain = {"units": 8, "batch_size": 5, "patience": 3, "dropout": 0.5, "finetune_epochs": 4, "pretrain_epochs": 0}
+    numpy = {name: np.asarray(value)[()] for name, value in plain.items()}
+    models = [StackedDAEClassifier(**how, random_state=0).fit(x[:80], y[:80]) for how in (plain, numpy)]
+    assert np.array_equal(models[0].predict_proba(x), models[1].predict_proba(x))
+
+
+def test_what_spans_too_far_is_told():
+    x = np.random.default_rng(0).random((40, 3))
+    with pytest.raises(ValueError, match="column 1 of X spans too far"):
+        StackedDAETransformer().fit(x * [1, 1e308, 1] - [0, 9e307, 0] + [0, -9e307, 0] * (x[:, :1] > 0.5))
+    with pytest.raises(ValueError, match="y spans too far"):
+        StackedDAERegressor().fit(x, x[:, 0] * 1e300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,11 +13,56 @@ from numpy.typing import NDArray
 from stacked_dae.errors import DataError
 from stacked_dae.hints import fits
 
+# In standard deviations.
+_FAR = 1e30
 Values = NDArray[Any]
 """The values of one column, (n,): float64 with NaN where one is missing, or objects, text or None."""
 
 # What a value that the training rows did not have counts as.
 UNSEEN = "(unseen)"
+# A number, in every kind of file.
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?", re.ASCII)
+
+
+def name_of(value: Any) -> str | None:
+    """Return a value as a name, the same whatever it came out of; None for a missing one.
+
+    Text goes without the blanks around it, and is missing where nothing is left. Whole numbers have no point and no
+    leading zeros, others the fewest digits that tell them; true and false are small.
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value)).lower()
+    if isinstance(value, np.floating) and not isinstance(value, float):
+        # The fewest digits of a float32 are fewer than those of the same number as a float64.
+        value = np.format_float_positional(value, trim="0") if np.isfinite(value) else str(value)
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if NUMBER.fullmatch(text):
+        whole = _WHOLE.fullmatch(text)
+        if whole:
+            return f"{'-' if whole[1] == '-' and whole[2] != '0' else ''}{whole[2]}"
+        number = float(text)
+        return str(int(number)) if number.is_integer() and abs(number) < _EXACT else repr(number)
+    return text or None
+
+
+# Whole numbers beyond it are not all floats.
+_EXACT = 2.0**53
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value of a table says that there is none: None, NaN, pandas' NA and NaT."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        # pandas' NA does not compare.
+        return type(value).__name__ == "NAType"
 
 
 @dataclass(frozen=True)
@@ -38,8 +84,16 @@ class Numeric:
         return [self.name]
 
     def transform(self, values: Values) -> NDArray[np.float32]:
-        """Return the inputs, (n, 1), NaN where a value is missing."""
-        scaled = (values - self.shift) / self.width
+        """Return the inputs, (n, 1), NaN where a value is missing.
+
+        Raises:
+            DataError: a value is so far from the training rows that it is no float32 any more.
+        """
+        with np.errstate(over="ignore"):
+            scaled = (values - self.shift) / self.width
+        if self.standardised and (np.abs(scaled) > _FAR).any():
+            value = values[np.abs(scaled) > _FAR][0]
+            raise DataError(f"column {self.name!r} is {value:g} in a row: too far from the training rows to be used")
         return (scaled if self.standardised else np.clip(scaled, 0.0, 1.0)).astype(np.float32)[:, None]
 
 
@@ -57,7 +111,7 @@ class Categorical:
 
     def transform(self, values: Values) -> NDArray[np.float32]:
         """Return the inputs, (n, number of values + 1) of 0 and 1, NaN where a value is missing."""
-        places = {value: place for place, value in enumerate(self.values)}
+        places: dict[str | None, int] = {value: place for place, value in enumerate(self.values)}
         at = np.array([places.get(value, len(places)) for value in values], dtype=np.intp)
         inputs = np.zeros((len(values), len(places) + 1), dtype=np.float32)
         inputs[np.arange(len(values)), at] = 1.0
@@ -160,8 +214,9 @@ class Moments:
         if not len(values):
             return
         # Chan, Golub and LeVeque (1979): exact where a sum of squares would cancel.
-        count, mean = len(values), float(values.mean())
-        squares = float(np.square(values - mean).sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            count, mean = len(values), float(values.mean())
+            squares = float(np.square(values - mean).sum())
         total, apart = self.count + count, mean - self.mean
         self._squares += squares + apart * apart * self.count * count / total
         self.mean += apart * count / total

@@ -30,6 +30,20 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of the rows, their order and types included."""
+        digest = hashlib.sha256()
+        self.enter(digest)
+        return digest.hexdigest()
+
+    def enter(self, digest: hashlib._Hash) -> None:
+        """Add the rows to a checksum."""
+        for array in (self.inputs, self.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            for block in blocks_of(array):
+                digest.update(np.ascontiguousarray(block).data)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -67,10 +81,7 @@ class Dataset:
         if self.table is not None:
             digest.update(json.dumps(self.table.to_dict()).encode())
         for split in (self.train, self.valid):
-            for array in (split.inputs, split.labels):
-                digest.update(f"{array.dtype.str}{array.shape}".encode())
-                for block in blocks_of(array):
-                    digest.update(np.ascontiguousarray(block).data)
+            split.enter(digest)
         return digest.hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +24,12 @@ def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[
     return tuple(np.flatnonzero(letters == letter) for letter in "TVE")
 
 
-def labelled_rows(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64] | None:
+def labelled_rows(
+    labels: NDArray[np.int64], per_class: int | None, seed: int, names: Sequence[str] = ()
+) -> NDArray[np.int64] | None:
     """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``, all of them if None.
 
-    None stands for every row. Rows of the label −1 have none.
+    None stands for every row. Rows of the label −1 have none. ``names`` are those of the classes, where they have some.
 
     Raises:
         DataError: a class has fewer than ``per_class`` rows.
@@ -37,8 +41,9 @@ def labelled_rows(labels: NDArray[np.int64], per_class: int | None, seed: int) -
     for c in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == c)
         if len(rows) < per_class:
+            name = repr(names[c]) if names else c
             raise DataError(
-                f"data.labels_per_class is {per_class}, but class {c} has only {len(rows)} training rows; ask for at"
+                f"data.labels_per_class is {per_class}, but class {name} has only {len(rows)} training rows; ask for at"
                 f" most {len(rows)}"
             )
         kept.append(draw.permutation(rows)[:per_class])

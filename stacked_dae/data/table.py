@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from stacked_dae.address import seed_at
 from stacked_dae.config import DataConfig
 from stacked_dae.data.columns import (
+    NUMBER,
     Column,
     Moments,
     Numeric,
@@ -31,7 +31,10 @@ from stacked_dae.disk import DiskArray, Inputs
 from stacked_dae.errors import ConfigError, DataError, suggest
 
 _PARTS = ("train", "valid", "test")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+# Numbers beyond it cannot be scaled in float32.
+LARGEST = 1e30
+# A label is a number that fits a file's 64 bits.
+_LARGEST_LABEL = 2**63 - 1
 # A column with more names than these is taken for an identifier; no need to count further.
 _MOST_NAMES = 1000
 
@@ -97,11 +100,16 @@ def table_rows(path: str | Path, preprocessing: Preprocessing) -> Iterator[dict[
 
 def _check_numbers(path: Path, name: str, values: Values, start: int) -> None:
     if values.dtype == object:
-        at, text = next((i, v) for i, v in enumerate(values) if v is not None and not _NUMBER.fullmatch(v))
+        at, text = next((i, v) for i, v in enumerate(values) if v is not None and not NUMBER.fullmatch(v))
         raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {text!r}, which is no number")
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        raise DataError(f"{path}: column {name!r}, row {start + int(infinite[0]) + 1} is infinite")
+    with np.errstate(invalid="ignore"):
+        far = np.flatnonzero(np.abs(values) > LARGEST)
+    if len(far):
+        value = values[far[0]]
+        what = "infinite" if np.isinf(value) else f"{value:g}, beyond ±{LARGEST:g}"
+        raise DataError(
+            f"{path}: column {name!r}, row {start + int(far[0]) + 1} is {what}; mend it, or drop the column"
+        )
 
 
 def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
@@ -118,6 +126,10 @@ def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
                 f"{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
                 f" {', '.join(file.names[:20])}{', …' if len(file.names) > 20 else ''}"
             )
+    if settings.target is not None:
+        for option, names in (("split", [settings.split]), ("drop", settings.drop)):
+            if settings.target in names:
+                raise ConfigError(f"data.{option}: column {settings.target!r} of {settings.path} is the target, too")
     others = {settings.target, settings.split if isinstance(settings.split, str) else None, *settings.drop}
     for name in settings.keep:
         if name in others:
@@ -181,7 +193,7 @@ class _Scan:
         else:
             for at, value in enumerate(values):
                 if value is not None:
-                    kind = self._numbers if _NUMBER.fullmatch(value) else self._texts
+                    kind = self._numbers if NUMBER.fullmatch(value) else self._texts
                     kind.setdefault(name, (self.rows + at + 1, value))
         if name in self._numbers and name in self._texts:
             (number_at, number), (text_at, text) = self._numbers[name], self._texts[name]
@@ -196,21 +208,21 @@ def _labels(path: Path, scan: _Scan) -> tuple[list[str], NDArray[np.int64]]:
     target = scan.target
     if target is None:
         return [], np.full(scan.rows, -1, np.int64)
-    values = [value if value is None else value.strip() or None for block in scan.targets for value in block]
+    values = [value for block in scan.targets for value in block]
     for row, value in enumerate(values, 1):
-        if value is not None and _NUMBER.fullmatch(value):
-            number = float(value)
-            if not number.is_integer():
+        if value is not None and NUMBER.fullmatch(value):
+            if not re.fullmatch(r"-?\d+", value, re.ASCII):
                 raise DataError(
                     f"{path}: column {target!r}, row {row} is {value}, but the target names classes, by text or whole"
                     " numbers"
                 )
-            values[row - 1] = str(int(number))
+            if abs(int(value)) > _LARGEST_LABEL:
+                raise DataError(f"{path}: column {target!r}, row {row} is {value}, a number too large for a class")
     found = {value for value in values if value is not None}
     if len(found) < 2:
         what = f"one class only ({next(iter(found))!r})" if found else "no value in any row"
         raise DataError(f"{path}: column {target!r} has {what}; fine-tuning needs two or more classes")
-    whole = all(re.fullmatch(r"-?\d+", value) for value in found)
+    whole = all(re.fullmatch(r"-?\d+", value, re.ASCII) for value in found)
     classes = sorted(found, key=int) if whole else sorted(found)
     places = {value: label for label, value in enumerate(classes)}
     return classes, np.array([-1 if value is None else places[value] for value in values], np.int64)
@@ -305,9 +317,7 @@ def _inputs(
         _fill(path, preprocessing, chosen, in_memory.__setitem__)
         return in_memory
     scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f"{path.stem}-", dir=scratch) as folder:
-        on_disk = DiskArray.create(Path(folder) / "inputs.npy", shape)
-    # Its name is gone with the folder; its bytes go when the array is let go of, however the process ends.
+    on_disk = DiskArray.nameless(scratch, shape)
     _fill(path, preprocessing, chosen, lambda rows, block: on_disk.write(rows.start, block))
     return on_disk
 
@@ -322,6 +332,9 @@ def _fill(
     for rows, values in _batches(open_table(path), preprocessing.names, preprocessing.categorical()):
         kept = chosen[rows]
         if kept.any():
-            block = preprocessing.transform({name: column[kept] for name, column in values.items()})
+            try:
+                block = preprocessing.transform({name: column[kept] for name, column in values.items()})
+            except DataError as error:
+                raise DataError(f"{path}: {error}") from None
             put(slice(at, at + len(block)), block)
             at += len(block)

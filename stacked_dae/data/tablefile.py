@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.columns import Values
+from stacked_dae.data.columns import NUMBER, Values, name_of
 from stacked_dae.errors import DataError
 
 ROWS = 8192
@@ -20,7 +20,6 @@ ROWS = 8192
 _BLOCK = 2**24
 # What NumPy raises for a file that is not what its ending says.
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, SyntaxError, MemoryError, RuntimeError, KeyError)
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
 class TableFile(Protocol):
@@ -63,6 +62,14 @@ def open_table(path: str | Path) -> TableFile:
         raise DataError(f"{path}: two columns are named {double!r}; rename one")
     if not file.names:
         raise DataError(f"{path}: it has no columns")
+    if "" in file.names:
+        raise DataError(f"{path}: column {file.names.index('') + 1} has no name; give it one (pandas: index=False)")
+    if len(file.names) == 1 and path.suffix.lower() == ".csv":
+        mark = next((mark for mark in (";", "\t", "|") if mark in file.names[0]), None)
+        if mark:
+            raise DataError(
+                f"{path}: one column, {file.names[0]!r}: its columns are kept apart by {mark!r}; use commas"
+            )
     return file
 
 
@@ -91,31 +98,40 @@ def _values(path: Path, name: str, column: Any, *, as_text: bool) -> Values:
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
         kind = column.type
-    if pa.types.is_boolean(kind):
-        column, kind = column.cast(pa.string()), pa.string()
+    if pa.types.is_null(kind):
+        return np.full(len(column), None, object) if as_text else np.full(len(column), np.nan)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        if not as_text and pc.all(pc.match_substring_regex(column, _NUMBER), min_count=0).as_py():
-            column = pc.utf8_trim_whitespace(column)
-        else:
-            return _without_empty(column.to_numpy(zero_copy_only=False).tolist())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        if pa.types.is_null(kind):
-            return np.full(len(column), np.nan)
+        if not as_text:
+            blank = pc.match_substring_regex(column, r"^\s*$")
+            numeric = pc.or_(blank, pc.match_substring_regex(column, f"^{NUMBER.pattern}$"))
+            if pc.all(numeric, min_count=0).as_py():
+                trimmed = pc.utf8_trim_whitespace(pc.if_else(blank, None, column))
+                return np.asarray(trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+        return _names(column.to_pylist())
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if pa.types.is_boolean(kind) or (as_text and is_number):
+        # By way of NumPy's numbers where they are exact, as text where they are not.
+        return _names(_scalars(column, kind))
+    if not is_number:
         raise DataError(f"{path}: column {name!r} holds {kind}, neither numbers nor text; leave it out: --data.drop")
     numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return _named(numbers) if as_text else np.asarray(numbers, dtype=np.float64)
+    return np.asarray(numbers, dtype=np.float64)
 
 
-def _without_empty(texts: list[str | None]) -> Values:
-    """Return texts with None for those that say nothing."""
-    return np.array([text if text and not text.isspace() else None for text in texts], object)
+def _scalars(column: Any, kind: Any) -> list[Any]:
+    """Return the values of a column, floats of their own width."""
+    import pyarrow as pa
+
+    values = column.to_pylist()
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        width = np.float32 if pa.types.is_float32(kind) else np.float16
+        return [None if value is None else width(value) for value in values]
+    return list(values)
 
 
-def _named(numbers: NDArray[Any]) -> Values:
-    """Return numbers as text, whole ones without a point, and None for NaN."""
-    return np.array(
-        [None if np.isnan(v) else str(int(v)) if float(v).is_integer() else repr(float(v)) for v in numbers], object
-    )
+def _names(values: Iterable[Any]) -> Values:
+    """Return values as names, None for missing ones."""
+    return np.array([name_of(value) for value in values], object)
 
 
 class _Csv:
@@ -123,8 +139,11 @@ class _Csv:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with closing(self._open()) as reader:
-            self.names: list[str] = reader.schema.names
+        try:
+            with closing(self._open()) as reader:
+                self.names: list[str] = reader.schema.names
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: not readable as CSV (its first line is not UTF-8)") from None
 
     def _open(self, names: Sequence[str] | None = None) -> Any:
         pa = _arrow(self._path)
@@ -132,10 +151,13 @@ class _Csv:
 
         # What a column holds is not guessed from its beginning.
         kinds = {name: pa.string() for name in names or ()}
+        # Of one column, an empty line is a missing value.
+        parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=names is None or len(self.names) > 1)
         try:
             return csv.open_csv(
                 self._path,
                 read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False),
+                parse_options=parse,
                 convert_options=csv.ConvertOptions(
                     column_types=kinds,
                     include_columns=names,
@@ -204,6 +226,11 @@ class _Arrays:
                     f"{path}: {name or 'the array'} of shape {array.shape} and type {array.dtype} is no table of"
                     " numbers or text"
                 )
+            if array.dtype.kind == "S":
+                try:
+                    array = np.char.decode(array, "utf-8")
+                except UnicodeDecodeError:
+                    raise DataError(f"{path}: {name or 'the array'} holds bytes that are no UTF-8 text") from None
             wide = array if array.ndim == 2 else array[:, None]
             for k in range(wide.shape[1]):
                 own = str(k) if not name else f"{name}_{k}"
@@ -221,10 +248,15 @@ class _Arrays:
 
     @staticmethod
     def _values(block: NDArray[Any], as_text: bool) -> Values:
-        if block.dtype.kind in "US":
-            return _without_empty(block.astype(str).tolist())
-        numbers = block.astype(np.float64)
-        return _named(numbers) if as_text else numbers
+        if as_text or block.dtype.kind == "b":
+            return _names(block)
+        if block.dtype.kind not in "US":
+            return block.astype(np.float64)
+        names = _names(block)
+        known = [name for name in names if name is not None]
+        if all(NUMBER.fullmatch(name) for name in known):
+            return np.array([np.nan if name is None else float(name) for name in names])
+        return names
 
 
 def _numpy(path: Path) -> TableFile:
