@@ -302,9 +302,9 @@ def _columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
 
 
 def _objects(values: Any) -> NDArray[Any]:
-    """Return a column as objects; pandas' nullable floats of 32 bits, which would come as 64, in their own width."""
+    """Return a column as objects; floats of 32 bits, which would come as 64, in their own width."""
     objects = np.asarray(values, dtype=object)
-    if str(getattr(values, "dtype", "")) in ("Float32", "float[pyarrow]"):
+    if str(getattr(values, "dtype", "")) in ("float32", "Float32", "float[pyarrow]"):
         objects = np.array([value if is_missing(value) else np.float32(value) for value in objects], object)
     return objects
 
