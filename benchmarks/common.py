@@ -31,7 +31,7 @@ from stacked_dae.config import TrainerConfig
 from stacked_dae.fitting import fit_stage
 from stacked_dae.loader import ChunkLoader
 from stacked_dae.machine import processor
-from stacked_dae.manifest import Metrics
+from stacked_dae.metrics import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
 from stacked_dae.tracking.subject import Silent

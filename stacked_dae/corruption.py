@@ -31,23 +31,24 @@ def _random_keys(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return draws.random_(-(2**63), None, generator=generator).view(torch.int32)[:, :inputs]
 
 
-def _check_fraction(nu: float) -> None:
-    if not 0.0 <= nu <= 1.0:
-        raise ValueError(f"nu must be in [0, 1], not {nu!r}")
+@dataclass(frozen=True)
+class _Fraction:
+    """A corruption whose ``nu`` is a share or a probability."""
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.nu <= 1.0:
+            raise ValueError(f"nu must be in [0, 1], not {self.nu!r}")
 
 
 @dataclass(frozen=True)
-class FixedMasking:
+class FixedMasking(_Fraction):
     """Set exactly ``round(nu d)`` inputs of each example to 0, chosen afresh for each (the paper's, section 2.3).
 
     Args:
         nu: destroyed fraction, in [0, 1].
     """
-
-    nu: float
-
-    def __post_init__(self) -> None:
-        _check_fraction(self.nu)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         # The places of the largest of d random numbers are a uniform draw of subsets, and topk gives exactly as many
@@ -58,17 +59,12 @@ class FixedMasking:
 
 
 @dataclass(frozen=True)
-class Masking:
+class Masking(_Fraction):
     """Set each input to 0 with probability ``nu``, independently (the common variant).
 
     Args:
         nu: probability, in [0, 1].
     """
-
-    nu: float
-
-    def __post_init__(self) -> None:
-        _check_fraction(self.nu)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         destroyed = _uniform(x, generator) < self.nu
@@ -95,17 +91,12 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class SaltAndPepper:
+class SaltAndPepper(_Fraction):
     """Set each input with probability ``nu`` to 0 or 1, by a fair coin (JMLR 2010, section 4.1).
 
     Args:
         nu: probability, in [0, 1].
     """
-
-    nu: float
-
-    def __post_init__(self) -> None:
-        _check_fraction(self.nu)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         # One uniform number decides both: below nu it destroys, and below nu / 2 it destroys with a 0.
@@ -115,7 +106,7 @@ class SaltAndPepper:
 
 
 @dataclass(frozen=True)
-class Swap:
+class Swap(_Fraction):
     """Give each input with probability ``nu`` the value that another example has there (swap noise, of tables).
 
     The other example is any other one of the rows that are corrupted together, evenly; a row that is alone stays as
@@ -124,11 +115,6 @@ class Swap:
     Args:
         nu: probability, in [0, 1].
     """
-
-    nu: float
-
-    def __post_init__(self) -> None:
-        _check_fraction(self.nu)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         rows = len(x)

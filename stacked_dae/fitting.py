@@ -24,7 +24,7 @@ from stacked_dae.checkpoints import AtomicCheckpoints, holds, read_checkpoint, w
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.loader import ChunkLoader
-from stacked_dae.manifest import Metrics
+from stacked_dae.metrics import Metrics
 from stacked_dae.progress import Reporter
 from stacked_dae.tasks.chunked import ChunkedTask
 from stacked_dae.tracking.subject import Job

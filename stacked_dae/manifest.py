@@ -2,118 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.data.columns import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.files import checksum, named, read_yaml, seal, unseal, write_text, yaml_text
-from stacked_dae.hints import fits
+from stacked_dae.files import checksum, read_yaml, seal, write_text, yaml_text
+from stacked_dae.kept import config_in, is_done, seal_of, text_of, unsealed, wrong_manifest, wrong_result
+from stacked_dae.metrics import Metrics
 from stacked_dae.settings import fingerprint, from_dict
 from stacked_dae.stages import FINETUNE, FORMAT, marks
 
-# Characters in one of the small files at the most: far beyond any.
-_SMALL = 2**24
 _AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _LOCK = ".lock"
-# How the last line of config.yaml begins, before the checksum of all above it.
-_SEAL = "# SHA-256 of the lines above: "
-_STAGE = re.compile(r"layer_[1-9]\d{0,3}|finetune")
-# What the files hold, by key.
-_MANIFEST = {
-    "format": int,
-    "dataset": dict,
-    "parent": str | None,
-    "layers": str | None,
-    "own": str | None,
-    "stages": dict,
-}
-_DATASET = {"name": str, "inputs": int, "fingerprint": str}
-_ENTRY = {"fingerprint": str, "status": Literal["pending", "running", "done"]}
-_DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
-_FINETUNED = {"best_epoch": int, "best_valid_error_percent": float}
-_RESULT = {
-    "test_error_percent": float,
-    "test_error_ci95_percent": float,
-    "n_test": int,
-    "best_valid_error_percent": float,
-    "best_epoch": int,
-    "seconds": float,
-    "confusion": list[list[int]],
-    "weights_sha256": str,
-    "test_rows": str,
-}
-
-
-class Metrics:
-    """A stage's ``metrics.csv``: a row an epoch, written before the epoch's checkpoint."""
-
-    def __init__(self, path: Path, sha256: str | None = None) -> None:
-        self.path, self._sha256 = path, sha256
-
-    def rows(self) -> list[dict[str, float]]:
-        """Return the rows so far; none where there is no file.
-
-        Raises:
-            StageError: the file is not as it was written.
-        """
-        if self._sha256 is None and not self.path.exists():
-            return []
-        try:
-            # A device or a pipe would be read for ever.
-            if not self.path.is_file():
-                raise ValueError
-            if self._sha256 is not None and checksum(self.path) != self._sha256:
-                raise ValueError
-            with self.path.open(newline="") as file:
-                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError, csv.Error):
-            raise StageError(f"{self.path} is damaged; run again with --rerun to train its stage again") from None
-
-    @property
-    def text(self) -> str:
-        """The file's text, empty where there is none."""
-        return self.path.read_text() if self.path.is_file() else ""
-
-    def restore(self, text: str) -> None:
-        """Write the file's text of an earlier time."""
-        write_text(self.path, text)
-
-    def append(self, row: Mapping[str, float]) -> None:
-        """Add the row of one more epoch."""
-        lines = [",".join(str(value) for value in row.values())]
-        if not self.path.exists() or not self.path.stat().st_size:
-            lines.insert(0, ",".join(row))
-        with named(self.path), self.path.open("a") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-
-
-def _config_in(whole: str) -> str | None:
-    """Return the text of a ``config.yaml`` above its seal, None where that is not as it was written."""
-    text = whole.rpartition(_SEAL)[0]
-    return text if whole == f"{text}{_seal_of(text)}" else None
-
-
-def _seal_of(text: str) -> str:
-    """Return the last line of a ``config.yaml``."""
-    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def _is_of_a_beginning(file: Path) -> bool:
     """Whether a run that was killed before its first manifest leaves such a file."""
     if file.name == "config.yaml":
         # A settings file of the user's own is none of ours to write over.
-        return file.is_file() and _config_in(_text_of(file)) is not None
+        return file.is_file() and config_in(text_of(file)) is not None
     return file.name in ("preprocessing.json", _LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
 
 
@@ -148,15 +64,15 @@ class RunFolder:
         if not file.is_file() or not (path / "config.yaml").is_file():
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
             raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
-        folder._as_read = _text_of(file)
+        folder._as_read = text_of(file)
         written = re.search(r'^  "format": (\d{1,9}),', folder._as_read, re.MULTILINE)
         if written and int(written[1]) != FORMAT:
             raise StageError(
                 f"{file} has format {written[1]}, but this version reads {FORMAT}; use the version it came from"
             )
         mend = "train the run again in a new folder"
-        folder.manifest = _unsealed(file, folder._as_read, mend)
-        wrong = _wrong(folder.manifest, _MANIFEST) or _wrong_part(folder.manifest)
+        folder.manifest = unsealed(file, folder._as_read, mend)
+        wrong = wrong_manifest(folder.manifest)
         if wrong is not None:
             raise StageError(f"{file} is damaged: its {wrong} is not a run's; {mend}")
         link = _link_out_of(path)
@@ -228,7 +144,7 @@ class RunFolder:
         """
         file = self.path / "config.yaml"
         mend = "train the run again in a new folder"
-        if _config_in(_text_of(file)) is None:
+        if config_in(text_of(file)) is None:
             raise StageError(f"{file} is damaged: it is not as it was written; {mend}")
         try:
             config = from_dict(read_yaml(file), str(file))
@@ -249,7 +165,7 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml_text(config.to_dict())
-        write_text(self.path / "config.yaml", f"{text}{_seal_of(text)}")
+        write_text(self.path / "config.yaml", f"{text}{seal_of(text)}")
 
     def write_manifest(self) -> None:
         """Write ``manifest.json``; of several processes, the first does."""
@@ -279,7 +195,7 @@ class RunFolder:
         mend = "give its fit again, which writes it from the table"
         if not file.is_file():
             raise StageError(f"{file} is gone; {mend}")
-        values = _unsealed(file, _text_of(file), mend)
+        values = unsealed(file, text_of(file), mend)
         if fingerprint(values) != self.manifest["dataset"].get("preprocessing"):
             raise StageError(f"{file} is damaged: it is of another run than {self.path / 'manifest.json'}; {mend}")
         return Preprocessing.from_dict(values)
@@ -308,7 +224,7 @@ class RunFolder:
     def done(self, name: str, fingerprint: str) -> bool:
         """Whether the stage is done, with this fingerprint."""
         entry = self.stage(name)
-        return _is_done(entry) and entry.get("fingerprint") == fingerprint
+        return is_done(entry) and entry.get("fingerprint") == fingerprint
 
     def folder(self, name: str) -> Path:
         """Return the folder of a stage."""
@@ -325,7 +241,7 @@ class RunFolder:
     def metrics(self, name: str) -> Metrics:
         """Return the metrics of a stage; those of a done one are checked against the manifest when they are read."""
         entry = self.stage(name)
-        return Metrics(self.folder(name) / "metrics.csv", entry["metrics_sha256"] if _is_done(entry) else None)
+        return Metrics(self.folder(name) / "metrics.csv", entry["metrics_sha256"] if is_done(entry) else None)
 
     def weights(self, name: str) -> Path:
         """Return the weights file of a done stage, checked against the manifest.
@@ -360,19 +276,11 @@ class RunFolder:
         if not file.is_file():
             raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again")
         mend = "give its fit again, which tests again and trains nothing"
-        result = _unsealed(file, _text_of(file), mend)
-        wrong = _wrong(result, _RESULT)
-        if wrong is None and result["weights_sha256"] != self.stage(FINETUNE).get("sha256"):
-            wrong = "weights_sha256"
+        result = unsealed(file, text_of(file), mend)
+        wrong = wrong_result(result, self.stage(FINETUNE).get("sha256"))
         if wrong is not None:
             raise StageError(f"{file} is damaged: its {wrong} is not a result's; {mend}")
         return result
-
-
-def _text_of(file: Path) -> str:
-    """Return the text of one of the small files; of one that is none the beginning, which will not do."""
-    with file.open(errors="replace") as opened:
-        return opened.read(_SMALL)
 
 
 def _link_out_of(path: Path) -> Path | None:
@@ -384,39 +292,3 @@ def _link_out_of(path: Path) -> Path | None:
             if link.is_symlink() and not link.resolve().is_relative_to(whole):
                 return link
     return None
-
-
-def _unsealed(file: Path, text: str, mend: str) -> dict[str, Any]:
-    """Return what ``text``, of ``file``, holds."""
-    try:
-        return unseal(text)
-    except ValueError:
-        raise StageError(f"{file} is damaged: it is not as it was written; {mend}") from None
-
-
-def _wrong(values: Any, hints: Mapping[str, Any]) -> str | None:
-    """Return the first of these keys whose value does not fit, None where all do, empty for what is no mapping."""
-    if not isinstance(values, dict):
-        return ""
-    return next((name for name, hint in hints.items() if not fits(hint, values.get(name))), None)
-
-
-def _wrong_part(manifest: dict[str, Any]) -> str | None:
-    """Return the dotted key of the first value in a manifest's parts that does not fit, None where all do."""
-    wrong = _wrong(manifest["dataset"], _DATASET)
-    if wrong is not None:
-        return f"dataset.{wrong}"
-    for name, entry in manifest["stages"].items():
-        wrong = _wrong_stage(name, entry) if _STAGE.fullmatch(name) else ""
-        if wrong is not None:
-            return f"stages.{name}.{wrong}".rstrip(".")
-    return None
-
-
-def _is_done(entry: Mapping[str, Any]) -> bool:
-    return entry.get("status") == "done"
-
-
-def _wrong_stage(name: str, entry: Any) -> str | None:
-    done = isinstance(entry, dict) and _is_done(entry)
-    return _wrong(entry, {**_ENTRY, **(_DONE if done else {}), **(_FINETUNED if done and name == FINETUNE else {})})

@@ -19,7 +19,8 @@ from stacked_dae.checkpoints import read_checkpoint
 from stacked_dae.data.amat import PIXELS, read_amat, read_archive
 from stacked_dae.data.idx import read_idx
 from stacked_dae.errors import StackedDAEError
-from stacked_dae.manifest import Metrics, RunFolder
+from stacked_dae.manifest import RunFolder
+from stacked_dae.metrics import Metrics
 from stacked_dae.settings import from_dict
 
 CONFIG = (ROOT / "configs" / "mnist.yaml").read_bytes()

@@ -15,12 +15,12 @@ from stacked_dae import workflow
 ROOMS = """
 version errors stopping address interval files hints disk config settings stages machine ranks paper presets
 corruption losses descent layer stack
-data.columns data.dataset data.tablefile data.table data.idx data.splits data.digits data.mnist
+data.columns data.dataset data.tablefile data.scan data.table data.frames data.idx data.splits data.digits data.mnist
 data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry
 loader codes replay
 tasks.chunked tasks.pretrain tasks.finetune
 progress tracking.subject tracking.records tracking.teller tracking.place tracking.wandb_run tracking.jobs
-tracking.reading manifest networks trained checkpoints fitting scoring plan telling figures workflow
+tracking.reading metrics kept manifest networks trained checkpoints fitting scoring plan telling figures workflow
 greedy estimator model export predictions
 svm search table1 reproduce
 studies gallery compare compare_page compare_wandb wandb_report sweep summary

@@ -20,6 +20,8 @@ Values = NDArray[Any]
 
 # What a value that the training rows did not have counts as.
 UNSEEN = "(unseen)"
+# Numbers beyond it cannot be scaled in float32.
+LARGEST = 1e30
 # A number, in every kind of file.
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?", re.ASCII)
