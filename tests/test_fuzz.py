@@ -10,17 +10,22 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, blobs, small
+from tables import people
 
 from stacked_dae import cli, commands, sweep, workflow
 from stacked_dae.checkpoints import read_checkpoint
+from stacked_dae.config import DataConfig
 from stacked_dae.data.amat import PIXELS, read_amat, read_archive
 from stacked_dae.data.idx import read_idx
+from stacked_dae.data.table import read_table
 from stacked_dae.errors import StackedDAEError
 from stacked_dae.manifest import RunFolder
 from stacked_dae.metrics import Metrics
+from stacked_dae.model import StackedDAE
 from stacked_dae.settings import from_dict
 
 CONFIG = (ROOT / "configs" / "mnist.yaml").read_bytes()
@@ -196,6 +201,46 @@ def archive(folder: Path, line: bytes) -> bytes:
             members.writestr("x_train.amat", line)
             members.writestr("x_test.amat", line)
     return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Return a folder with one small table in four formats."""
+    folder = tmp_path_factory.mktemp("table")
+    people(folder / "t.csv", rows=60, labelled=0.9)
+    frame = pd.read_csv(folder / "t.csv")
+    frame.to_parquet(folder / "t.parquet")
+    numbers = frame.select_dtypes("number").to_numpy()
+    np.save(folder / "t.npy", np.column_stack([numbers, np.arange(60) % 2]))
+    np.savez(folder / "t.npz", x=numbers, bought=frame["bought"].fillna("").to_numpy(str))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npy", "npz"])
+def test_tables(table, tmp_path, dice, times, kind):
+    whole = (table / f"t.{kind}").read_bytes()
+    file = tmp_path / f"t.{kind}"
+    config = DataConfig(path=str(file), target={"npy": "6"}.get(kind, "bought"), drop=[])
+    outcomes = Outcomes()
+    for _ in range(15 * times):
+        file.write_bytes(mutated(whole, dice))
+        outcomes.of(lambda: read_table(config, scratch=tmp_path / "scratch", budget_bytes=10**8))
+    assert outcomes["refused"]
+    print(f"\n{kind} tables: {dict(outcomes)}")
+
+
+def test_model_files(tmp_path, dice, times):
+    model = StackedDAE.from_run(workflow.fit(small(), tmp_path / "run", dataset=blobs()).path)
+    model.save(tmp_path / "whole.safetensors")
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    outcomes = Outcomes()
+    for k in range(15 * times):
+        # The header is where its meaning is.
+        changed = mutated(whole[:700], dice) + whole[700:] if k % 2 else mutated(whole, dice)
+        (tmp_path / "m.safetensors").write_bytes(changed)
+        outcomes.of(StackedDAE.load, tmp_path / "m.safetensors")
+    assert outcomes["refused"]
+    print(f"\nmodel files: {dict(outcomes)}")
 
 
 @pytest.fixture(scope="module")

@@ -328,7 +328,9 @@ def test_a_long_line_is_refused_without_being_read_whole(tmp_path):
         opened.truncate(2 * 10**9)
     code = f"""
 import resource
-resource.setrlimit(resource.RLIMIT_AS, ({4 * 10**9}, {4 * 10**9}))
+import pyarrow, stacked_dae.workflow
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 10**9, size + 10**9))
 from stacked_dae.cli import main
 raise SystemExit(main(["fit", "--data.path", {str(file)!r}, "--data.target", "y", "--out", {str(tmp_path / "run")!r}]))
 """

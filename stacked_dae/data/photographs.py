@@ -34,7 +34,10 @@ def photographs() -> list[NDArray[np.float32]]:
 def _grey(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the luma (ITU-R BT.601) of an RGB picture, or a grey one as it is, in [0, 1]."""
     values = picture.astype(np.float32) / np.float32(255)
-    return values if values.ndim == 2 else (values @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+    if values.ndim == 2:
+        return values
+    luma: NDArray[np.float32] = (values @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+    return luma
 
 
 def patches(n: int, least: float, random: np.random.Generator) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,8 +17,6 @@ ROWS = 8192
 """Rows in a batch at the most."""
 # Bytes of a CSV file that are read at a time; a line must fit.
 _BLOCK = 2**24
-# What NumPy raises for a file that is not what its ending says.
-_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, SyntaxError, MemoryError, RuntimeError, KeyError)
 
 
 class TableFile(Protocol):
@@ -107,7 +104,8 @@ def _values(path: Path, name: str, column: Any, *, as_text: bool) -> Values:
             if pc.all(numeric, min_count=0).as_py():
                 trimmed = pc.utf8_trim_whitespace(pc.if_else(blank, None, column))
                 return np.asarray(trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-        return _names(column.to_pylist())
+        names = _names(column.to_pylist())
+        return names if as_text else _numbers_where_all_are(names)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if pa.types.is_boolean(kind) or (as_text and is_number):
         # By way of NumPy's numbers where they are exact, as text where they are not.
@@ -132,6 +130,13 @@ def _scalars(column: Any, kind: Any) -> list[Any]:
 def _names(values: Iterable[Any]) -> Values:
     """Return values as names, None for missing ones."""
     return np.array([name_of(value) for value in values], object)
+
+
+def _numbers_where_all_are(names: Values) -> Values:
+    """Return names as numbers, NaN for missing ones, unless one is no number."""
+    if all(name is None or NUMBER.fullmatch(name) for name in names):
+        return np.array([np.nan if name is None else float(name) for name in names])
+    return names
 
 
 class _Csv:
@@ -252,11 +257,7 @@ class _Arrays:
             return _names(block)
         if block.dtype.kind not in "US":
             return block.astype(np.float64)
-        names = _names(block)
-        known = [name for name in names if name is not None]
-        if all(NUMBER.fullmatch(name) for name in known):
-            return np.array([np.nan if name is None else float(name) for name in names])
-        return names
+        return _numbers_where_all_are(_names(block))
 
 
 def _numpy(path: Path) -> TableFile:
@@ -265,16 +266,7 @@ def _numpy(path: Path) -> TableFile:
             return _Arrays(path, {"": np.load(path, mmap_mode="r", allow_pickle=False)})
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return _Arrays(path, {name: arrays[name] for name in arrays.files})
-    except DataError:
+    except (DataError, MemoryError):
         raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        SyntaxError,
-        MemoryError,
-        RuntimeError,
-        KeyError,
-    ) as error:
+    except Exception as error:  # what a damaged header makes NumPy raise depends on where it is
         raise DataError(f"{path}: not readable as {path.suffix[1:]} ({_reason(error)})") from None
