@@ -337,7 +337,7 @@ raise SystemExit(main(["fit", "--data.path", {str(file)!r}, "--data.target", "y"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr[-500:]
     assert done.stderr.count("\n") == 1
-    assert "longer than 16 MiB" in done.stderr
+    assert "longer than 4 MiB" in done.stderr
 
 
 def test_dates_are_refused_by_name(tmp_path):

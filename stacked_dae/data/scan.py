@@ -14,7 +14,8 @@ from stacked_dae.data.columns import LARGEST, NUMBER, Values
 from stacked_dae.data.tablefile import TableFile
 from stacked_dae.errors import DataError
 
-_PARTS = ("train", "valid", "test")
+_PARTS = {"train": 0, "valid": 1, "test": 2}
+_WHOLE = re.compile(r"-?\d+", re.ASCII)
 # A label is a number that fits a file's 64 bits.
 _LARGEST_LABEL = 2**63 - 1
 
@@ -40,8 +41,10 @@ class Scan:
     def __init__(self, path: Path, names: list[str], settings: DataConfig) -> None:
         self.path, self.names, self.target = path, names, settings.target
         self.split = settings.split if isinstance(settings.split, str) else None
-        self.targets: list[Values] = []
-        self.parts: list[Values] = []
+        self.targets: list[NDArray[np.int32]] = []
+        self.parts: list[NDArray[np.uint8]] = []
+        # The labels in the order in which they came.
+        self.classes: dict[str, int] = {}
         self.rows = 0
         # Of each column the row and value of the first number and of the first text.
         self._numbers: dict[str, tuple[int, str]] = {}
@@ -65,12 +68,29 @@ class Scan:
                 if name not in self._forced:
                     self._look(name, values[name])
             if self.target is not None:
-                self.targets.append(values[self.target])
+                self.targets.append(self._numbered(values[self.target]))
             if self.split is not None:
-                self.parts.append(values[self.split])
+                self.parts.append(np.array([_PARTS.get(value, len(_PARTS)) for value in values[self.split]], np.uint8))
             self.rows += len(values[self.names[0]])
         if not self.rows:
             raise DataError(f"{self.path}: it has no rows")
+
+    def _numbered(self, labels: Values) -> NDArray[np.int32]:
+        """Return labels as places in ``classes``, −1 for missing ones; a new one is looked at once."""
+        for row, value in enumerate(labels, self.rows + 1):
+            if value is not None and value not in self.classes:
+                self._check_label(value, row)
+                self.classes[value] = len(self.classes)
+        return np.array([-1 if value is None else self.classes[value] for value in labels], np.int32)
+
+    def _check_label(self, value: str, row: int) -> None:
+        if not NUMBER.fullmatch(value):
+            return
+        where = f"{self.path}: column {self.target!r}, row {row} is {value}"
+        if not _WHOLE.fullmatch(value):
+            raise DataError(f"{where}, but the target names classes, by text or whole numbers")
+        if abs(int(value)) > _LARGEST_LABEL:
+            raise DataError(f"{where}, a number too large for a class")
 
     def _look(self, name: str, values: Values) -> None:
         if values.dtype != object:
@@ -96,24 +116,17 @@ def labels_of(path: Path, scan: Scan) -> tuple[list[str], NDArray[np.int64]]:
     target = scan.target
     if target is None:
         return [], np.full(scan.rows, -1, np.int64)
-    values = [value for block in scan.targets for value in block]
-    for row, value in enumerate(values, 1):
-        if value is not None and NUMBER.fullmatch(value):
-            if not re.fullmatch(r"-?\d+", value, re.ASCII):
-                raise DataError(
-                    f"{path}: column {target!r}, row {row} is {value}, but the target names classes, by text or whole"
-                    " numbers"
-                )
-            if abs(int(value)) > _LARGEST_LABEL:
-                raise DataError(f"{path}: column {target!r}, row {row} is {value}, a number too large for a class")
-    found = {value for value in values if value is not None}
+    found = scan.classes
     if len(found) < 2:
         what = f"one class only ({next(iter(found))!r})" if found else "no value in any row"
         raise DataError(f"{path}: column {target!r} has {what}; fine-tuning needs two or more classes")
-    whole = all(re.fullmatch(r"-?\d+", value, re.ASCII) for value in found)
+    whole = all(_WHOLE.fullmatch(value) for value in found)
     classes = sorted(found, key=int) if whole else sorted(found)
-    places = {value: label for label, value in enumerate(classes)}
-    return classes, np.array([-1 if value is None else places[value] for value in values], np.int64)
+    # From the order in which they came to their own; the last place is that of no label.
+    label = np.empty(len(found) + 1, np.int64)
+    label[[found[name] for name in classes]] = np.arange(len(classes))
+    label[-1] = -1
+    return classes, label[np.concatenate(scan.targets)]
 
 
 def parts_of(path: Path, settings: DataConfig, labels: NDArray[np.int64], scan: Scan) -> NDArray[np.uint8]:
@@ -124,14 +137,16 @@ def parts_of(path: Path, settings: DataConfig, labels: NDArray[np.int64], scan: 
     """
     part = np.zeros(scan.rows, np.uint8)
     if isinstance(settings.split, str):
-        for row, value in enumerate((v for block in scan.parts for v in block), 1):
-            if value not in _PARTS:
-                raise DataError(
-                    f"{path}: column {settings.split!r}, row {row} is {value!r}; it must be one of {', '.join(_PARTS)}"
-                )
-            part[row - 1] = _PARTS.index(value)
-            if part[row - 1] and settings.target is not None and labels[row - 1] < 0:
-                raise DataError(f"{path}: row {row} is a {value} row, but column {settings.target!r} is empty there")
+        part = np.concatenate(scan.parts)
+        wrong = np.flatnonzero(part == len(_PARTS))
+        if len(wrong):
+            raise DataError(f"{path}: column {settings.split!r}, row {wrong[0] + 1} must be one of {', '.join(_PARTS)}")
+        empty = np.flatnonzero((part > 0) & (labels < 0) & (settings.target is not None))
+        if len(empty):
+            name = list(_PARTS)[part[empty[0]]]
+            raise DataError(
+                f"{path}: row {empty[0] + 1} is a {name} row, but column {settings.target!r} is empty there"
+            )
     else:
         rows = np.arange(scan.rows) if settings.target is None else np.flatnonzero(labels >= 0)
         rows = np.random.Generator(np.random.PCG64(seed_at(0, "split"))).permutation(rows)

@@ -16,7 +16,7 @@ from stacked_dae.errors import DataError
 ROWS = 8192
 """Rows in a batch at the most."""
 # Bytes of a CSV file that are read at a time; a line must fit.
-_BLOCK = 2**24
+_BLOCK = 2**22
 
 
 class TableFile(Protocol):
@@ -104,7 +104,10 @@ def _values(path: Path, name: str, column: Any, *, as_text: bool) -> Values:
             if pc.all(numeric, min_count=0).as_py():
                 trimmed = pc.utf8_trim_whitespace(pc.if_else(blank, None, column))
                 return np.asarray(trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-        names = _names(column.to_pylist())
+        # Each different text is looked at once.
+        encoded = column.dictionary_encode()
+        known = _names([*encoded.dictionary.to_pylist(), None])
+        names = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
         return names if as_text else _numbers_where_all_are(names)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if pa.types.is_boolean(kind) or (as_text and is_number):
@@ -201,7 +204,7 @@ class _Parquet:
         from pyarrow import parquet
 
         try:
-            self._file = parquet.ParquetFile(path)
+            self._file = parquet.ParquetFile(path, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: not readable as Parquet ({_reason(error)})") from None
         self.names: list[str] = self._file.schema_arrow.names
