@@ -161,7 +161,7 @@ def _add_model_arguments(parser: ArgumentParser, command: str) -> None:
             "--data", type=str, required=True, help="Rows as the run was trained on: .csv, .parquet, .npy or .npz."
         )
     if command == "predict":
-        parser.add_argument("--out", type=str | None, help="CSV file to write: class, and p_CLASS for each class.")
+        parser.add_argument("--out", type=str | None, help="Needed: CSV file to write: class, and p_CLASS.")
     elif command == "encode":
         parser.add_argument("--layer", type=int | None, help="Layer, from 1; the uppermost when not given.")
         parser.add_argument(
@@ -169,7 +169,7 @@ def _add_model_arguments(parser: ArgumentParser, command: str) -> None:
             type=Weights | None,
             help="Of the fine-tuned stack or of the pre-trained layers; the fine-tuned where there are, if not given.",
         )
-        parser.add_argument("--out", type=str | None, help=".npy or .parquet file to write, (rows, units) float32.")
+        parser.add_argument("--out", type=str | None, help="Needed: .npy, .parquet or .csv file to write.")
     elif command == "export":
         parser.add_argument("--format", type=Format, default="onnx", help="onnx: with a table's preprocessing; torch.")
         parser.add_argument("--out", type=str | None, help="File to write; model.onnx or model.pt2 in the run folder.")

@@ -148,6 +148,8 @@ def run_compare(asked: Any) -> None:
         check_output(f"--{option}", file)
     if len({file.resolve() for file in files.values()}) < len(files):
         raise ConfigError(f"--out and --csv are the same file, {asked.csv}; name two")
+    if "out" in files and files["out"].suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--out {files['out']}: it is a web page; name a file that ends in .html")
     if asked.report:
         from stacked_dae.wandb_report import check_extra
 

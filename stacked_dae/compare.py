@@ -66,7 +66,9 @@ class Comparison:
 
     @cached_property
     def best(self) -> Compared | None:
-        """The run of the lowest validation error: the test error chooses nothing."""
+        """The run of the lowest validation error, if all are of one data set: the test error chooses nothing."""
+        if len({(run.settings.get("data.name"), run.settings.get("data.path")) for run in self.runs}) > 1:
+            return None
         judged = [run for run in self.runs if run.valid_error_percent is not None]
         return min(judged, key=lambda run: run.valid_error_percent or 0.0, default=None)
 
@@ -218,7 +220,7 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     untested = FINETUNE in stages and not result
     return Compared(
         name=str(folder.path),
-        settings=flatten(folder.config().to_dict()),
+        settings={**flatten(folder.config().to_dict()), "parts": folder.manifest.get("own")},
         losses={
             name: rows[-1]["valid_loss"]
             for name, rows in histories.items()

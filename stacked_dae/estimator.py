@@ -347,7 +347,8 @@ class StackedDAETransformer(_Base):
 class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
     """Layer-wise pre-training on all rows, then fine-tuning on the labelled ones, as a classifier.
 
-    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`; so −1 can be no class of numbers.
+    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`; so −1 can be no class of numbers. Score
+    on labelled rows alone: ``score`` and the searches take −1 for a class that was missed.
 
     Args:
         units, nu, corruption, activation, tied, scale, pretrain_epochs, pretrain_optimizer, pretrain_lr, batch_size,
@@ -370,6 +371,11 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         """
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
         y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "O" and any(isinstance(label, (int, np.integer)) and label == -1 for label in y):
+            raise ValueError(
+                "y holds text and −1: number the classes first (sklearn.preprocessing.LabelEncoder, on the labelled"
+                " rows)"
+            )
         check_classification_targets(y)
         labelled = np.ones(len(y), np.bool_) if y.dtype.kind in "OUS" else y != -1
         self.classes_, found = np.unique(y[labelled], return_inverse=True)

@@ -51,6 +51,11 @@ def explain(message: str, arguments: Sequence[str], jobs: Collection[str], other
             return f"--{key} is no option of {asked}{suggest(key, OPTIONS)}; stacked-dae {asked} --help lists them"
         hint = suggest_key(key) or suggest(key, JOB_OPTIONS)
         return f"--{key} is no setting{hint}; --help lists them all"
+    missing = re.search(r"arguments are required: ([\w.]+)", message)
+    if missing and asked:
+        name = missing.group(1).rpartition(".")[2]
+        wanted = {"data": "--data FILE", "run": "RUN, a run folder"}.get(name, name)
+        return f"{asked} needs {wanted}; stacked-dae {asked} --help tells more"
     if 'expected "command"' in message:
         return f"name a command: {', '.join(commands)}; --help tells more"
     command = re.search(r"invalid choice: '([^']*)'", message)

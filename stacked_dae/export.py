@@ -28,7 +28,7 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
     """Write ``model`` as ONNX and return how far its outputs lie from ours at the most, over rows drawn at random.
 
     A table's columns are inputs by their names, (N, 1) each: double, NaN where a value is missing, or string, empty
-    where one is (names without blanks around them, true and false small); otherwise the input is ``x``, (N, d) float.
+    where one is (names without blanks around them); otherwise the input is ``x``, (N, d) float.
     Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, of layers that were never fine-tuned, ``codes``
     (N, h); with a _ more where a column is called so.
 
@@ -136,6 +136,17 @@ def _feeds(model: StackedDAE, rows: Any) -> dict[str, NDArray[Any]]:
     }
 
 
+def _other_spellings(values: Sequence[str]) -> dict[str, str]:
+    """Return how else programs write these names: pandas' True for true, 4.0 for 4."""
+    made: dict[str, str] = {}
+    for value in values:
+        if value in ("true", "false"):
+            made |= {value.capitalize(): value, value.upper(): value}
+        elif value.removeprefix("-").isdecimal():
+            made[f"{value}.0"] = value
+    return {other: value for other, value in made.items() if other not in values}
+
+
 class _Graph:
     """Builds the graph node by node."""
 
@@ -230,12 +241,17 @@ class _Graph:
             else:
                 x = self._input(column.name, TensorProto.STRING, 1)
                 width = len(column.values)
-                # The last place is that of a missing value, which is 0 everywhere.
-                places = [value.encode() for value in [*column.values, ""]]
+                # After the names come other ways to write them, and last a missing value, which is 0 everywhere.
+                others = _other_spellings(column.values)
+                places = [value.encode() for value in [*column.values, *others, ""]]
                 one_hot = self._add("OneHotEncoder", [x], domain="ai.onnx.ml", cats_strings=places, zeros=1)
-                one_hot = self._add("Reshape", [one_hot, self._constant(np.array([-1, width + 1]))])
+                one_hot = self._add("Reshape", [one_hot, self._constant(np.array([-1, len(places)]))])
                 any_of = self._add("ReduceSum", [one_hot, self._constant(np.array([1]))], keepdims=1)
                 unseen = self._add("Sub", [self._constant(np.array(1.0, np.float32)), any_of])
-                bounds = [self._constant(np.array([k])) for k in (0, width, 1)]
-                parts += [self._add("Slice", [one_hot, *bounds]), unseen]
+                named = np.zeros((len(places), width), np.float32)
+                named[range(width), range(width)] = 1.0
+                named[range(width, width + len(others)), [column.values.index(value) for value in others.values()]] = (
+                    1.0
+                )
+                parts += [self._add("MatMul", [one_hot, self._constant(named)]), unseen]
         return self._add("Concat", parts, axis=1)

@@ -152,12 +152,13 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return figure
 
 
-def confusion(result: Mapping[str, Any]) -> Figure:
-    """Draw the confusion matrix of a ``result.json``: true classes down, answers across, counts in the cells."""
+def confusion(result: Mapping[str, Any], names: Sequence[str] = ()) -> Figure:
+    """Draw the confusion matrix of a ``result.json``: true classes down, answers across, counts in the cells.
+
+    ``names`` are those of the classes; their numbers if there are none.
+    """
     counts = np.asarray(result["confusion"])
-    error = (
-        f"{with_interval(result['test_error_percent'], result['test_error_ci95_percent'])} % (n = {result['n_test']})"
-    )
+    error = with_interval(result["test_error_percent"], result["test_error_ci95_percent"])
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(4.0, 0.5 * len(counts) + 1.0)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -173,12 +174,18 @@ def confusion(result: Mapping[str, Any]) -> Figure:
             fontsize=8,
             color="white" if share[i, j] > 0.5 else "black",
         )
-    axes.set_xticks(range(len(counts)))
-    axes.set_yticks(range(len(counts)))
+    labels = [shortened(name) for name in names] or [str(k) for k in range(len(counts))]
+    axes.set_xticks(range(len(counts)), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+    axes.set_yticks(range(len(counts)), labels)
     axes.set_xlabel("answered class")
     axes.set_ylabel("true class")
     axes.set_title(f"Test error {error} % (n = {result['n_test']})", fontsize=11)
     return figure
+
+
+def shortened(name: str, most: int = 16) -> str:
+    """Return a name that has room beside a picture."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def samples(data: Dataset, each: int = 10) -> Figure:

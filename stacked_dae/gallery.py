@@ -39,6 +39,6 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     if trained and is_whole:
         made |= layer_pictures(load_layers(folder, data), data, folder.config().seed)
     if (folder.path / "result.json").exists():
-        made["confusion"] = confusion(folder.result())
+        made["confusion"] = confusion(folder.result(), data.table.classes if data.table else ())
     (folder.path / "figures").mkdir(exist_ok=True)
     return [save(figure, folder.path / "figures" / f"{name}.png") for name, figure in made.items()]

@@ -52,7 +52,7 @@ def in_words(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(inner)}"
     if origin is list:
-        return f"a list ([{_example(inner[0])}])"
+        return f"a list ('[{_example(inner[0])}]')"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     return words.get(hint, "a mapping of names to numbers, text, true, false or lists of them")
 
@@ -60,4 +60,4 @@ def in_words(hint: Any) -> str:
 def _example(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return str(typing.get_args(hint)[0])
-    return {int: "500", float: "0.1"}.get(hint, "…")
+    return {int: "500", float: "0.1"}.get(hint, "one, two")

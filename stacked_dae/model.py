@@ -106,6 +106,8 @@ class StackedDAE:
         Raises:
             DataError: it is no such file.
         """
+        if Path(path).is_dir():
+            raise DataError(f"{path} is a folder; of a run folder, StackedDAE.from_run makes the model")
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {})["stacked_dae"])

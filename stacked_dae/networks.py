@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stacked_dae import corruption
 from stacked_dae.address import seed_at
@@ -44,6 +44,20 @@ class Parts:
     loss: Loss | None = None
     layer: type[DenoisingLayer] = DenoisingLayer
 
+    def check(self, inputs: int) -> None:
+        """Raise ConfigError for a part that does not return what it must, tried on three examples of ``inputs``."""
+        x = torch.full((3, inputs), 0.5)
+        if self.corruption is not None:
+            found = self.corruption(x, torch.Generator())
+            pair = isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Tensor) for part in found)
+            if not (pair and found[0].shape == found[1].shape == x.shape and found[1].dtype == torch.bool):
+                raise ConfigError(
+                    "parts.corruption must return two tensors of the shape of its input, (B, d): the corrupted input,"
+                    " and True where it is destroyed"
+                )
+        if self.loss is not None and getattr(self.loss(x, x, None), "shape", None) != (3,):
+            raise ConfigError("parts.loss must return the loss of each example, (B,): sum over the inputs, dim=1")
+
     @property
     def name(self) -> str | None:
         """What tells these parts from others in a run folder, None where there are none.
@@ -53,7 +67,7 @@ class Parts:
         """
         names = {}
         if self.corruption is not None:
-            names["corruption"] = repr(self.corruption)
+            names["corruption"] = _qualified(self.corruption)
         if self.loss is not None:
             names["loss"] = _qualified(self.loss)
         if self.layer is not DenoisingLayer:

@@ -52,7 +52,7 @@ def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
         raise StageError(f"{where} was trained on other data than {data.name!r} holds now")
 
 
-def check_folder(folder: RunFolder, stages: list[Stage], config: Config, data: Dataset) -> None:
+def check_folder(folder: RunFolder, stages: list[Stage], config: Config, data: Dataset, own: str | None = None) -> None:
     """Raise StageError where ``folder`` holds another experiment; the text names the first difference."""
     there = folder.manifest["stages"]
     both_finetune = FINETUNE in there and any(stage.name == FINETUNE for stage in stages)
@@ -61,6 +61,9 @@ def check_folder(folder: RunFolder, stages: list[Stage], config: Config, data: D
         raise StageError(f"{folder.path} holds another experiment: {different}; {_MEND}")
     if folder.manifest["dataset"]["fingerprint"] != data.fingerprint:
         raise StageError(f"{folder.path} was trained on other data than {data.name!r} holds now; {_MEND}")
+    if folder.manifest.get("own") != own:
+        parts = [part or "no parts of one's own" for part in (folder.manifest.get("own"), own)]
+        raise StageError(f"{folder.path} holds another experiment: it has {parts[0]}, not {parts[1]}; {_MEND}")
     planned = [stage.name for stage in stages]
     for name in there:
         if name not in planned and name != FINETUNE:

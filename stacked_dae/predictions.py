@@ -50,14 +50,14 @@ def write_predictions(model: StackedDAE, data: Path, out: Path, reporter: Report
 def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: Reporter) -> int:
     """Write the codes of a layer for every row, (n, h) float32; return the number of rows.
 
-    ``out`` ends in .npy, or in .parquet, whose columns are ``code_1`` … ``code_h``.
+    ``out`` ends in .npy, or in .parquet or .csv, whose columns are ``code_1`` … ``code_h``.
 
     Raises:
         ConfigError: .parquet without pyarrow.
         DataError: the data are not such as the model was trained on; nothing is written.
     """
     blocks = (model.codes_of(inputs, layer) for inputs in _inputs(model, data, reporter))
-    write = _as_parquet if out.suffix == ".parquet" else _as_npy
+    write = {".parquet": _as_parquet, ".csv": _as_csv}.get(out.suffix, _as_npy)
     count = 0
 
     def counted() -> Iterator[NDArray[np.float32]]:
@@ -105,14 +105,23 @@ def _as_npy(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) 
     file.seek(0, io.SEEK_END)
 
 
+def _as_csv(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
+    file.write((",".join(_code_names(width)) + "\n").encode())
+    for block in blocks:
+        np.savetxt(file, block, fmt="%.9g", delimiter=",")
+
+
+def _code_names(width: int) -> list[str]:
+    return [f"code_{k}" for k in range(1, width + 1)]
+
+
 def _as_parquet(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         raise ConfigError("--out: Parquet is written by pyarrow: pip install 'stacked-dae[tables]'") from None
-    names = [f"code_{k}" for k in range(1, width + 1)]
-    schema = pa.schema([(name, pa.float32()) for name in names])
+    schema = pa.schema([(name, pa.float32()) for name in _code_names(width)])
     with parquet.ParquetWriter(file, schema) as writer:
         for block in blocks:
             writer.write_table(pa.table(list(block.T), schema=schema))

@@ -51,7 +51,7 @@ def run_predict(asked: Any) -> None:
 
 def run_encode(asked: Any) -> None:
     """Write the codes of each row of a file."""
-    out = _output(asked, ".npy", ".parquet")
+    out = _output(asked, ".npy", ".parquet", ".csv")
     from stacked_dae.model import StackedDAE
     from stacked_dae.predictions import write_codes
     from stacked_dae.progress import TerminalReporter

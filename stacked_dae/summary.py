@@ -60,6 +60,9 @@ def print_layers(folder: RunFolder) -> None:
             classes = preprocessing.classes
             told += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
     console.print(escape(told), soft_wrap=True)
+    own = folder.manifest.get("own")
+    if own:
+        console.print(escape(f"in place of the settings below: {own}"), soft_wrap=True)
     table = Table()
     for name in ("layer", "units", "activation", "corruption", "loss", "parameters"):
         table.add_column(name, justify="right" if name in ("units", "parameters") else "left")

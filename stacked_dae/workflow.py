@@ -147,6 +147,13 @@ class _Job:
     ) -> None:
         self.config, self.parent, self.test, self.parts = config, parent, test, parts
         self.own = parts.name if parts else None
+        if not isinstance(config, Config):
+            raise ConfigError(f"config must be a Config, not {type(config).__name__}: from_dict({{...}}) makes one")
+        if dataset is not None and not isinstance(dataset, Dataset):
+            raise ConfigError(
+                f"dataset must be a Dataset, not {type(dataset).__name__}: make_dataset makes one of arrays; of a"
+                " frame, write CSV or Parquet and name it in data.path"
+            )
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_new(Path(out))
         check_optimizers(config)
@@ -158,6 +165,8 @@ class _Job:
         own_loss = parts is not None and parts.loss is not None
         if config.layers()[0].loss == "cross_entropy" and config.model != "mlp" and not own_loss:
             check_unit_interval(self.data)
+        if parts is not None:
+            parts.check(self.data.inputs)
         if finetune and not self.data.classes:
             raise ConfigError("data.target: name the column of the class; without one, pretrain only")
         self.labelled = labelled_rows(
@@ -168,7 +177,7 @@ class _Job:
         )
         self.stages = plan_stages(config, self.data, parent, finetune=finetune, own=self.own)
         if self.folder.manifest and not rerun:
-            check_folder(self.folder, self.stages, config, self.data)
+            check_folder(self.folder, self.stages, config, self.data, self.own)
         self.todo = unfinished(self.folder, self.stages, rerun=rerun)
         self.tests = self.test and self.stages[-1].name == FINETUNE and not self._has_result()
         self.telling = Telling(self.config, self.folder, self.data, self.stages, parent, self.reporter)
@@ -324,7 +333,7 @@ class _Job:
                 told = {name: value for name, value in result.items() if name not in _UNTOLD}
                 job.summarise(told)
                 if job.watched:
-                    job.picture({"confusion": confusion(result)})
+                    job.picture({"confusion": confusion(result, self.data.table.classes if self.data.table else ())})
             self.telling.keep("classifier", [stage], job, *(["result.json"] if self.test else []))
 
     def _fit(

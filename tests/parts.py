@@ -31,3 +31,9 @@ class Scaled(DenoisingLayer):
     def __init__(self, inputs, units, **how):
         super().__init__(inputs, units, **how)
         self.scale = torch.nn.Parameter(torch.ones(()))
+
+
+def thinned(x, generator=None):
+    """A corruption that is a function."""
+    destroyed = torch.rand(x.shape, generator=generator) < 0.1
+    return x.masked_fill(destroyed, 0.0), destroyed

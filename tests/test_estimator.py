@@ -196,3 +196,19 @@ def test_what_spans_too_far_is_told():
         StackedDAETransformer().fit(x * [1, 1e308, 1] - [0, 9e307, 0] + [0, -9e307, 0] * (x[:, :1] > 0.5))
     with pytest.raises(ValueError, match="y spans too far"):
         StackedDAERegressor().fit(x, x[:, 0] * 1e300)
+
+
+def test_the_scale_is_not_that_of_the_rows_held_out():
+    random = np.random.default_rng(0)
+    x = np.stack([random.permutation(40) for _ in range(30)], axis=1).astype(float)
+    y = np.arange(40) % 2
+    model = StackedDAEClassifier(
+        units=(3,), pretrain_epochs=1, finetune_epochs=1, validation_fraction=0.5, random_state=0
+    )
+    assert (model.fit(x, y).width_ < 39).any()
+
+
+def test_text_beside_minus_one_is_told(digits):
+    x, _, _, _ = digits
+    with pytest.raises(ValueError, match="number the classes first"):
+        StackedDAEClassifier().fit(x[:4], np.array(["a", "b", -1, "a"], object))

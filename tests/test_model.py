@@ -233,7 +233,7 @@ def test_rows_that_are_not_such_are_one_line_and_write_nothing(case, command, ru
     [
         (["predict", "RUN", "--data", "DATA"], "--out FILE is needed"),
         (["predict", "RUN", "--data", "DATA", "--out", "p.txt"], "must end in .csv"),
-        (["encode", "RUN", "--data", "DATA", "--out", "c.csv"], "must end in .npy or .parquet"),
+        (["encode", "RUN", "--data", "DATA", "--out", "c.txt"], "must end in .npy or .parquet or .csv"),
         (["encode", "RUN", "--data", "DATA", "--layer", "3", "--out", "c.npy"], "layer must be from 1 to 2"),
         (["encode", "RUN", "--data", "DATA", "--layer", "two", "--out", "c.npy"], "layer must be a whole number"),
         (["encode", "RUN", "--data", "no.csv", "--out", "c.npy"], "no.csv: there is no such file"),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from conftest import blobs, small
-from parts import Inverting, Scaled, absolute_error
+from parts import Inverting, Scaled, absolute_error, thinned
 
-from stacked_dae import ConfigError, Masking, Parts, StackedDAE, StageError, gallery, workflow
+from stacked_dae import ConfigError, DataError, Masking, Parts, StackedDAE, StageError, gallery, workflow
+from stacked_dae.compare import read_run
+from stacked_dae.summary import print_layers
 
 DATA = blobs()
+
+
+def alone(x, generator=None):
+    return x
 
 
 def fit(out, **parts):
@@ -22,7 +29,7 @@ def weights(run, stage="layer_1"):
 @pytest.mark.parametrize(
     "parts", [{"corruption": Inverting(0.2)}, {"loss": absolute_error}, {"layer": Scaled}], ids=lambda p: next(iter(p))
 )
-def test_parts_of_ones_own_train_and_go_on(parts, tmp_path):
+def test_parts_of_ones_own_train_and_go_on(parts, tmp_path, capsys):
     run = fit(tmp_path / "run", **parts)
     assert weights(run) != weights(fit(tmp_path / "plain")) or "layer" in parts
     before = weights(run, "finetune")
@@ -30,8 +37,11 @@ def test_parts_of_ones_own_train_and_go_on(parts, tmp_path):
     assert weights(again, "finetune") == before
     assert workflow.evaluate(run.path, dataset=DATA).error_percent == run.result()["test_error_percent"]
     assert StackedDAE.from_run(run.path).predict(DATA.train.inputs).shape == (230,)
-    with pytest.raises(StageError, match="holds another experiment"):
+    with pytest.raises(StageError, match="it has .*(Inverting|absolute|Scaled).*not no parts"):
         fit(tmp_path / "run")
+    assert read_run(run).settings["parts"] == run.manifest["own"]
+    print_layers(run)
+    assert "in place of the settings below" in capsys.readouterr().out
     assert any(file.name == "curves.png" for file in gallery.draw_run(run, DATA))
     tuned = workflow.finetune(small(), tmp_path / "tuned", run.path, dataset=DATA, parts=Parts(**parts))
     assert weights(tuned, "finetune") == before
@@ -58,3 +68,29 @@ def test_parts_that_do_not_say_what_they_are_are_refused(tmp_path):
         with pytest.raises(ConfigError, match="does not say what it is"):
             fit(tmp_path / "run", **parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_function_may_be_a_corruption(tmp_path):
+    assert fit(tmp_path / "run", corruption=thinned).manifest["own"] == "corruption: parts.thinned"
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"corruption": alone}, "parts.corruption must return two tensors"),
+        ({"loss": torch.nn.functional.binary_cross_entropy_with_logits}, "parts.loss must return the loss of each"),
+    ],
+)
+def test_parts_that_return_something_else_are_refused(tmp_path, parts, words):
+    with pytest.raises(ConfigError, match=words):
+        fit(tmp_path / "run", **parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_config_and_no_dataset_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="from_dict"):
+        workflow.fit({"seed": 1}, tmp_path / "run")
+    with pytest.raises(ConfigError, match="make_dataset"):
+        workflow.fit(small(), tmp_path / "run", dataset=DATA.train.inputs)
+    with pytest.raises(DataError, match="StackedDAE.from_run"):
+        StackedDAE.load(tmp_path)

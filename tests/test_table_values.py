@@ -265,3 +265,35 @@ def test_far_rows_of_a_standardised_table_are_refused(tmp_path):
     for inputs, _ in model.file_rows(tmp_path / "far.csv"):
         assert np.isfinite(inputs[~np.isnan(inputs)]).all()
     assert np.isfinite(model.predict_proba(frame)).all()
+
+
+def test_onnx_takes_names_as_pandas_writes_them(place):
+    model = StackedDAE.from_run(place / "csv")
+    export.export_onnx(model, place / "m.onnx")
+    frame = pd.read_csv(place / "t.csv")
+    session = onnxruntime.InferenceSession((place / "m.onnx").read_bytes())
+    feeds = {
+        put.name: frame[[put.name]].fillna("").astype(str).to_numpy(object)
+        if put.type == "tensor(string)"
+        else frame[[put.name]].to_numpy("float64")
+        for put in session.get_inputs()
+    }
+    _, probabilities = session.run(None, feeds)
+    assert np.abs(probabilities - model.predict_proba(frame)).max() < 1e-5
+
+
+def test_a_column_of_dates_is_refused_unless_it_is_said_to_be_names(tmp_path):
+    lines = [f"{i},2024-{i % 12 + 1:02}-{i % 28 + 1:02},{'pq'[i % 2]}" for i in range(80)]
+    (tmp_path / "t.csv").write_text("a,when,y\n" + "\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="'when' has .* different names in .* rows; is it an identifier or a date"):
+        workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y", categorical=["when"])), tmp_path / "run")
+
+
+def test_codes_as_csv(place, tmp_path):
+    out = tmp_path / "codes.csv"
+    assert cli.main(["encode", str(place / "csv"), "--data", str(place / "t.csv"), "--out", str(out)]) == 0
+    codes = StackedDAE.from_run(place / "csv").encode(mixed())
+    made = pd.read_csv(out)
+    assert list(made.columns) == [f"code_{k}" for k in range(1, 9)]
+    assert np.array_equal(made.to_numpy(np.float32), codes)

@@ -256,9 +256,9 @@ GOOD = "a,b,y\n" + "".join(f"{i},{i % 3}.5,{'pq'[i % 2]}\n" for i in range(40))
 BAD = {
     "empty": ("", {}, ["the file is empty"]),
     "header only": ("a,b,y\n", {}, ["it has no rows"]),
-    "a column all missing": (GOOD.replace("a,b,y", "a,b,y,c").replace("p\n", "p,\n").replace("q\n", "q,\n"), {}, ["'c'", "no value", "--data.drop [c]"]),  # noqa: E501
-    "a constant column": (GOOD.replace("a,b,y", "a,b,y,c").replace("p\n", "p,7\n").replace("q\n", "q,7\n"), {}, ["'c'", "is 7 in every", "--data.drop [c]"]),  # noqa: E501
-    "mixed": (GOOD.replace("\n17,", "\nnone of these,"), {}, ["'a'", "row 1 is 0", "row 18 is 'none of these'", "--data.categorical [a]"]),  # noqa: E501
+    "a column all missing": (GOOD.replace("a,b,y", "a,b,y,c").replace("p\n", "p,\n").replace("q\n", "q,\n"), {}, ["'c'", "no value", "--data.drop '[c]'"]),  # noqa: E501
+    "a constant column": (GOOD.replace("a,b,y", "a,b,y,c").replace("p\n", "p,7\n").replace("q\n", "q,7\n"), {}, ["'c'", "is 7 in every", "--data.drop '[c]'"]),  # noqa: E501
+    "mixed": (GOOD.replace("\n17,", "\nnone of these,"), {}, ["'a'", "row 1 is 0", "row 18 is 'none of these'", "--data.categorical '[a]'"]),  # noqa: E501
     "infinite": (GOOD.replace("\n17,", "\n1e999,"), {}, ["'a'", "row 18", "infinite"]),
     "a class of one row": (GOOD.replace("39,0.5,q", "39,0.5,z"), {}, ["'y'", "one row of class 'z'", "join it"]),
     "one class": (GOOD.replace("q\n", "p\n"), {}, ["'y'", "one class only"]),

@@ -203,6 +203,10 @@ def _has(values: Any, hints: Mapping[str, Any]) -> bool:
     return isinstance(values, dict) and set(values) == set(hints) and all(fits(hints[k], v) for k, v in values.items())
 
 
+# So many different names are no identifier, however few the rows.
+_FEW = 30
+
+
 class Moments:
     """Count, least, greatest, mean and standard deviation of the numbers of a column, block by block."""
 
@@ -245,23 +249,35 @@ def fit_numeric(where: str, name: str, moments: Moments, scale: Literal["minmax"
     return Numeric(name, float(shift), float(width), standard)
 
 
-def fit_categorical(where: str, name: str, values: Sequence[str], most: int = 1000) -> Categorical:
+def fit_categorical(where: str, name: str, values: Sequence[str], most: int = 1000, *, of: int = 0) -> Categorical:
     """Return the column of these different training values.
 
+    Args:
+        where: the file, which errors begin with.
+        name: of the column.
+        values: the different names.
+        most: names at the most.
+        of: number of values that they are the different ones of; 0 where somebody said that they are names.
+
     Raises:
-        DataError: there are none, only one, or more than ``most``; the text begins with ``where``.
+        DataError: there are none, only one, more than ``most``, or nearly as many as values.
     """
     _check_varied(where, name, len(values), len(values) == 1, repr(values[0]) if values else "")
     if len(values) > most:
         raise DataError(
             f"{where}: column {name!r} has {len(values)} different names (most: {most}); is it an identifier? leave it"
-            f" out: --data.drop [{name}]"
+            f" out: --data.drop '[{name}]'"
+        )
+    if len(values) > max(_FEW, of / 2) and of:
+        raise DataError(
+            f"{where}: column {name!r} has {len(values)} different names in {of} rows; is it an identifier or a date?"
+            f" leave it out, --data.drop '[{name}]', or say that they are names, --data.categorical '[{name}]'"
         )
     return Categorical(name, sorted(values))
 
 
 def _check_varied(where: str, name: str, count: int, constant: bool, value: str) -> None:
-    leave_out = f"leave it out: --data.drop [{name}]"
+    leave_out = f"leave it out: --data.drop '[{name}]'"
     if not count:
         raise DataError(f"{where}: column {name!r} has no value in any training row; {leave_out}")
     if constant:

@@ -83,7 +83,7 @@ def check_data(config: DataConfig) -> None:
     if config.path is None:
         check_name(config.name)
     elif not Path(config.path).is_file():
-        raise DataError(f"data.path: there is no file {config.path}")
+        raise DataError(f"data.path: there is no file {config.path}, seen from {Path.cwd()}")
 
 
 def load_data(config: DataConfig, root: str | None = None) -> Dataset:

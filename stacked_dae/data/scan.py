@@ -107,7 +107,7 @@ class Scan:
             (number_at, number), (text_at, text) = self._numbers[name], self._texts[name]
             raise DataError(
                 f"{self.path}: column {name!r} holds numbers and text: row {number_at} is {number}, row {text_at} is"
-                f" {text!r}; mend it, or, if all are names: --data.categorical [{name}]"
+                f" {text!r}; mend it, or, if all are names: --data.categorical '[{name}]'"
             )
 
 

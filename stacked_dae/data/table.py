@@ -130,16 +130,20 @@ def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: N
     categorical = scan.categorical
     moments = {name: Moments() for name in scan.names if name not in categorical}
     found: dict[str, set[str]] = {name: set() for name in categorical}
+    counts = dict.fromkeys(categorical, 0)
     for rows, values in _batches(file, scan.names, categorical):
         kept = train[rows]
         for name, column in moments.items():
             column.add(values[name][kept])
         for name, names in found.items():
+            counts[name] += sum(value is not None for value in values[name][kept])
             if len(names) <= _MOST_NAMES:
                 names.update(value for value in values[name][kept] if value is not None)
     where = str(path)
     return [
-        fit_categorical(where, name, sorted(found[name]), _MOST_NAMES)
+        fit_categorical(
+            where, name, sorted(found[name]), _MOST_NAMES, of=0 if name in settings.categorical else counts[name]
+        )
         if name in found
         else fit_numeric(where, name, moments[name], settings.scale)
         for name in scan.names
