@@ -250,8 +250,7 @@ class _Graph:
                 unseen = self._add("Sub", [self._constant(np.array(1.0, np.float32)), any_of])
                 named = np.zeros((len(places), width), np.float32)
                 named[range(width), range(width)] = 1.0
-                named[range(width, width + len(others)), [column.values.index(value) for value in others.values()]] = (
-                    1.0
-                )
+                for k, value in enumerate(others.values(), width):
+                    named[k, column.values.index(value)] = 1.0
                 parts += [self._add("MatMul", [one_hot, self._constant(named)]), unseen]
         return self._add("Concat", parts, axis=1)
