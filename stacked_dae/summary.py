@@ -18,6 +18,9 @@ _MODELS = {
     "mlp": "never pre-trained (control)",
 }
 
+# Characters of a column that can be read.
+_NARROWEST = 8
+
 
 def print_summary(folder: RunFolder) -> None:
     """Print stage, epochs, loss or error, and seconds; then the test error with its 95 % interval and n."""
@@ -84,15 +87,18 @@ def print_layers(folder: RunFolder) -> None:
 def print_comparison(comparison: Comparison) -> None:
     """Print which settings differ, then a row a run; the one of the lowest validation error is marked."""
     console = Console()
-    keys = ", ".join(comparison.keys)
+    named = ", ".join(comparison.keys)
     count = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
-    differ = f"they differ in {keys}" if keys else "all settings are the same"
+    differ = f"they differ in {named}" if named else "all settings are the same"
     console.print(
         f"{count}; {differ}" if len(comparison.runs) > 1 else count, highlight=False, soft_wrap=True, markup=False
     )
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
-    for key in comparison.keys:
+    # Errors before settings, where there is no room for both.
+    has_room = _NARROWEST * (len(comparison.keys) + len(comparison.layers) + 4) <= console.width
+    keys = list(comparison.keys) if has_room else []
+    for key in keys:
         table.add_column(comparison.short(key), overflow="fold")
     for layer in comparison.layers:
         table.add_column(layer.replace("layer_", "loss "), justify="right")
@@ -102,7 +108,7 @@ def print_comparison(comparison: Comparison) -> None:
         best = run is comparison.best
         table.add_row(
             escape(f"{'* ' if best else ''}{comparison.label(run)}"),
-            *(escape(shown(run.settings.get(key), 6)) for key in comparison.keys),
+            *(escape(shown(run.settings.get(key), 6)) for key in keys),
             *(shown(run.losses.get(layer)) for layer in comparison.layers),
             shown(run.valid_error_percent),
             run.test_text,
@@ -110,5 +116,7 @@ def print_comparison(comparison: Comparison) -> None:
             style="bold" if best else None,
         )
     console.print(table)
+    if not has_room:
+        console.print("no room for the settings: a wider terminal, --out or --csv shows them", highlight=False)
     if comparison.best:
         console.print("* lowest validation error; ± is the 95 % interval", highlight=False)

@@ -20,11 +20,12 @@ import pytest
 from conftest import blobs, small
 
 from stacked_dae import cli, compare_page, workflow
-from stacked_dae.compare import compare, find_runs, read_run
+from stacked_dae.compare import Compared, compare, find_runs, read_run
 from stacked_dae.config import CorruptionConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.files import seal, unseal
 from stacked_dae.gallery import draw_run
+from stacked_dae.summary import print_comparison
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +275,20 @@ def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
     assert found["broken"] == 0
     assert not found["sideways"], "the page itself does not scroll sideways"
     assert asked == ["/frame.html", "/report.html"], "it asks the network for nothing"
+
+
+def test_a_narrow_terminal_shows_errors_before_settings(capsys, monkeypatch):
+    settings = [{f"key_{k}": k + run for k in range(12)} for run in range(2)]
+    runs = [Compared(f"run{k}", values, valid_error_percent=12.34 + k) for k, values in enumerate(settings)]
+    for width, there in (("80", False), ("200", True)):
+        monkeypatch.setenv("COLUMNS", width)
+        print_comparison(compare(runs))
+        out = capsys.readouterr().out
+        assert "12.34" in out
+        assert ("no room for the settings" in out) is not there
+
+
+def test_runs_on_different_data_have_no_best():
+    runs = [Compared(name, {"data.name": name}, valid_error_percent=1.0) for name in ("digits", "mnist")]
+    assert compare(runs).best is None
+    assert compare(runs[:1]).best is runs[0]
