@@ -166,6 +166,8 @@ class _Job:
         if config.layers()[0].loss == "cross_entropy" and config.model != "mlp" and not own_loss:
             check_unit_interval(self.data)
         if parts is not None:
+            if parts.corruption is not None and config.model != "sda":
+                raise ConfigError(f"parts.corruption: model {config.model} corrupts nothing; leave it out")
             parts.check(self.data.inputs)
         if finetune and not self.data.classes:
             raise ConfigError("data.target: name the column of the class; without one, pretrain only")

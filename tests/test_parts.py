@@ -87,6 +87,12 @@ def test_parts_that_return_something_else_are_refused(tmp_path, parts, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("model", ["saa", "mlp"])
+def test_the_controls_take_no_corruption(model, tmp_path):
+    with pytest.raises(ConfigError, match=f"model {model} corrupts nothing"):
+        workflow.fit(small(model=model), tmp_path / "run", dataset=DATA, parts=Parts(corruption=Inverting(0.2)))
+
+
 def test_what_is_no_config_and_no_dataset_is_told(tmp_path):
     with pytest.raises(ConfigError, match="from_dict"):
         workflow.fit({"seed": 1}, tmp_path / "run")
