@@ -10,12 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from stacked_dae import stopping
 from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset, make_dataset
 from stacked_dae.progress import Reporter
 from stacked_dae.settings import from_dict
+
+# Machines are noisy: how long an example takes is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stacked_dae import disk
@@ -26,7 +26,6 @@ def there(tmp_path_factory):
     return DiskArray.of(saved(tmp_path_factory.mktemp("disk"), ROWS))
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.integers(0, 199), max_size=300),
     gap=st.sampled_from([1, 56, 500, 10**6]),

@@ -236,7 +236,7 @@ def whole(tmp_path_factory):
 
 
 @given(cuts=st.lists(st.integers(1, 9), max_size=4))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_run_cut_at_any_epochs_ends_in_the_same_bits(tmp_path_factory, whole, cuts):
     out = tmp_path_factory.mktemp("cut") / "run"
     for left in cuts:
