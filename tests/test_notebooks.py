@@ -30,8 +30,8 @@ def test_a_notebook_runs(file, tmp_path, monkeypatch):
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
     print(f"\n{file.name}: {time.monotonic() - begun:.0f} s")
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    # tqdm, which others import, misses a widget.
-    said = [output.text for output in outputs if output.get("name") == "stderr" and "tqdm" not in output.text]
-    assert not said, "no warnings"
+    # tqdm, which others import, misses a widget; matplotlib looks for fonts where it is used for the first time.
+    said = [output.text for output in outputs if output.get("name") == "stderr"]
+    assert not [text for text in said if "tqdm" not in text and "font cache" not in text], "no warnings"
     if "compare" not in file.name:
         assert any("image/png" in output.get("data", {}) for output in outputs) or "table" in file.name
