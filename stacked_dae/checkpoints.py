@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from stacked_dae.files import write_atomically
 from stacked_dae.hints import fits
@@ -60,9 +61,36 @@ def holds(state: Mapping[str, Any], hints: Mapping[str, Any], weights: str, modu
     """Whether a checkpoint has values of these types, and under ``weights`` those of ``module``, by name and shape."""
     if not all(fits(hint, state.get(name)) for name, hint in hints.items()):
         return False
-    there, wanted = state.get(weights), module.state_dict()
+    return same_shapes(state.get(weights), module.state_dict())
+
+
+def same_shapes(there: Any, wanted: Mapping[str, Tensor]) -> bool:
+    """Whether ``there`` holds tensors of the names and shapes that are wanted."""
     return (
         isinstance(there, dict)
         and there.keys() == wanted.keys()
         and all(isinstance(there[name], Tensor) and there[name].shape == wanted[name].shape for name in wanted)
     )
+
+
+def is_state_of(optimizer: Optimizer, state: Any) -> bool:
+    """Whether ``optimizer``, a new one, takes ``state``: settings as its own, tensors of its parameters' shapes."""
+    settings = _settings_of(optimizer)
+    try:
+        optimizer.load_state_dict(state)
+        return _settings_of(optimizer) == settings and all(
+            value.shape == parameter.shape
+            for parameter, kept in optimizer.state.items()
+            for value in kept.values()
+            if isinstance(value, Tensor) and value.dim()
+        )
+    except Exception:  # what a state that is none makes an optimiser raise depends on what it is
+        return False
+
+
+# How an optimiser computes on this device or that, not what.
+_MEANS = ("params", "fused", "foreach", "capturable", "differentiable")
+
+
+def _settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [{k: v for k, v in group.items() if k not in _MEANS} for group in optimizer.param_groups]

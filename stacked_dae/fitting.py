@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 
 from stacked_dae import ranks, stopping
-from stacked_dae.checkpoints import AtomicCheckpoints, holds, read_checkpoint, write_checkpoint
+from stacked_dae.checkpoints import AtomicCheckpoints, holds, is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.config import TrainerConfig
 from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.loader import ChunkLoader
@@ -234,14 +234,15 @@ def _epochs_in(checkpoint: Path, stamp: str, task: ChunkedTask, metrics: Metrics
 
     One that is damaged, or of another stage, is of no use: its stage begins anew, and says so.
     """
-    state = read_checkpoint(checkpoint)
-    if state is not None and not holds(state, _CHECKPOINT, "state_dict", task):
-        state = None
-    if state is not None and state["stamp"] == stamp:
-        metrics.restore(state["metrics"])
-        return int(state["epoch"]) + 1
+    state = read_checkpoint(checkpoint) or {}
+    of_another = isinstance(state.get("stamp"), str) and state["stamp"] != stamp
+    if not of_another and holds(state, _CHECKPOINT, "state_dict", task) and task.takes(state):
+        optimizers = state["optimizer_states"]
+        if len(optimizers) == 1 and is_state_of(task.configure_optimizers(), optimizers[0]):
+            metrics.restore(state["metrics"])
+            return int(state["epoch"]) + 1
     if checkpoint.exists():
-        what = "is damaged" if state is None else "is of another stage"
+        what = "is of another stage" if of_another else "is damaged"
         reporter.say(f"{checkpoint} {what}: training begins at the stage's first epoch")
         checkpoint.unlink()
     metrics.restore("")
@@ -255,6 +256,8 @@ def _cut_in(file: Path, stamp: str, epochs_done: int, task: ChunkedTask, most: i
     """
     state = read_checkpoint(file)
     if state is None or not holds(state, _CUT, "weights", task):
+        return None
+    if not is_state_of(task.configure_optimizers(), state["optimizer"]) or state["total"].dim():
         return None
     of_this = state["stamp"] == stamp and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
     return state if of_this else None

@@ -25,7 +25,7 @@ import torch
 from conftest import Heard, blobs, small, stop_after
 
 from stacked_dae import stopping, workflow
-from stacked_dae.checkpoints import read_checkpoint, write_checkpoint
+from stacked_dae.checkpoints import is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.errors import StageError
 from stacked_dae.files import seal
 
@@ -358,6 +358,11 @@ def test_a_packed_checkpoint_is_not_unpacked(cut, tmp_path):
         ("minibatch.ckpt", lambda state: state.update(minibatches=10**9)),
         ("minibatch.ckpt", lambda state: state.update(optimizer=None)),
         ("minibatch.ckpt", lambda state: state["weights"].update({"layer.bias": torch.zeros(1)})),
+        ("minibatch.ckpt", lambda state: state["optimizer"]["param_groups"][0].update(lr="0.1")),
+        ("minibatch.ckpt", lambda state: state["optimizer"]["param_groups"][0].update(lr=7.0)),
+        ("minibatch.ckpt", lambda state: state.update(total=torch.zeros(3))),
+        ("checkpoint.ckpt", lambda state: state["optimizer_states"].clear()),
+        ("checkpoint.ckpt", lambda state: state["optimizer_states"][0]["param_groups"][0].pop("lr")),
     ],
 )
 def test_a_checkpoint_that_holds_something_else_is_no_checkpoint(done, cut, tmp_path, name, change):
@@ -437,3 +442,37 @@ def test_a_folder_that_cannot_be_locked_has_a_file_that_can(tmp_path, monkeypatc
     first, second = (workflow.RunFolder.open(run.path) for _ in range(2))
     with first.locked(), pytest.raises(StageError, match="in use by another process"), second.locked():
         pass
+
+
+@pytest.mark.parametrize("best", [None, (1, 2.0), (1, "low", {}), (1, 2.0, {"head.bias": torch.zeros(9)})])
+def test_best_weights_that_are_none_are_no_checkpoint(done, tmp_path, best):
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 13 * 7 + 3)
+        with pytest.raises(stopping.Stopped):
+            fit(run)
+    file = run / "finetune" / "checkpoint.ckpt"
+    write_checkpoint({**read_checkpoint(file), "best": best}, file)
+    reporter = Heard()
+    fit(run, reporter)
+    assert any("checkpoint.ckpt is damaged" in line for line in reporter.lines)
+    assert (run / "finetune" / "weights.safetensors").read_bytes() == (
+        done / "finetune" / "weights.safetensors"
+    ).read_bytes()
+
+
+def test_a_state_is_told_from_another_optimisers():
+    layer = torch.nn.Linear(3, 2)
+
+    def adam(lr=0.1):
+        return torch.optim.Adam(layer.parameters(), lr=lr)
+
+    used = adam()
+    layer(torch.ones(1, 3)).sum().backward()
+    used.step()
+    state = used.state_dict()
+    assert is_state_of(adam(), state)
+    assert not is_state_of(adam(lr=0.2), state)
+    assert not is_state_of(torch.optim.SGD(layer.parameters(), lr=0.1), state)
+    state["state"][0]["exp_avg"] = torch.zeros(5)
+    assert not is_state_of(adam(), state)

@@ -17,10 +17,10 @@ version errors stopping address interval files hints disk config settings stages
 corruption losses descent layer stack
 data.columns data.dataset data.tablefile data.scan data.table data.frames data.idx data.splits data.digits data.mnist
 data.photographs data.shapes data.digit_problems data.amat data.icml2007 data.registry
-loader codes replay
+loader codes replay checkpoints
 tasks.chunked tasks.pretrain tasks.finetune
 progress tracking.subject tracking.records tracking.teller tracking.place tracking.wandb_run tracking.jobs
-tracking.reading metrics kept manifest networks trained checkpoints fitting scoring plan telling figures workflow
+tracking.reading metrics kept manifest networks trained fitting scoring plan telling figures workflow
 greedy estimator model export predictions
 svm search table1 reproduce
 studies gallery compare compare_page compare_wandb wandb_report sweep summary

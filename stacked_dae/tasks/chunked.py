@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -58,6 +58,10 @@ class ChunkedTask(pl.LightningModule):
     def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
         """Return the validation metrics by name, from the sums of :meth:`evaluate` over ``count`` examples."""
         raise NotImplementedError
+
+    def takes(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint holds what this task keeps in it beside its weights."""
+        return True
 
     def configure_optimizers(self) -> Optimizer:
         return self._make_optimizer(list(self.parameters()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from stacked_dae.checkpoints import same_shapes
+from stacked_dae.hints import fits
 from stacked_dae.stack import EncoderStack
 from stacked_dae.tasks.chunked import ChunkedTask
 
@@ -82,6 +84,14 @@ class FinetuneTask(ChunkedTask):
     def _stop_when_patience_ends(self, epochs_done: int) -> None:
         if epochs_done - self.best_epoch >= self.patience:
             self.trainer.should_stop = True
+
+    def takes(self, checkpoint: Mapping[str, Any]) -> bool:
+        best = checkpoint.get("best")
+        if not isinstance(best, tuple) or len(best) != 3:
+            return False
+        epoch, figure, weights = best
+        plain = fits(int, epoch) and fits(float, figure)
+        return plain and (weights == {} or same_shapes(weights, self.stack.state_dict()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["best"] = (self.best_epoch, self.best_figure, self.best_weights)
