@@ -102,18 +102,16 @@ def run(place, command, **more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.name)
-def test_the_commands_of_a_page_run_in_their_order(page, tmp_path):
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "sh") or blocks(page, "python")], ids=lambda page: page.name
+)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+    """Its commands in their order, then its blocks of Python beside what they made."""
     for name in ("configs", "docs", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
     for command in [*BEFORE.get(page.name, []), *commands(page)]:
         if elsewhere(command) is False:
             run(tmp_path, command)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page, tmp_path):
     for k, block in enumerate(blocks(page, "python")):
         (tmp_path / f"block_{k}.py").write_text(block)
         env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -40,7 +40,7 @@ def environment(server=None, **more):
 
 def command(*words, env, cwd, check=True):
     done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)], env=env, cwd=cwd, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *map(str, words)], env=env, cwd=cwd, capture_output=True, text=True, timeout=600
     )
     assert not check or done.returncode == 0, done.stderr
     assert KEY not in done.stdout + done.stderr
