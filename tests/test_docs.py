@@ -29,8 +29,8 @@ ELSEWHERE = {
     "wandb sync": "test_wandb.py::test_",
     "wandb sweep": "test_wandb.py::test_",
     "torchrun --nproc_per_node 2": "test_ranks.py::test_",
-    "torchrun --nnodes": None,
-    "sbatch": None,
+    "torchrun --nnodes": "test_ranks.py::test_torchrun_on_two_machines",
+    "sbatch": "test_ranks.py::test_the_slurm_script_on_two_machines",
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from conftest import ROOT
 from safetensors.numpy import load_file
 
 from stacked_dae import ranks
@@ -146,3 +147,59 @@ def test_a_job_of_several_processes_stops_and_goes_on(tmp_path):
         rows = [[{**row, "seconds": 0} for row in run.metrics(stage).rows()] for run in (again, whole)]
         for one, other in zip(*rows, strict=True):
             assert one == pytest.approx(other, rel=1e-6)
+
+
+def same(place, ours, config):
+    """Whether a run equals that of one process."""
+    one, _ = fit(place, "one", config, 1)
+    for stage in ("layer_1", "layer_2", "finetune"):
+        mine, theirs = (load_file(folder.weights(stage)) for folder in (RunFolder.open(ours), one))
+        for name in mine:
+            np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_torchrun_on_two_machines(tmp_path):
+    """As docs/reliability.md has it; both machines are this one."""
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    words = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d"]
+    words += ["--rdzv_endpoint", "localhost:29517", "-m", "stacked_dae", "fit"]
+    words += ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "two")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    machines = [
+        subprocess.Popen([sys.executable, *words], env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for machine in machines:
+        _, err = machine.communicate(timeout=300)
+        assert machine.returncode == 0, err
+    same(tmp_path, tmp_path / "two", CONFIG)
+
+
+@pytest.mark.slow
+def test_the_slurm_script_on_two_machines(tmp_path):
+    """``configs/slurm.sh``, with stand-ins for SLURM's srun and scontrol: what it starts, not how SLURM does."""
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    srun = """#!/bin/bash
+for task in 0 1; do
+    SLURM_PROCID=$task SLURM_NODEID=$task SLURM_LOCALID=0 SLURM_NTASKS=2 SLURM_NNODES=2 SLURM_NTASKS_PER_NODE=1 "$@" &
+    tasks="$tasks $!"
+done
+for task in $tasks; do wait $task || code=$?; done
+exit ${code:-0}
+"""
+    commands = {
+        "srun": srun,
+        "scontrol": "#!/bin/bash\necho 127.0.0.1\n",
+        "stacked-dae": f'#!/bin/bash\nexec {sys.executable} -m stacked_dae "$@"\n',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, text in commands.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "stacked-dae", "SLURM_JOB_NODELIST": "here"}
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    env = {**os.environ, **slurm, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = ["bash", str(ROOT / "configs" / "slurm.sh"), "--config", "config.yaml", "--out", "two"]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    same(tmp_path, tmp_path / "two", CONFIG)
