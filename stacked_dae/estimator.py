@@ -153,17 +153,15 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         scaled = (X - self.shift_) / self.width_
         return np.clip(scaled, 0.0, 1.0) if self.scale == "minmax" else scaled
 
-    def _validated(self, X: Any, **how: Any) -> Any:
-        return validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False, ensure_min_samples=1, **how
-        )
+    def _validated(self, X: Any) -> Any:
+        return validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
 
     def _pretrained(self, X: Array, valid: Array, reporter: Reporter) -> list[DenoisingLayer]:
         """Return the layers, trained on scaled rows."""
         settings, trainer = self._settings()
         layers = []
-        d = X.shape[1]
-        for k, (config, below) in enumerate(zip(settings, [d, *(s.units for s in settings)], strict=False), 1):
+        widths = [X.shape[1], *(config.units for config in settings[:-1])]
+        for k, (config, below) in enumerate(zip(settings, widths, strict=True), 1):
             layer = build_layer(config, below, self._seed, k)
             layer.missing = k == 1
             if not isinstance(self.corruption, str):
@@ -182,6 +180,15 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 reporter=reporter,
             )
         return [layer.cpu() for layer in layers]
+
+    def _held_out(self, groups: Array) -> Array:
+        """Return the rows of the validation set: ``validation_fraction`` of each group, rounded down."""
+        draw = np.random.Generator(np.random.PCG64(seed_at(self._seed, "validation")))
+        found = [np.empty(0, np.intp)]
+        for group in np.unique(groups[groups >= 0]):
+            rows = draw.permutation(np.flatnonzero(groups == group))
+            found.append(rows[: int(self.validation_fraction * len(rows))])
+        return np.sort(np.concatenate(found))
 
     def _draw_seed(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -288,15 +295,6 @@ class _Tuned(_Base):
                 )
         self._keep(stack)
 
-    def _held_out(self, groups: Array) -> Array:
-        """Return the rows of the validation set: ``validation_fraction`` of each group, rounded down."""
-        draw = np.random.Generator(np.random.PCG64(seed_at(self._seed, "validation")))
-        found = [np.empty(0, np.intp)]
-        for group in np.unique(groups[groups >= 0]):
-            rows = draw.permutation(np.flatnonzero(groups == group))
-            found.append(rows[: int(self.validation_fraction * len(rows))])
-        return np.sort(np.concatenate(found))
-
 
 class StackedDAETransformer(_Base):
     """Layer-wise pre-training as a transformer: ``transform`` gives the codes of the uppermost layer.
@@ -332,9 +330,7 @@ class StackedDAETransformer(_Base):
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
         self._settings()
         self._draw_seed()
-        draw = np.random.Generator(np.random.PCG64(seed_at(self._seed, "validation")))
-        order = draw.permutation(len(X))
-        held_out = order[: int(self.validation_fraction * len(X))]
+        held_out = self._held_out(np.zeros(len(X), np.int64))
         train = np.setdiff1d(np.arange(len(X)), held_out)
         self._fit_scale(X[train])
         scaled = self._scaled(X)

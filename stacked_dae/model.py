@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from stacked_dae.config import Weights
 from stacked_dae.data.columns import Preprocessing
 from stacked_dae.data.frames import columns_of
-from stacked_dae.data.table import table_rows
+from stacked_dae.data.table import inputs_of, table_rows
 from stacked_dae.data.tablefile import open_table
 from stacked_dae.disk import Inputs
 from stacked_dae.errors import ConfigError, DataError, StageError
@@ -218,11 +218,7 @@ class StackedDAE:
         """
         if self.preprocessing is not None:
             for values in table_rows(path, self.preprocessing):
-                try:
-                    inputs = self.preprocessing.transform(values)
-                except DataError as error:
-                    raise DataError(f"{path}: {error}") from None
-                yield inputs, self.preprocessing.unseen(values)
+                yield inputs_of(path, self.preprocessing, values), self.preprocessing.unseen(values)
             return
         file = open_table(path)
         if len(file.names) != len(self.columns):

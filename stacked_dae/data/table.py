@@ -6,7 +6,7 @@ The file is gone through three times and never held whole: for the labels and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +150,14 @@ def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: N
     ]
 
 
+def inputs_of(path: str | Path, preprocessing: Preprocessing, values: Mapping[str, Values]) -> NDArray[np.float32]:
+    """Return :meth:`Preprocessing.transform` of rows of a file; its errors name the file."""
+    try:
+        return preprocessing.transform(values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
 def _batches(
     file: TableFile, names: Sequence[str], as_text: Collection[str]
 ) -> Iterator[tuple[slice, dict[str, Values]]]:
@@ -185,9 +193,6 @@ def _fill(
     for rows, values in _batches(open_table(path), preprocessing.names, preprocessing.categorical()):
         kept = chosen[rows]
         if kept.any():
-            try:
-                block = preprocessing.transform({name: column[kept] for name, column in values.items()})
-            except DataError as error:
-                raise DataError(f"{path}: {error}") from None
+            block = inputs_of(path, preprocessing, {name: column[kept] for name, column in values.items()})
             put(slice(at, at + len(block)), block)
             at += len(block)
