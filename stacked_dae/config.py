@@ -119,6 +119,11 @@ class DataConfig:
         _number("data.memory_budget", self.memory_budget, 0.0)
 
     @property
+    def budget_bytes(self) -> int:
+        """The memory budget in bytes."""
+        return int(self.memory_budget * 1e9)
+
+    @property
     def title(self) -> str:
         """The data set's name, or the table's."""
         return self.name if self.path is None else PurePath(self.path).stem

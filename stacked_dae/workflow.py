@@ -282,11 +282,7 @@ class _Job:
         batch_size: int,
         kept: NDArray[np.int64] | None = None,
     ) -> ChunkLoader:
-        return ChunkLoader(inputs, labels, batch_size, self.device, kept, self._budget_bytes)
-
-    @property
-    def _budget_bytes(self) -> int:
-        return int(self.config.data.memory_budget * 1e9)
+        return ChunkLoader(inputs, labels, batch_size, self.device, kept, self.config.data.budget_bytes)
 
     def _codes(self, layer: DenoisingLayer, stage: Stage, rows: Inputs, units: int, part: str) -> Inputs:
         self.reporter.start(f"{stage.name} codes ({part})", len(rows), "rows")
@@ -296,7 +292,7 @@ class _Job:
             units,
             self.device,
             file=self.folder.folder(stage.name) / f"codes_{part}.npy",
-            budget_bytes=self._budget_bytes,
+            budget_bytes=self.config.data.budget_bytes,
             advance=self.reporter.advance,
         )
         self.reporter.stop()

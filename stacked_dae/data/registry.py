@@ -101,4 +101,4 @@ def load_data(config: DataConfig, root: str | None = None) -> Dataset:
         return load(config.name, folder, config.source)
     from stacked_dae.data.table import read_table
 
-    return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=int(config.memory_budget * 1e9))
+    return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=config.budget_bytes)
