@@ -1,7 +1,7 @@
 #!/bin/bash
 # Two machines, a GPU and a process each; pre-empted or out of time, the job puts itself back into the queue and goes on.
 #   sbatch configs/slurm.sh --config configs/mnist.yaml --out runs/mnist
-# A job that is stopped by SLURM's signal ends its minibatch, writes what the rest needs, and exits with 128 + the signal.
+# A job that is stopped by SLURM's signal soon ends, writes what the rest of the epoch needs, and exits with 128 + the signal.
 #SBATCH --job-name=stacked-dae
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -16,7 +16,8 @@ export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_PORT=29500
 srun stacked-dae fit "$@"
 code=$?
-if [ $code -gt 128 ]; then
+# SIGUSR1: nearly out of time; SIGTERM: pre-empted. Another death (out of memory) would come again.
+if [ $code -eq 138 ] || [ $code -eq 143 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code

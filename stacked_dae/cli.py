@@ -193,7 +193,7 @@ def _add_reproduce_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         type=Preset | None,
-        help="quick: for an evening on two cores (when not given); paper: the paper's ranges.",
+        help="quick: for an evening on two cores (when not given); paper: the journal's ranges, but for the rates.",
     )
     budgets = ", ".join(f"{name} {budget}" for name, budget in BUDGETS.items())
     parser.add_argument(

@@ -71,13 +71,14 @@ def run_reproduce(asked: Any) -> None:
     from rich.table import Table
 
     from stacked_dae.progress import TerminalReporter
-    from stacked_dae.reproduce import Order, reproduce
+    from stacked_dae.reproduce import Order
+    from stacked_dae.side_by_side import reproduce_side_by_side
     from stacked_dae.table1 import cells
 
     order = Order(problems, models, preset, budget, asked.seed, asked.source, asked.root)
     with TerminalReporter() as reporter:
         reporter.say(NOTES[preset])
-        rows = reproduce(order, out, reporter)
+        rows = reproduce_side_by_side(order, out, reporter)
     header, lines = cells(rows)
     table = Table(*header, title=f"Table 1, test error (%): {out}")
     for line in lines:

@@ -15,9 +15,11 @@ from stacked_dae.files import write_csv
 from stacked_dae.interval import with_interval
 from stacked_dae.manifest import RunFolder
 from stacked_dae.settings import NOT_IDENTITY, flatten
-from stacked_dae.stages import FINETUNE
+from stacked_dae.stages import FINETUNE, stage_name
 
 VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
+# Runs that differ in one of these are judged by different validation rows.
+_SAME_ROWS = ("data.name", "data.source", "data.path", "data.target", "data.split")
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,20 @@ class Comparison:
     @cached_property
     def best(self) -> Compared | None:
         """The run of the lowest validation error, if all are of one data set: the test error chooses nothing."""
-        if len({(run.settings.get("data.name"), run.settings.get("data.path")) for run in self.runs}) > 1:
+        if self._of_several_data_sets:
             return None
         judged = [run for run in self.runs if run.valid_error_percent is not None]
         return min(judged, key=lambda run: run.valid_error_percent or 0.0, default=None)
+
+    @property
+    def _of_several_data_sets(self) -> bool:
+        return len({tuple(str(run.settings.get(key)) for key in _SAME_ROWS) for run in self.runs}) > 1
+
+    @property
+    def why_no_best(self) -> str:
+        """Why no run is the best, as a sentence, where none is."""
+        several = self._of_several_data_sets
+        return "They are of several data sets: none is best." if several else "None is fine-tuned yet."
 
     @cached_property
     def folder(self) -> str:
@@ -197,6 +209,16 @@ def _under(place: Path) -> list[Path]:
     ]
 
 
+def _above(folder: RunFolder) -> RunFolder | None:
+    """Return the other run that trained the layers of this one, where there is one that still holds them."""
+    parent = folder.manifest.get("parent")
+    if not parent or not (Path(parent) / "manifest.json").is_file():
+        return None
+    above = RunFolder.open(Path(parent))
+    last = above.stage(stage_name(len(folder.config().layers())))
+    return above if last.get("fingerprint") == folder.manifest["layers"] else None
+
+
 def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     """Return what a run folder holds, with its filters where ``pictures`` are wanted.
 
@@ -207,10 +229,8 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     histories = {name: folder.metrics(name).rows() for name in stages}
     entries = dict(stages)
     place = folder.path / "figures" / "filters.png"
-    parent = folder.manifest.get("parent")
-    if parent and (Path(parent) / "manifest.json").is_file():
-        # Its layers were trained by another run.
-        above = RunFolder.open(Path(parent))
+    above = _above(folder)
+    if above is not None:
         layers = {name: entry for name, entry in above.manifest["stages"].items() if name != FINETUNE}
         entries = {**layers, **entries}
         histories = {**{name: above.metrics(name).rows() for name in layers}, **histories}

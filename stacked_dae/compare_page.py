@@ -49,7 +49,7 @@ def page(comparison: Comparison) -> str:
     colors = [
         to_hex(colormaps["tab10" if len(runs) <= 10 else "turbo"](_place(k, len(runs)))) for k in range(len(runs))
     ]
-    chosen = f"Lowest validation error: <b>{escape(comparison.label(best))}</b>." if best else "None is fine-tuned yet."
+    chosen = f"Lowest validation error: <b>{escape(comparison.label(best))}</b>." if best else comparison.why_no_best
     where = f" in <code>{escape(comparison.folder)}</code>" if comparison.folder else ""
     parts = [
         "<!doctype html>",
@@ -99,10 +99,11 @@ def _curves(comparison: Comparison, colors: Sequence[str]) -> str:
     panels = []
     for stage in (*comparison.layers, FINETUNE):
         what = VALID if stage == FINETUNE else "valid_loss"
+        # Somebody else's runs on W&B may have other figures.
         drawn = [
-            (run, color, run.histories[stage])
+            (run, color, rows)
             for run, color in zip(comparison.runs, colors, strict=True)
-            if stage in run.histories
+            if (rows := [row for row in run.histories.get(stage, []) if what in row])
         ]
         if drawn:
             panels.append(_panel(stage, what, drawn, comparison.best))

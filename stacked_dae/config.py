@@ -7,7 +7,7 @@ wrong setting is answered at once.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
@@ -38,6 +38,12 @@ _LARGEST = 2**31 - 1
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ConfigError(message)
+
+
+def _default(cls: type, name: str) -> Any:
+    """Return what a setting is when it is not given."""
+    (found,) = (f for f in fields(cls) if f.name == name)
+    return found.default if found.default_factory is MISSING else found.default_factory()
 
 
 def _values(value: T | list[T]) -> list[T]:
@@ -95,16 +101,18 @@ class DataConfig:
     """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
     Pre-training sees all inputs either way."""
     memory_budget: float = 4.0
-    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of this
-    size."""
+    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of half this
+    size, one ahead of the other."""
 
     def __post_init__(self) -> None:
         _choice("data.source", self.source, Source)
         _choice("data.scale", self.scale, Scale)
         if self.path is None:
-            for name in ("target", "keep", "drop", "categorical"):
-                _require(not getattr(self, name), f"data.{name} is of a table: name its file with data.path")
+            for name in ("target", "keep", "drop", "categorical", "scale", "split"):
+                given = getattr(self, name) != _default(DataConfig, name)
+                _require(not given, f"data.{name} is of a table: name its file with data.path")
         else:
+            _require(self.source == "regenerated", "data.source is of an ICML-2007 problem; leave it out for a table")
             _require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
         if isinstance(self.split, list):
             shares = self.split
@@ -236,9 +244,9 @@ class PretrainConfig:
     units: int | list[int] = field(default_factory=lambda: [1000, 1000, 1000])
     """Units of each layer. One value, or one a layer; the lists say how many layers there are."""
     activation: Activation | list[Activation] = "sigmoid"
-    """s in y = s(xW' + b). One value, or one a layer."""
+    """s in y = s(x Wᵀ + b). One value, or one a layer."""
     decoder: Decoder | list[Decoder] = "sigmoid"
-    """s' in z = s'(yW + b'). One value, or one a layer."""
+    """s' in z = s'(y W'ᵀ + b'). One value, or one a layer."""
     loss: Loss | list[Loss] = "auto"
     """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one a layer.
     by_column: squared error (and an identity decoder) for the standardised columns of a table, cross_entropy for its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import glob
 import hashlib
 import io
@@ -19,6 +20,8 @@ import yaml
 
 from stacked_dae.errors import ConfigError
 
+# A file that is there to be locked alone.
+LOCK = ".lock"
 _BLOCK = 2**20
 # What a text that is no YAML makes its loader raise: too deep a nesting and impossible dates among it.
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
@@ -73,6 +76,37 @@ def _alive(pid: str) -> bool:
         return False
     except (OSError, ValueError, OverflowError):
         return True
+    return True
+
+
+def lock_folder(folder: Path, *, wait: bool = False) -> int:
+    """Keep other processes off ``folder`` until the descriptor that is returned is closed, however the process ends.
+
+    Raises:
+        BlockingIOError: another process holds it, and this one is not to ``wait``.
+    """
+    how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+    # On the folder itself: nothing is left behind.
+    lock = os.open(folder, os.O_RDONLY)
+    if _locks(lock, how):
+        return lock
+    # NFS locks what is open for writing only, so no folder: a file in it, which stays.
+    os.close(lock)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    # Where this does nothing either, the file system has no locks.
+    _locks(lock, how)
+    return lock
+
+
+def _locks(lock: int, how: int) -> bool:
+    """Lock an open descriptor, and return whether it can be locked."""
+    try:
+        fcntl.flock(lock, how)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    except OSError:
+        return False
     return True
 
 

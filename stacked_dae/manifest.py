@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,14 +14,11 @@ from stacked_dae import ranks
 from stacked_dae.config import Config
 from stacked_dae.data.columns import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.files import checksum, read_yaml, seal, write_text, yaml_text
+from stacked_dae.files import LOCK, checksum, lock_folder, read_yaml, seal, write_text, yaml_text
 from stacked_dae.kept import config_in, is_done, seal_of, text_of, unsealed, wrong_manifest, wrong_result
 from stacked_dae.metrics import Metrics
 from stacked_dae.settings import fingerprint, from_dict
 from stacked_dae.stages import FINETUNE, FORMAT, marks
-
-_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
-_LOCK = ".lock"
 
 
 def _is_of_a_beginning(file: Path) -> bool:
@@ -30,7 +26,7 @@ def _is_of_a_beginning(file: Path) -> bool:
     if file.name == "config.yaml":
         # A settings file of the user's own is none of ours to write over.
         return file.is_file() and config_in(text_of(file)) is not None
-    return file.name in ("preprocessing.json", _LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
+    return file.name in ("preprocessing.json", LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
 
 
 class RunFolder:
@@ -109,26 +105,13 @@ class RunFolder:
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        # On the folder itself: nothing is left behind, and the system lets go when the process ends, however it ends.
-        lock = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                try:
-                    fcntl.flock(lock, _AT_ONCE)
-                except BlockingIOError:
-                    raise
-                except OSError:
-                    # NFS locks what is open for writing only, so no folder: a file in it, which stays.
-                    os.close(lock)
-                    lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-                    fcntl.flock(lock, _AT_ONCE)
-            except BlockingIOError:
-                raise StageError(
-                    f"{self.path} is in use by another process; wait for it, or choose another --out"
-                ) from None
-            except OSError:
-                # A file system without locks.
-                pass
+            lock = lock_folder(self.path)
+        except BlockingIOError:
+            raise StageError(
+                f"{self.path} is in use by another process; wait for it, or choose another --out"
+            ) from None
+        try:
             there = self.path / "manifest.json"
             if (there.read_text() if there.exists() else "") != self._as_read:
                 raise StageError(f"{self.path} was changed by another process just now; give the command again")

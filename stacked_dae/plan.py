@@ -10,6 +10,7 @@ from stacked_dae.errors import StageError
 from stacked_dae.manifest import RunFolder
 from stacked_dae.settings import fingerprint, first_difference
 from stacked_dae.stages import FINETUNE, FORMAT, marks, stage_name
+from stacked_dae.trained import check_parts
 
 # Settings that only fine-tuning reads: a folder that holds layers alone may go on with others.
 _FINETUNE_KEYS = ("finetune.", "data.labels_per_class")
@@ -33,8 +34,14 @@ def plan_stages(
     return [Stage(name, mark) for name, mark in found.items() if finetune or name != FINETUNE]
 
 
-def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
-    """Raise StageError unless ``parent`` holds the layers that ``config`` describes, trained on ``data``."""
+def check_parent(config: Config, data: Dataset, parent: RunFolder, own: str | None = None) -> None:
+    """Raise StageError unless ``parent`` holds the layers that ``config`` describes, trained on ``data``.
+
+    ``own`` is the name of what is given in Python instead of settings, if anything.
+
+    Raises:
+        ConfigError: the layers were trained with other parts than that.
+    """
     where = f"--pretrained {parent.path}"
     if config.model == "mlp":
         raise StageError(f"{where}: model mlp is never pre-trained; leave --pretrained out, or --model")
@@ -45,6 +52,7 @@ def check_parent(config: Config, data: Dataset, parent: RunFolder) -> None:
     different = first_difference(parent.config(), config, ("seed", "trainer.", *_FINETUNE_KEYS))
     if different:
         raise StageError(f"{where} does not match: {different}; its layers can be fine-tuned only as they were trained")
+    check_parts(parent, own)
     inputs = parent.manifest["dataset"]["inputs"]
     if inputs != data.inputs:
         raise StageError(f"{where} has layers for {inputs} inputs, but the data {data.name!r} have {data.inputs}")

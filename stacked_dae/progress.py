@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 # Seconds between two lines of one stage where there is no terminal.
 _QUIET = 10.0
@@ -52,6 +53,9 @@ class TerminalReporter(Reporter):
             disable=not self._console.is_terminal,
         )
         self._lines = not self._console.is_terminal
+        self._task: TaskID | None = None
+        # Others than the thread that works may have something to say.
+        self._speaking = threading.RLock()
 
     def __enter__(self) -> Reporter:
         self._bars.start()
@@ -64,10 +68,11 @@ class TerminalReporter(Reporter):
 
     def say(self, text: str) -> None:
         # A line begins something new: finished bars go, or those of a long search would fill the screen.
-        for task in self._bars.tasks:
-            if task.finished:
-                self._bars.remove_task(task.id)
-        self._print(text)
+        with self._speaking:
+            for task in self._bars.tasks:
+                if task.finished and task.id != self._task:
+                    self._bars.remove_task(task.id)
+            self._print(text)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._name, self._total, self._unit, self._done = name, total, unit, done
@@ -77,6 +82,7 @@ class TerminalReporter(Reporter):
 
     def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
         self._done += units
+        assert self._task is not None, "start comes first"
         self._bars.update(self._task, advance=units)
         if metrics:
             self._figures = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
@@ -88,7 +94,9 @@ class TerminalReporter(Reporter):
             self._line()
 
     def stop(self) -> None:
+        assert self._task is not None, "start comes first"
         self._bars.update(self._task, total=self._done)
+        self._task = None
         if self._lines:
             self._line()
 

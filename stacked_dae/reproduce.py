@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from stacked_dae.config import Config
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.errors import StageError
-from stacked_dae.files import write_text
+from stacked_dae.files import lock_folder, write_text
 from stacked_dae.fitting import device_of
 from stacked_dae.interval import interval
 from stacked_dae.layer import DenoisingLayer
@@ -28,6 +29,7 @@ from stacked_dae.presets import DEPTH, MODERN, candidates, check_order
 from stacked_dae.progress import Reporter
 from stacked_dae.search import search
 from stacked_dae.settings import fingerprint
+from stacked_dae.stages import result_mark
 from stacked_dae.svm import support_vector_machine
 from stacked_dae.table1 import Row, draw_table, write_table
 from stacked_dae.trained import load_layers
@@ -61,30 +63,52 @@ def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
     A row is kept in ``out/rows.json`` as soon as it is there, and the table, its machine-readable twin and its picture
     (``table.md``, ``table.csv``, ``table.png``) are written anew. Killed, the same command goes on where it was: at
     the last epoch of a network, at the beginning of a support vector machine. A row stands until it is asked for with
-    a larger budget, other data or other ranges; another preset or seed makes a row of its own.
+    a larger budget, other data or other ranges; another preset or seed makes a row of its own. Several processes may
+    share ``out``, each with problems or models of its own.
 
     Raises:
         ConfigError: the order names something that is not there.
         DataError: a problem cannot be made ready; nothing was measured.
         StageError: every configuration of a search diverged, or a file in ``out`` is damaged.
     """
-    check_order(order.problems, order.models, order.budget, order.seed)
-    problems = list(dict.fromkeys(order.problems))
-    # Each is made ready first, so that an absent file is told at once; only one is held at a time.
-    for problem in problems:
-        registry.load(problem, order.root, order.source)
+    todo = missing(order, out)
     out.mkdir(parents=True, exist_ok=True)
-    for problem in problems:
+    for problem, model in todo:
+        data = registry.load(problem, order.root, order.source)
+        reporter.say(f"{problem}: {model}")
+        for row in _measure(problem, model, data, order, out, reporter):
+            _keep(out, row)
+    return _keep(out)
+
+
+def missing(order: Order, out: Path) -> list[tuple[str, str]]:
+    """Return each problem and model that is asked for and has no row yet, made from these data and ranges.
+
+    Each problem is made ready, so that an absent file is told before anything is measured. Nothing is written to
+    ``out``. Raises what :func:`reproduce` raises.
+    """
+    check_order(order.problems, order.models, order.budget, order.seed)
+    rows = _rows(out)
+    todo = []
+    for problem in dict.fromkeys(order.problems):
         data = registry.load(problem, order.root, order.source)
         for model in dict.fromkeys(order.models):
-            if not _measured(_rows(out), problem, model, data, order):
-                reporter.say(f"{problem}: {model}")
-                for row in _measure(problem, model, data, order, out, reporter):
-                    _write(out, [*(other for other in _rows(out) if other.key != row.key), row])
-    rows = _rows(out)
-    if rows:
-        _write(out, rows)
-    return rows
+            if len(_measured(rows, problem, model, data, order)) < (DEPTH if model == "svm-codes" else 1):
+                todo.append((problem, model))
+    return todo
+
+
+def _keep(out: Path, *new: Row) -> list[Row]:
+    """Write the table with the ``new`` rows in the place of those of the same keys, and return all rows."""
+    # Other processes may measure other rows of this table meanwhile.
+    lock = lock_folder(out, wait=True)
+    try:
+        rows = [*(row for row in _rows(out) if row.key not in [other.key for other in new]), *new]
+        if rows:
+            _write(out, rows)
+        return rows
+    finally:
+        os.close(lock)
 
 
 def _rows(out: Path) -> list[Row]:
@@ -92,8 +116,11 @@ def _rows(out: Path) -> list[Row]:
     if not file.exists():
         return []
     try:
-        return [Row(**row) for row in json.loads(file.read_text())]
-    except (ValueError, TypeError):
+        rows = [Row(**row) for row in json.loads(file.read_text())]
+        if all(row.holds() for row in rows):
+            return rows
+        raise ValueError
+    except (ValueError, TypeError, RecursionError):
         raise StageError(f"{file} is damaged; move it away, and the same command writes it again") from None
 
 
@@ -103,15 +130,14 @@ def _write(out: Path, rows: list[Row]) -> None:
     draw_table(rows, out / "table.png")
 
 
-def _measured(rows: list[Row], problem: str, model: str, data: Dataset, order: Order) -> bool:
-    """Whether the rows of this order are there, made from these data and these ranges."""
+def _measured(rows: list[Row], problem: str, model: str, data: Dataset, order: Order) -> list[Row]:
+    """Return the rows of this order that are there, made from these data and these ranges."""
     own = [row for row in rows if (row.problem, row.source, row.asked) == (problem, order.source, model)]
     if model != "svm-rbf":
         own = [
             row for row in own if (row.preset, row.seed) == (order.preset, order.seed) and row.budget >= order.budget
         ]
-    fresh = [row for row in own if row.made_from == _made_from(data, model, replace(order, budget=row.budget))]
-    return len(fresh) == (DEPTH if model == "svm-codes" else 1)
+    return [row for row in own if row.made_from == _made_from(data, model, replace(order, budget=row.budget))]
 
 
 def _configs(problem: str, model: str, order: Order) -> list[Config]:
@@ -123,7 +149,7 @@ def _made_from(data: Dataset, model: str, order: Order) -> str:
     if model == "svm-rbf":
         return fingerprint(data.fingerprint)
     searched = _configs(data.name, "sda-3" if model == "svm-codes" else model, order)
-    return fingerprint(data.fingerprint, [config.to_dict() for config in searched])
+    return fingerprint([result_mark(config, data.fingerprint) for config in searched])
 
 
 def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
@@ -141,7 +167,7 @@ def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, r
             valid_error_percent=result["best_valid_error_percent"],
             tried=len(tries),
             diverged=sum(t.valid_error_percent is None for t in tries),
-            settings=_settings(folder.config()),
+            settings=_settings(model, folder.config()),
             seconds=round(sum(t.seconds for t in tries), 1),
         )
 
@@ -183,23 +209,30 @@ def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n:
     return replace(row, made_from=_made_from(data, row.asked, order))
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(model: str, config: Config) -> dict[str, Any]:
     """Return what a search draws, as it was chosen."""
     first = config.layers()[0]
     chosen: dict[str, Any] = {"units": first.units}
     if config.model != "mlp":
         chosen |= {"nu": first.nu, "pretrain_lr": first.lr, "pretrain_epochs": first.epochs}
+    if model in MODERN:
+        chosen |= {"finetune_optimizer": config.finetune.optimizer.name}
     return chosen | {"finetune_lr": config.finetune.optimizer.lr}
 
 
 def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
-    """Give a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet."""
+    """Give a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet.
+
+    Layers whose row is there already are passed over.
+    """
+    there = [row.model for row in _measured(_rows(out), problem, "svm-codes", data, order)]
     chosen, _ = search(_configs(problem, "sda-3", order), _folder(out, problem, "sda-3", order), data, reporter)
     folder = RunFolder.open(chosen.layers)
     codes = data
     for k, layer in enumerate(load_layers(folder, data), 1):
         codes = _coded(codes, layer, folder)
-        yield _by_machine(problem, f"svm-codes-{k}", data, codes, order, reporter)
+        if f"svm-codes-{k}" not in there:
+            yield _by_machine(problem, f"svm-codes-{k}", data, codes, order, reporter)
 
 
 def _coded(data: Dataset, layer: DenoisingLayer, folder: RunFolder) -> Dataset:

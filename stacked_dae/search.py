@@ -6,16 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
 from stacked_dae.files import write_text
+from stacked_dae.hints import fits
 from stacked_dae.manifest import RunFolder
 from stacked_dae.progress import Reporter
-from stacked_dae.settings import fingerprint, first_difference
-from stacked_dae.stages import FINETUNE
+from stacked_dae.settings import first_difference
+from stacked_dae.stages import FINETUNE, result_mark
 from stacked_dae.workflow import finetune, fit
 
 # What tries.json holds of each.
@@ -53,7 +54,7 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
     known = _known(file)
     tries: list[Try] = []
     for k, config in enumerate(configs, 1):
-        name = f"try_{fingerprint(config, dataset.fingerprint)[:10]}"
+        name = f"try_{result_mark(config, dataset.fingerprint)[:10]}"
         sibling = _same_layers(config, list(zip(configs, tries, strict=False)))
         if sibling and sibling.diverged not in ("", FINETUNE):
             # Its layers diverged, and these are the same.
@@ -85,8 +86,11 @@ def _known(file: Path) -> dict[str, Any]:
         return {}
     try:
         known: dict[str, Any] = json.loads(file.read_text())
+        hints = get_type_hints(Try)
         for entry in known.values():
-            entry.update({name: entry[name] for name in _ENTRIES})
+            judged_by = entry["valid_error_percent"], entry["valid_loss"]
+            if not all(fits(hints[name], entry[name]) for name in _ENTRIES) or judged_by.count(None) == 1:
+                raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StageError(
             f"{file} is damaged; remove it, and the same command writes it again from the runs beside it"
@@ -105,14 +109,19 @@ def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporte
     diverged = ""
     try:
         run = _run(config, folder, layers, dataset, reporter, test=False)
-        error = run.stage(FINETUNE)["best_valid_error_percent"]
-        loss = run.metrics(FINETUNE).rows()[run.stage(FINETUNE)["best_epoch"] - 1]["valid_loss"]
+        error, loss = judged(run)
     except DivergedError as failure:
         reporter.say(str(failure))
         run = RunFolder.open(folder)
         diverged = next(name for name, entry in run.manifest["stages"].items() if entry["status"] != "done")
     seconds = sum(entry.get("seconds", 0.0) for entry in run.manifest["stages"].values())
     return _entry(error, loss, round(seconds, 1), diverged)
+
+
+def judged(run: RunFolder) -> tuple[float, float]:
+    """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch."""
+    entry = run.stage(FINETUNE)
+    return entry["best_valid_error_percent"], run.metrics(FINETUNE).rows()[entry["best_epoch"] - 1]["valid_loss"]
 
 
 def _entry(

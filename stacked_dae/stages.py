@@ -20,6 +20,11 @@ def stage_name(k: int) -> str:
     return f"layer_{k}"
 
 
+def result_mark(config: Config, data: str) -> str:
+    """Return the fingerprint of what decides the result of a run that trains its own layers on ``data``."""
+    return marks(config, data, None)[FINETUNE]
+
+
 def marks(config: Config, data: str, parent: str | None, own: str | None = None) -> dict[str, str]:
     """Return the fingerprint of every stage, in order, by name.
 

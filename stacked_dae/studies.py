@@ -13,7 +13,7 @@ from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures import filters_sheet, save
 from stacked_dae.files import write_csv
-from stacked_dae.presets import passes
+from stacked_dae.presets import FIRST, finetuning, passes
 from stacked_dae.progress import Reporter
 from stacked_dae.settings import from_dict
 from stacked_dae.trained import load_layers
@@ -25,13 +25,12 @@ DEPTHS = (1, 2, 3)
 
 
 def _config(data: Dataset, source: str, seed: int, depth: int, nu: float, model: str = "sda") -> Config:
-    longer = passes(data.name)
     values: dict[str, Any] = {
         "seed": seed,
         "model": model,
         "data": {"name": data.name, "source": source},
-        "pretrain": {"units": [1000] * depth, "epochs": 15 * longer, "corruption": {"nu": nu}},
-        "finetune": {"epochs": 30 * longer, "patience": 10 * longer, "optimizer": {"lr": 0.3}},
+        "pretrain": {"units": [FIRST["units"]] * depth, "epochs": 15 * passes(data.name), "corruption": {"nu": nu}},
+        "finetune": {**finetuning(data.name), "optimizer": {"lr": 0.3}},
     }
     return from_dict(values)
 

@@ -20,8 +20,8 @@ from stacked_dae.hints import fits, in_words
 from stacked_dae.manifest import RunFolder
 from stacked_dae.networks import check_optimizers
 from stacked_dae.progress import Reporter
+from stacked_dae.search import judged
 from stacked_dae.settings import check_keys, fingerprint, flatten, from_dict, keys
-from stacked_dae.stages import FINETUNE
 from stacked_dae.workflow import fit
 
 METRIC = "best_valid_error_percent"
@@ -97,7 +97,7 @@ def read_sweep(file: str) -> Sweep:
 def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
     if not isinstance(what, Mapping):
         raise ConfigError(f"{where} must be a mapping with value, values, or min and max")
-    if name not in keys():
+    if not _is_setting(str(name)):
         raise ConfigError(f"{where} is no setting{suggest(str(name), keys())}; parameters have dotted names")
     for key in what:
         if key not in _OF_A_PARAMETER:
@@ -117,6 +117,13 @@ def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
         raise ConfigError(f"{where} has no values: a grid needs them")
     else:
         _check_range(where, kind, what)
+
+
+def _is_setting(name: str) -> bool:
+    """Whether this is the dotted name of a setting, or of one of an optimiser's options."""
+    known = keys()
+    group, options, option = name.partition(".options.")
+    return name in known or (bool(option) and f"{group}{options[:-1]}" in known)
 
 
 def _check_range(where: str, kind: str, what: Mapping[str, Any]) -> None:
@@ -165,7 +172,7 @@ def _base(file: str, command: Any, parameters: Mapping[str, Any]) -> dict[str, A
     for name, value in options:
         if name != "config":
             _put(base, name, _read_value(value))
-    # Trials that run here are told to nobody.
+    # Trials that run here are told to nobody, unless the environment says so.
     base.pop("tracking", None)
     check_keys(base, file)
     return base
@@ -182,7 +189,7 @@ def _options(file: str, words: Sequence[str], parameters: Mapping[str, Any]) -> 
         name = option.removeprefix("--")
         if name == option:
             raise ConfigError(f"{file}: command: {word!r} is no option")
-        if name not in ("config", *keys()):
+        if name != "config" and not _is_setting(name):
             raise ConfigError(f"{file}: command: {option} is no setting{suggest(name, keys())}")
         if name in parameters:
             raise ConfigError(f"{file}: command: {option} is a parameter too; leave one of them out")
@@ -272,8 +279,9 @@ def _draw(what: Mapping[str, Any], random: np.random.Generator) -> Any:
 def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter) -> list[RunFolder]:
     """Train each trial in a run folder of its own below ``out``, test the best, and return them all.
 
-    The best is that of the lowest validation error. The same call goes on where one was cut; one with a larger
-    ``count`` begins with the trials of a smaller one, and tests its own best too. A trial that diverges is left behind.
+    The best is that of the lowest validation error, of equals that of the lower loss. The same call goes on where one
+    was cut; one with a larger ``count`` begins with the trials of a smaller one, and tests its own best too. A trial
+    that diverges is left behind.
 
     Raises:
         ConfigError: a trial's settings are not valid; nothing was written.
@@ -290,6 +298,6 @@ def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter
             reporter.say(str(failure))
     if not done:
         raise StageError(f"{out}: every trial diverged; lower the learning rates in {sweep.file}")
-    config, best = min(done, key=lambda trial: trial[1].stage(FINETUNE)["best_valid_error_percent"])
+    config, best = min(done, key=lambda trial: judged(trial[1]))
     fit(config, best.path, reporter=reporter)
     return [RunFolder.open(folder.path) for _, folder in done]

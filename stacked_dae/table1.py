@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from matplotlib.figure import Figure
 
 from stacked_dae import paper
 from stacked_dae.figures import save
 from stacked_dae.files import write_csv, write_text
+from stacked_dae.hints import fits
 from stacked_dae.interval import with_interval
 
 _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1", "svm-codes-2", "svm-codes-3")
@@ -46,6 +47,11 @@ class Row:
     seconds: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
     made_from: str = ""
+
+    def holds(self) -> bool:
+        """Whether every value is of its type, and the problem one of the eight."""
+        hints = get_type_hints(Row)
+        return self.problem in paper.PROBLEMS and all(fits(hints[name], value) for name, value in vars(self).items())
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
@@ -90,18 +96,35 @@ def named(row: Row) -> str:
     return row.problem if row.source == "regenerated" else f"{row.problem} ({row.source})"
 
 
+def _told_apart(row: Row, rows: Sequence[Row]) -> str:
+    """Return the model's name; where rows have several presets or seeds, with its own."""
+    others = [other for other in rows if other.preset]
+    marks = [row.preset] if len({other.preset for other in others}) > 1 else []
+    marks += [f"seed {row.seed}"] if len({other.seed for other in others}) > 1 else []
+    return f"{row.model} ({', '.join(marks)})" if row.preset and marks else row.model
+
+
+def _tried(row: Row) -> str:
+    """Return how large the search was, and what was asked for where that is something else."""
+    if row.asked == "svm-rbf":
+        return f"{row.tried} pairs"
+    if row.asked == "svm-codes":
+        return f"{row.preset} {row.budget}, {row.tried} pairs"
+    asked = f" of {row.budget}" if row.tried != row.budget else ""
+    return f"{row.preset} {row.tried}{asked}" + (f", {row.diverged} diverged" if row.diverged else "")
+
+
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the table for people."""
-    header = ["problem", "model", "paper", "ours", "verdict", "validation", "budget", "chosen"]
+    header = ["problem", "model", "paper", "ours", "verdict", "validation", "tried", "chosen"]
     lines = []
     for row in ordered(rows):
         there = row.paper_percent, row.paper_ci95_percent
         published = "" if there[0] is None or there[1] is None else with_interval(there[0], there[1])
         ours = with_interval(row.test_error_percent, row.ci95_percent)
         chosen = ", ".join(f"{name} {value}" for name, value in row.settings.items())
-        budget = f"{row.preset} {row.budget}" if row.preset else f"{row.tried} pairs"
         valid = f"{row.valid_error_percent:.2f}"
-        lines.append([named(row), row.model, published, ours, row.verdict, valid, budget, chosen])
+        lines.append([named(row), _told_apart(row, rows), published, ours, row.verdict, valid, _tried(row), chosen])
     return header, lines
 
 
@@ -111,8 +134,8 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
     text = ["# Table 1, measured", ""]
     text += [
         "Test error in percent with its 95 % binomial interval. *paper*: as published; *verdict*: better or worse than"
-        " that, or equal where the two intervals overlap. *budget*: configurations tried, or pairs of C and γ; the one"
-        " of the lowest *validation* error is tested, once.",
+        " that, or equal where the two intervals overlap. *tried*: the preset and how many of its configurations, or"
+        " pairs of C and γ; the one of the lowest *validation* error is tested, once.",
         "",
         "For modern and its controls *paper* is the lowest of its table's six columns. The command of each row is in"
         " table.csv.",
@@ -123,7 +146,7 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         f"|{'---|' * len(header)}",
         *(f"| {' | '.join(line)} |" for line in lines),
         "",
-        *sorted({f"Measured {row.date} on {row.machine}; seed {row.seed}." for row in rows if row.preset}),
+        *sorted({f"Measured {row.date} on {row.machine}{_seed(row)}." for row in rows}),
         "",
     ]
     write_text(out / "table.md", "\n".join(text))
@@ -132,6 +155,10 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         for row in ordered(rows)
     ]
     write_csv(out / "table.csv", plain)
+
+
+def _seed(row: Row) -> str:
+    return f"; seed {row.seed}" if row.preset else ""
 
 
 def _plain(settings: dict[str, Any]) -> str:
@@ -154,7 +181,7 @@ def draw_table(rows: Sequence[Row], file: Path) -> Path:
                     row.paper_percent, y - 0.14, xerr=row.paper_ci95_percent, fmt="D", ms=4, mfc="white", color="0.4"
                 )
             axes.errorbar(row.test_error_percent, y + 0.14, xerr=row.ci95_percent, fmt="o", ms=4, color="C0")
-        axes.set_yticks(range(len(own)), [row.model for row in own], fontsize=8)
+        axes.set_yticks(range(len(own)), [_told_apart(row, rows) for row in own], fontsize=8)
         axes.set_ylim(len(own) - 0.5, -0.5)
         axes.set_title(problem, fontsize=10)
         axes.grid(axis="x", alpha=0.3)

@@ -27,6 +27,7 @@ class Telling:
         data: its data.
         stages: those of the command, done or not.
         parent: the run whose layers are fine-tuned; None for its own.
+        own: what was given in Python instead of settings, if anything.
         reporter: is told what W&B does not take.
     """
 
@@ -37,15 +38,16 @@ class Telling:
         data: Dataset,
         stages: Sequence[Stage],
         parent: RunFolder | None,
+        own: str | None,
         reporter: Reporter,
     ) -> None:
-        self._config, self._folder, self._data, self._parent = config, folder, data, parent
+        self._config, self._folder, self._data, self._parent, self._own = config, folder, data, parent, own
         self._reporter = reporter
         self._layers = [stage for stage in stages if stage.name != FINETUNE]
         self._last = stages[-1]
         self._is_trial = jobs.is_trial(config)
         # Asked now, before the first process writes anything: all have to find the same.
-        self._layers_cut = bool(self._layers) and self._cut(subject.PRETRAIN, self._layers[-1])
+        self._layers_untold = bool(self._layers) and self._untold(subject.PRETRAIN, self._layers[-1])
         self._trial: Job | None = None
         self._open = ExitStack()
 
@@ -64,12 +66,12 @@ class Telling:
             jobs.wait(self._reporter)
 
     def untold(self) -> bool:
-        """Whether W&B has not all of this run: a job of it was cut, or it is a trial, whose W&B run is new."""
-        return self._is_trial or self.wants_layers() or self._cut(self._last_job, self._last)
+        """Whether W&B has not all of this run: of a job of it, or it is a trial, whose W&B run is new."""
+        return self._is_trial or self.wants_layers() or self._untold(self._last_job, self._last)
 
     def wants_layers(self) -> bool:
         """Whether the job of the layers is to be told, though they may be trained already."""
-        return self._is_trial or self._layers_cut
+        return self._is_trial or self._layers_untold
 
     def pretraining(self) -> AbstractContextManager[Job]:
         """Open the job that trains the layers."""
@@ -96,8 +98,8 @@ class Telling:
             return subject.PRETRAIN
         return subject.BASELINE if self._config.model == "mlp" else subject.FINETUNE
 
-    def _cut(self, job_type: str, last: Stage) -> bool:
-        return jobs.was_cut(self._subject(last), job_type)
+    def _untold(self, job_type: str, last: Stage) -> bool:
+        return jobs.untold(self._subject(last), job_type)
 
     @contextmanager
     def _job(self, job_type: str, last: Stage) -> Iterator[Job]:
@@ -122,4 +124,4 @@ class Telling:
             made = self._parent or self._folder
             layers = [made.stage(stage_name(k)).get("sha256", "") for k in range(1, len(self._config.layers()) + 1)]
         parent = self._parent.path if self._parent else None
-        return Subject(self._config, self._folder.path, data, last.fingerprint, parent, layers)
+        return Subject(self._config, self._folder.path, data, last.fingerprint, parent, layers, self._own)

@@ -35,17 +35,25 @@ def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
     return stack
 
 
+def check_parts(folder: RunFolder, own: str | None) -> None:
+    """Raise ConfigError unless the layers of a run were trained with the parts that ``own`` names; None for none."""
+    theirs = folder.manifest.get("own")
+    if theirs != own:
+        how = (
+            f"parts of its own ({theirs}); give them in Python: parts=Parts(…)"
+            if theirs
+            else "no parts; leave them out"
+        )
+        raise ConfigError(f"{folder.path} was trained with {how}")
+
+
 def load_layers(folder: RunFolder, data: Dataset, parts: Parts | None = None) -> list[DenoisingLayer]:
     """Return the pre-trained layers of a run on ``data``, lowest first.
 
     Raises:
         ConfigError: it was trained with parts of one's own, and these are others.
     """
-    own = folder.manifest.get("own")
-    if own != (parts.name if parts else None):
-        raise ConfigError(
-            f"{folder.path} was trained with parts of its own ({own}); give them in Python: parts=Parts(…)"
-        )
+    check_parts(folder, parts.name if parts else None)
     layers = build_layers(folder.config(), data.inputs, data.table, parts)
     for k, layer in enumerate(layers, 1):
         layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)

@@ -161,7 +161,7 @@ class _Job:
         self.device = device_of(config.trainer)
         self.data = dataset or registry.load_data(config.data)
         if parent is not None:
-            check_parent(config, self.data, parent)
+            check_parent(config, self.data, parent, self.own)
         own_loss = parts is not None and parts.loss is not None
         if config.layers()[0].loss == "cross_entropy" and config.model != "mlp" and not own_loss:
             check_unit_interval(self.data)
@@ -182,7 +182,7 @@ class _Job:
             check_folder(self.folder, self.stages, config, self.data, self.own)
         self.todo = unfinished(self.folder, self.stages, rerun=rerun)
         self.tests = self.test and self.stages[-1].name == FINETUNE and not self._has_result()
-        self.telling = Telling(self.config, self.folder, self.data, self.stages, parent, self.reporter)
+        self.telling = Telling(config, self.folder, self.data, self.stages, parent, self.own, self.reporter)
 
     def _has_result(self) -> bool:
         try:

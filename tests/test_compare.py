@@ -118,6 +118,19 @@ def test_fine_tuning_of_other_layers_shows_their_losses(runs, tmp_path):
     assert one.losses == two.losses
 
 
+def test_layers_that_were_trained_again_since_are_not_shown_as_its_own(tmp_path):
+    layers = workflow.pretrain(small(), tmp_path / "layers", dataset=blobs())
+    tuned = workflow.finetune(small(), tmp_path / "tuned", layers.path, dataset=blobs())
+    before = compared(tuned.path).runs[0]
+    assert before.losses.keys() == {"layer_1", "layer_2"}
+    longer = replace(small(), pretrain=replace(small().pretrain, epochs=5))
+    workflow.pretrain(longer, layers.path, dataset=blobs(), rerun=True)
+    after = compared(tuned.path).runs[0]
+    assert after.losses == {}
+    assert after.histories.keys() == {"finetune"}
+    assert after.seconds < before.seconds
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -288,7 +301,12 @@ def test_a_narrow_terminal_shows_errors_before_settings(capsys, monkeypatch):
         assert ("no room for the settings" in out) is not there
 
 
-def test_runs_on_different_data_have_no_best():
-    runs = [Compared(name, {"data.name": name}, valid_error_percent=1.0) for name in ("digits", "mnist")]
+@pytest.mark.parametrize("key", ["data.name", "data.source", "data.path", "data.target", "data.split"])
+def test_runs_judged_by_different_rows_have_no_best(key):
+    runs = [Compared(value, {key: value}, valid_error_percent=1.0) for value in ("one", "other")]
     assert compare(runs).best is None
+    assert "They are of several data sets: none is best." in compare_page.page(compare(runs))
     assert compare(runs[:1]).best is runs[0]
+    assert "Lowest validation error: <b>one</b>" in compare_page.page(compare(runs[:1]))
+    untrained = [Compared(name, {}) for name in ("one", "other")]
+    assert "None is fine-tuned yet." in compare_page.page(compare(untrained))

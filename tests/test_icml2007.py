@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
 
 import numpy as np
+import pooch
 import pytest
 from scipy import stats
 
 from stacked_dae import cli
+from stacked_dae.config import DataConfig
 from stacked_dae.data import amat, digit_problems, icml2007, photographs, registry, shapes
 from stacked_dae.errors import DataError
 
@@ -168,9 +171,12 @@ def test_digits_are_drawn_without_repetition():
 
 def test_a_problem_is_made_once_and_always_the_same(tmp_path, monkeypatch):
     rows = (40, 10, 60)
+    said = []
+    monkeypatch.setattr(pooch.get_logger(), "info", lambda text, *values: said.append(text % values))
     data = icml2007.problem("rect", rows, "regenerated", tmp_path)
     assert (len(data.train), len(data.valid), len(data.load_test())) == rows
     (kept,) = (tmp_path / "cache").rglob("*.npz")
+    assert said == [f"rect is made ready once, within a minute or two, and kept as {kept}"]
     first = kept.read_bytes()
     kept.write_bytes(first[:-50])
     again = icml2007.problem("rect", rows, "regenerated", tmp_path)
@@ -178,6 +184,46 @@ def test_a_problem_is_made_once_and_always_the_same(tmp_path, monkeypatch):
     assert kept.read_bytes() == first, "a damaged file is made again"
     monkeypatch.setattr(icml2007, "_regenerated", lambda *_: pytest.fail("made twice"))
     assert icml2007.problem("rect", rows, "regenerated", tmp_path).fingerprint == data.fingerprint
+    assert len(said) == 2, "only when it is made"
+
+
+def test_damage_of_the_test_rows_is_found_before_the_training(tmp_path):
+    rows = (40, 10, 60)
+    icml2007.problem("rect", rows, "regenerated", tmp_path)
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+    first = kept.read_bytes()
+    at = first.index(b"test_x.npy") + 1000
+    kept.write_bytes(first[:at] + bytes([first[at] ^ 1]) + first[at + 1 :])
+    icml2007.problem("rect", rows, "regenerated", tmp_path)
+    assert kept.read_bytes() == first, "made again"
+
+
+def test_what_cannot_be_read_now_stays(tmp_path, monkeypatch):
+    rows = (40, 10, 60)
+    icml2007.problem("rect", rows, "regenerated", tmp_path)
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(icml2007, "_read", fails)
+    with pytest.raises(DataError, match=r"rect-regenerated.*cannot be read \(Input/output error\)"):
+        icml2007.problem("rect", rows, "regenerated", tmp_path)
+    assert kept.exists()
+
+
+def test_only_the_eight_problems_have_an_original(tmp_path):
+    with pytest.raises(DataError, match="source: original is of an ICML-2007 problem, which digits is not"):
+        registry.load("digits", str(tmp_path), "original")
+    with pytest.raises(DataError, match="which mnist is not"):
+        registry.check_data(DataConfig(name="mnist", source="original"))
+
+
+def test_a_damaged_file_of_test_rows_is_named(tmp_path):
+    rows = (40, 10, 60)
+    again = icml2007.problem("rect", rows, "regenerated", tmp_path)
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+    first = kept.read_bytes()
     kept.write_bytes(first[: len(first) // 2])
     with pytest.raises(DataError, match=r"rect-regenerated.*delete it"):
         again.load_test()

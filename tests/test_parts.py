@@ -47,6 +47,7 @@ def test_parts_of_ones_own_train_and_go_on(parts, tmp_path, capsys):
     assert weights(tuned, "finetune") == before
     with pytest.raises(ConfigError, match="was trained with parts of its own"):
         workflow.finetune(small(), tmp_path / "other", run.path, dataset=DATA)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_part_equal_to_a_setting_trains_the_same(tmp_path):

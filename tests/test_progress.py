@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from stacked_dae import progress
 from stacked_dae.progress import TerminalReporter
 
@@ -21,6 +23,19 @@ def test_a_stage_that_speaks_at_its_last_unit_ends_well(capsys, monkeypatch):
         reporter.advance(1)
         reporter.stop()
     assert capsys.readouterr().err == 2 * "layer_1: 1/1 epochs\n"
+
+
+def test_a_line_from_elsewhere_never_takes_the_bar_of_the_stage_at_work():
+    with TerminalReporter() as reporter:
+        reporter.start("layer_1", 1, "epochs")
+        reporter.advance(1)  # full, but the stage has not ended
+        speaker = threading.Thread(target=reporter.say, args=("W&B: no server answers",))
+        speaker.start()
+        speaker.join()
+        reporter.advance(0, {"valid_loss": 1.0})
+        reporter.stop()
+        reporter.say("another")
+        assert reporter._bars.tasks == []
 
 
 def test_a_line_lets_the_bars_go_that_are_finished():

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import replace
+import os
+import re
+import threading
+from dataclasses import asdict, replace
 
 import matplotlib.image
 import numpy as np
@@ -13,13 +16,15 @@ import pytest
 from conftest import blobs
 from sklearn.svm import SVC
 
-from stacked_dae import cli, paper, presets, reproduce
+from stacked_dae import cli, paper, presets, reproduce, side_by_side
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.digits import digits
 from stacked_dae.errors import ConfigError, DataError, StageError
+from stacked_dae.files import lock_folder
 from stacked_dae.interval import interval
 from stacked_dae.progress import Reporter
+from stacked_dae.stages import result_mark
 from stacked_dae.svm import pixels, support_vector_machine
 from stacked_dae.table1 import Row, ordered, write_table
 
@@ -113,6 +118,8 @@ def test_the_machine_is_scikit_learns(tmp_path):
 def quick(monkeypatch, tmp_path):
     """Make a search one of seconds, on blobs, and run it from the command line."""
     monkeypatch.setattr(registry, "load", lambda name, *_: replace(blobs(), name=name))
+    # What is put in place here is not in other processes.
+    monkeypatch.setattr(side_by_side, "_workers", lambda: 1)
     monkeypatch.setattr(presets, "FIRST", {**presets.FIRST, "units": 8, "pretrain_epochs": 2})
     monkeypatch.setitem(presets._RANGES, "quick", presets.Ranges((6, 9), (0.1, 0.4), (0.1,), (1, 2), (1.0, 0.1)))
 
@@ -259,10 +266,83 @@ def test_another_table_is_not_known(capsys):
     )
 
 
-def test_damaged_rows_are_named(tmp_path):
-    (tmp_path / "rows.json").write_text('[{"problem": "rot"}]')
+@pytest.mark.parametrize(
+    "changed", [{"problem": "rect2"}, {"seed": "0"}, {"test_error_percent": "3"}, {"settings": 3}, {"more": 1}, "row"]
+)
+def test_damaged_rows_are_named(tmp_path, changed):
+    whole = asdict(row(3.0, 0.1))
+    (tmp_path / "rows.json").write_text(json.dumps([whole]))
+    assert reproduce._rows(tmp_path) == [row(3.0, 0.1)]
+    (tmp_path / "rows.json").write_text(json.dumps([{**whole, **changed} if isinstance(changed, dict) else changed]))
     with pytest.raises(StageError, match=r"rows.json is damaged; move it away"):
         reproduce._rows(tmp_path)
+
+
+def test_two_processes_lose_no_row_of_one_table(tmp_path):
+    """One that keeps a row waits for another that does, and reads the rows after it."""
+    held = lock_folder(tmp_path)
+    waiting = threading.Thread(target=reproduce._keep, args=(tmp_path, row(3.0, 0.1, "rect")))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    reproduce._write(tmp_path, [row(2.0, 0.1)])
+    os.close(held)
+    waiting.join(60)
+    assert {kept.problem for kept in reproduce._rows(tmp_path)} == {"rot", "rect"}
+
+
+def test_rows_of_several_seeds_and_searches_that_fell_short_are_told_apart(tmp_path):
+    short = row(3.0, 0.1, model="mlp-3", budget=50, tried=3, diverged=1)
+    write_table([short, replace(short, seed=1, budget=3), row(2.0, 0.1, model="svm-rbf", preset="", tried=9)], tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "| rot | mlp-3 (seed 0) |" in text
+    assert "| quick 3 of 50, 1 diverged |" in text
+    assert "| rot | mlp-3 (seed 1) |" in text
+    assert "| rot | svm-rbf |" in text
+    assert "| 9 pairs |" in text
+    assert "Measured 2026-01-01 on a machine.\n" in text
+    assert "Measured 2026-01-01 on a machine; seed 1.\n" in text
+
+
+def test_what_does_not_decide_a_result_does_not_decide_a_row():
+    """New settings with defaults, and where data lie, leave measured rows as they are."""
+    (config,) = presets.candidates("rot", "sda-3", "quick", 1, 0, "regenerated")
+    mark = result_mark(config, "data")
+    elsewhere = replace(config, data=replace(config.data, root="x", memory_budget=1.0, name="basic"))
+    assert result_mark(elsewhere, "data") == mark
+    assert result_mark(config, "other data") != mark
+    assert result_mark(replace(config, seed=1), "data") != mark
+    assert result_mark(replace(config, finetune=replace(config.finetune, dropout=0.1)), "data") != mark
+
+
+def test_a_machine_on_codes_that_was_killed_is_not_tested_twice(quick, monkeypatch):
+    words = ("--problems", "rot", "--models", "svm-codes", "--budget", "1")
+    trained, machine = [], support_vector_machine
+
+    def killed(data, reporter):
+        trained.append(data.inputs)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return machine(data, reporter)
+
+    monkeypatch.setattr(reproduce, "support_vector_machine", killed)
+    assert quick(*words) == 130
+    assert [r["model"] for r in read(quick.out)] == ["svm-codes-1", "svm-codes-2"]
+    assert quick(*words) == 0
+    assert [r["model"] for r in read(quick.out)] == ["svm-codes-1", "svm-codes-2", "svm-codes-3"]
+    assert len(trained) == 4
+
+
+def test_every_model_has_its_row(quick):
+    models = [model for model in presets.MODELS if model != "svm-codes"]
+    assert quick("--problems", "rot", "--models", *models, "--budget", "4") == 0
+    rows = {r["model"]: r for r in read(quick.out)}
+    assert rows.keys() == set(models)
+    for model in presets.MODERN:
+        assert re.search(r"finetune_optimizer=(adam|sgd)", rows[model]["settings"])
+        assert (rows[model]["paper_percent"], rows[model]["tried"]) == ("10.29", "4")
+        tried = list((quick.out / "rot" / model).glob("try_*/config.yaml"))
+        assert sorted("name: adam" in file.read_text() for file in tried) == [False, False, True, True]
 
 
 def test_rows_are_in_the_papers_order_and_the_originals_are_told_apart(tmp_path):

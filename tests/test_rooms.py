@@ -22,7 +22,7 @@ tasks.chunked tasks.pretrain tasks.finetune
 progress tracking.subject tracking.records tracking.teller tracking.place tracking.wandb_run tracking.jobs
 tracking.reading metrics kept manifest networks trained fitting scoring plan telling figures workflow
 greedy estimator model export predictions
-svm search table1 reproduce
+svm search table1 reproduce side_by_side
 studies gallery compare compare_page compare_wandb wandb_report sweep summary
 explain commands run_commands cli
 """.split()

@@ -139,8 +139,15 @@ def test_fine_tuning_that_diverged_leaves_its_layers(tmp_path):
     assert (chosen, chosen.layers) == (tries[1], tries[0].folder)
 
 
-def test_a_damaged_list_of_tries_is_named(tmp_path):
-    (tmp_path / "tries.json").write_text('{"try_1": 3}')
+@pytest.mark.parametrize(
+    "changed",
+    ["3", {"valid_error_percent": "3"}, {"valid_loss": None}, {"seconds": "long"}, {"diverged": 1}],
+    ids=str,
+)
+def test_a_damaged_list_of_tries_is_named(tmp_path, changed):
+    entry = {"valid_error_percent": 3.0, "valid_loss": 0.1, "seconds": 1.0, "diverged": ""}
+    damaged = {**entry, **changed} if isinstance(changed, dict) else changed
+    (tmp_path / "tries.json").write_text(json.dumps({"try_1": damaged}))
     with pytest.raises(StageError, match=r"tries.json is damaged; remove it"):
         search(rates(0.1), tmp_path, blobs(), Reporter())
 
@@ -184,9 +191,12 @@ def test_every_model_has_settings_that_hold():
     assert emphasis.pretrain.corruption.kind == "salt_and_pepper"
     assert emphasis.pretrain.emphasis.alpha > emphasis.pretrain.emphasis.beta
     modern, control = drawn("modern")[0], drawn("modern-mlp")[0]
-    rates = [[c.finetune.optimizer.lr for c in drawn(m, budget=3)] for m in ("modern", "modern-mlp")]
-    assert rates[0] == rates[1] == pytest.approx([1e-3, 3e-4, 1e-4])
-    assert modern.finetune == control.finetune
+    ways = [[c.finetune for c in drawn(m, budget=6)] for m in ("modern", "modern-mlp")]
+    assert ways[0] == ways[1]
+    assert [way.optimizer.lr for way in ways[0]] == pytest.approx([1e-3, 3e-4, 1e-4, 1.0, 0.3, 0.1])
+    assert [way.optimizer.name for way in ways[0]] == 3 * ["adam"] + 3 * ["sgd"]
+    assert ways[0][3:] == [c.finetune for c in drawn("sda-3", budget=3)]
+    assert all(c.pretrain == modern.pretrain for c in drawn("modern", budget=6)), "the layers are trained once"
     assert modern.finetune.dropout > 0
     assert [layer.activation for layer in modern.layers()] == [layer.activation for layer in control.layers()]
 

@@ -14,6 +14,7 @@ from stacked_dae import cli, sweep
 from stacked_dae.compare import find_runs, read_run
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.progress import Reporter
+from stacked_dae.search import judged
 from stacked_dae.settings import flatten
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -261,6 +262,23 @@ def test_what_a_trial_leaves_to_the_command_need_not_hold_alone(here):
     units = {"pretrain.units": {"values": [[5, 4, 3], [6, 5, 4]]}}
     plan = sweep.read_sweep(written(here, parameters=units, command=[*COMMAND, "--pretrain.epochs=[1, 2, 3]"]))
     assert [c.pretrain.units for c in sweep.trials(plan, 9, 0)] == [[5, 4, 3], [6, 5, 4]]
+
+
+def test_options_of_an_optimiser_are_settings_too(here):
+    parameters = {"finetune.optimizer.options.momentum": {"values": [0.5, 0.9]}}
+    command = [*COMMAND[:-1], "--pretrain.optimizer.options.weight_decay=0.01", "${args}"]
+    tried = sweep.trials(sweep.read_sweep(written(here, parameters=parameters, command=command)), 9, 0)
+    assert [c.finetune.optimizer.options for c in tried] == [{"momentum": 0.5}, {"momentum": 0.9}]
+    assert [c.pretrain.optimizer.options for c in tried] == 2 * [{"weight_decay": 0.01}]
+
+
+def test_of_trials_of_equal_error_the_lower_loss_is_best(here):
+    rates = {"finetune.optimizer.lr": {"values": [1e-7, 2e-6]}}
+    plan = sweep.read_sweep(written(here, parameters=rates))
+    folders = sweep.run_sweep(plan, 2, 0, here / "out", Reporter())
+    (error, one), (other_error, other) = map(judged, folders)
+    assert (error, other < one) == (other_error, True), "else this shows nothing"
+    assert [(folder.path / "result.json").exists() for folder in folders] == [False, True]
 
 
 def test_trials_are_told_to_nobody_and_run_cap_holds(here):

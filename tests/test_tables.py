@@ -349,6 +349,11 @@ def test_dates_are_refused_by_name(tmp_path):
 
 
 def test_settings_of_tables_want_a_table():
+    for name, value in (("scale", "standard"), ("split", [0.5, 0.25, 0.25]), ("keep", ["age"])):
+        with pytest.raises(ConfigError, match=rf"data\.{name} is of a table"):
+            from_dict({"data": {"name": "digits", name: value}})
+    with pytest.raises(ConfigError, match=r"data\.source is of an ICML-2007 problem"):
+        from_dict({"data": {"path": "x.csv", "source": "original"}})
     with pytest.raises(ConfigError, match=r"data\.target is of a table"):
         DataConfig(target="y")
     with pytest.raises(ConfigError, match=r"data\.name and data\.path: give one"):

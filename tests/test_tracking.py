@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 from conftest import Heard, blobs, small
+from parts import Inverting
 
-from stacked_dae import workflow
+from stacked_dae import Parts, workflow
 from stacked_dae.config import TrackingConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.progress import Reporter
@@ -116,6 +117,21 @@ def test_a_client_that_fails_stops_nothing(tmp_path, monkeypatch):
     assert folder.result()["n_test"] == 90
     said = [line for line in reporter.lines if "no such project" in line]
     assert len(said) == 2, "one line a job"
+
+
+def test_parts_of_ones_own_are_told(tmp_path, monkeypatch):
+    import wandb
+
+    told = []
+
+    def init(**arguments):
+        told.append(arguments["config"])
+        raise wandb.errors.UsageError("not now")
+
+    monkeypatch.setattr(wandb, "init", init)
+    for out, parts in (("own", Parts(corruption=Inverting(0.2))), ("plain", None)):
+        workflow.fit(tracked("offline"), tmp_path / out, dataset=blobs(), parts=parts)
+    assert [config["parts"] for config in told] == 2 * ["corruption: Inverting(nu=0.2)"] + 2 * [None]
 
 
 @pytest.mark.parametrize("logger", ["csv", "tensorboard"])

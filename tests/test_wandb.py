@@ -17,7 +17,8 @@ import yaml
 from conftest import ROOT
 from wandb_server import ENTITY, KEY, Server
 
-from stacked_dae import compare_wandb
+from stacked_dae import compare_page, compare_wandb
+from stacked_dae.compare import compare
 from stacked_dae.files import unseal
 from stacked_dae.manifest import RunFolder
 from stacked_dae.tracking.reading import Told
@@ -225,6 +226,10 @@ def test_compare_bears_runs_that_are_not_ours():
     assert (run.n_test, run.test_error_percent, run.valid_error_percent, run.losses) == (0, None, None, {})
     assert (run.state, run.test_text) == ("crashed", "crashed")
     assert run.settings["pretrain.optimizer.options"] == "{"
+    rows = [{"finetune/epoch": 1, "finetune/loss": 3}, {"finetune/epoch": 2, "finetune/valid_error_percent": 4}]
+    other = compare_wandb._compared(Told("id", "other", "", "", "finished", {}, {}, rows), None)
+    page = compare_page.page(compare([run, other]))
+    assert page.count("<svg") == 1, "what there is is drawn"
 
 
 def test_a_report_shows_the_runs_of_the_experiment(two_fits, tmp_path):
@@ -357,6 +362,29 @@ def test_a_server_that_stops_taking_rows_is_told_the_rest_later(tmp_path):
         assert {file: file.stat().st_mtime_ns for file in before} == before, "nothing is trained again"
         assert (folder / "result.json").read_bytes() == result
         check_histories(server.state, folder)
+
+
+def test_a_run_that_was_finished_untold_is_told_when_that_is_asked_for(two_fits, tmp_path):
+    state, _ = two_fits
+    server = environment(WANDB_BASE_URL=state.urls[0], WANDB_API_KEY=KEY)
+    folder = tmp_path / "late"
+    fit(folder, env=environment())
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("*/weights.safetensors")}
+    words = ("--tracking.mode", "online", "--tracking.group", "study")
+    fit(folder, *words, env=server)
+    assert {file: file.stat().st_mtime_ns for file in before} == before, "nothing is trained again"
+    check_histories(state, folder)
+    told = {job: state.run(entry["id"]) for job, entry in Records(folder).all().items()}
+    assert {job: run.fields["displayName"] for job, run in told.items()} == {
+        "pretrain": "late-pretrain",
+        "finetune": "late-finetune",
+    }, "in a group of many runs each has its folder's name"
+    assert {run.fields["groupName"] for run in told.values()} == {"study"}
+    arrived = len(state.runs)
+    assert "finished already" in fit(folder, *words, env=server).stderr, "and once is enough"
+    assert len(state.runs) == arrived
+    for run in told.values():
+        state.runs.pop(run.name)
 
 
 def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):

@@ -42,6 +42,10 @@ def problem(name: str, rows: tuple[int, int, int], source: str, root: Path) -> D
     file = _cache() / f"{name}-{source}-{VERSION}.npz"
     arrays = _kept(file, (rows[0] + rows[1], SIDE * SIDE))
     if arrays is None:
+        import pooch
+
+        # In the voice of its downloads.
+        pooch.get_logger().info("%s is made ready once, within a minute or two, and kept as %s", name, file)
         arrays = _original(name, rows, root) if source == "original" else _regenerated(name, rows, root)
         file.parent.mkdir(parents=True, exist_ok=True)
         made = dict(zip(("train_x", "train_y", "test_x", "test_y"), arrays, strict=True))
@@ -63,7 +67,7 @@ def _cache() -> Path:
 
 
 # What numpy and zipfile raise for a damaged file.
-_DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError)
+_DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 def _read(file: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -72,14 +76,23 @@ def _read(file: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _kept(file: Path, shape: tuple[int, int]) -> tuple[NDArray[Any], ...] | None:
-    """Return the training arrays of a kept file; None where there is none, or a damaged one: it is made again."""
+    """Return the training arrays of a kept file; None where there is none, or a damaged one: it is made again.
+
+    Raises:
+        DataError: it cannot be read now, which is no damage.
+    """
     try:
+        # The test rows too, by their checksums alone: known now, and not after hours of training.
+        with zipfile.ZipFile(file) as members:
+            damaged = members.testzip()
         x, y = _read(file, "train")
-        if x.shape != shape or y.shape != shape[:1]:
+        if damaged or x.shape != shape or y.shape != shape[:1]:
             raise ValueError
         return x, y
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); try again, or delete it") from None
     except _DAMAGE:
         file.unlink()
         return None
@@ -88,8 +101,8 @@ def _kept(file: Path, shape: tuple[int, int]) -> tuple[NDArray[Any], ...] | None
 def _test_rows(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         return _read(file, "test")
-    except _DAMAGE as error:
-        raise DataError(f"{file} is damaged ({error}); delete it, and the same command makes it again") from None
+    except (*_DAMAGE, OSError) as error:
+        raise DataError(f"{file} cannot be read ({error}); delete it, and the same command makes it again") from None
 
 
 def _original(name: str, rows: tuple[int, int, int], root: Path) -> tuple[NDArray[Any], ...]:

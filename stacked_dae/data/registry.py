@@ -45,12 +45,14 @@ def data_root(root: str | None) -> Path:
     return Path(pooch.os_cache("stacked-dae"))
 
 
-def check_name(name: str) -> None:
-    """Raise DataError for a name that is no data set, with the nearest one that is."""
+def check_name(name: str, source: str = "regenerated") -> None:
+    """Raise DataError for a name that is no data set, with the nearest one that is, or has no original archive."""
     if name not in ENTRIES:
         raise DataError(
             f"data.name: there is no data set {name!r}{suggest(name, ENTRIES)}; known: {', '.join(ENTRIES)}"
         )
+    if source != "regenerated" and ENTRIES[name].source is not _ICML2007:
+        raise DataError(f"source: {source} is of an ICML-2007 problem, which {name} is not; leave it out")
 
 
 def load(name: str, root: str | None = None, source: str = "regenerated") -> Dataset:
@@ -64,7 +66,7 @@ def load(name: str, root: str | None = None, source: str = "regenerated") -> Dat
     Raises:
         DataError: the name is not known, or a file is absent or damaged.
     """
-    check_name(name)
+    check_name(name, source)
     if ENTRIES[name].source is _ICML2007:
         from stacked_dae.data.icml2007 import problem
 
@@ -81,7 +83,7 @@ def load(name: str, root: str | None = None, source: str = "regenerated") -> Dat
 def check_data(config: DataConfig) -> None:
     """Raise DataError for settings whose data cannot be: an unknown name, or a table that is not there."""
     if config.path is None:
-        check_name(config.name)
+        check_name(config.name, config.source)
     elif not Path(config.path).is_file():
         raise DataError(f"data.path: there is no file {config.path}, seen from {Path.cwd()}")
 

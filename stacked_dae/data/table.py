@@ -1,7 +1,7 @@
 """A table of one's own as a data set: which columns are inputs, which rows are in which split, and the scaling.
 
-The file is gone through three times and never held whole: for the labels and the kinds of columns, for what is fitted
-(on the training rows alone), for the inputs themselves. The test rows are read again when they are asked for.
+The file is gone through some rows at a time: for the labels and the kinds of columns, for what is fitted (on the
+training rows alone), for the training inputs, for the validation inputs. The test rows are read when asked for.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def is_trial(config: Config) -> bool:
     return wanted(config) != "off" and bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
-def was_cut(subject: Subject, job_type: str) -> bool:
-    """Whether the W&B run of this job was begun and did not end."""
+def untold(subject: Subject, job_type: str) -> bool:
+    """Whether this job is to be told, and no W&B run of it has come to its end."""
     entry = Records(subject.out).entry(job_type)
-    return wanted(subject.config) != "off" and entry.get("mark") == subject.mark and not entry.get("ended")
+    return wanted(subject.config) != "off" and not (entry.get("mark") == subject.mark and entry.get("ended"))

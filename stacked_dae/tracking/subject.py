@@ -28,6 +28,7 @@ class Subject:
         mark: fingerprint of the job's last stage: a job with another one is another W&B run.
         parent: the run folder of the layers that are fine-tuned; None for the same.
         layers: SHA-256 of the weights of the layers that are fine-tuned; empty for other jobs.
+        own: what was given in Python instead of settings, if anything.
     """
 
     config: Config
@@ -36,6 +37,7 @@ class Subject:
     mark: str
     parent: Path | None = None
     layers: Sequence[str] = ()
+    own: str | None = None
 
 
 class Job(Protocol):

@@ -164,10 +164,15 @@ class WandbJob:
             group=group,
             job_type=self._job_type,
             tags=tracking.tags,
-            name=f"{group}-{self._job_type}",
+            # The group may be one that many runs share.
+            name=f"{self._subject.out.resolve().name}-{self._job_type}",
             id=run_id,
             resume="allow",
-            config={**_with_equal_keys(self._subject.config.to_dict()), "lineage": self._lineage},
+            config={
+                **_with_equal_keys(self._subject.config.to_dict()),
+                "parts": self._subject.own,
+                "lineage": self._lineage,
+            },
             dir=str(self._subject.out),
             mode=self._how,  # type: ignore[arg-type]
             # Its run is no other's: the one before may still be sending.
