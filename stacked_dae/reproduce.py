@@ -167,7 +167,7 @@ def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, r
             valid_error_percent=result["best_valid_error_percent"],
             tried=len(tries),
             diverged=sum(t.valid_error_percent is None for t in tries),
-            settings=_settings(model, folder.config()),
+            settings=_settings(folder.config()),
             seconds=round(sum(t.seconds for t in tries), 1),
         )
 
@@ -209,14 +209,12 @@ def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n:
     return replace(row, made_from=_made_from(data, row.asked, order))
 
 
-def _settings(model: str, config: Config) -> dict[str, Any]:
+def _settings(config: Config) -> dict[str, Any]:
     """Return what a search draws, as it was chosen."""
     first = config.layers()[0]
     chosen: dict[str, Any] = {"units": first.units}
     if config.model != "mlp":
         chosen |= {"nu": first.nu, "pretrain_lr": first.lr, "pretrain_epochs": first.epochs}
-    if model in MODERN:
-        chosen |= {"finetune_optimizer": config.finetune.optimizer.name}
     return chosen | {"finetune_lr": config.finetune.optimizer.lr}
 
 

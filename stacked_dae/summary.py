@@ -120,3 +120,5 @@ def print_comparison(comparison: Comparison) -> None:
         console.print("no room for the settings: a wider terminal, --out or --csv shows them", highlight=False)
     if comparison.best:
         console.print("* lowest validation error; ± is the 95 % interval", highlight=False)
+    else:
+        console.print(comparison.why_no_best, highlight=False)

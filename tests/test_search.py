@@ -191,12 +191,9 @@ def test_every_model_has_settings_that_hold():
     assert emphasis.pretrain.corruption.kind == "salt_and_pepper"
     assert emphasis.pretrain.emphasis.alpha > emphasis.pretrain.emphasis.beta
     modern, control = drawn("modern")[0], drawn("modern-mlp")[0]
-    ways = [[c.finetune for c in drawn(m, budget=6)] for m in ("modern", "modern-mlp")]
-    assert ways[0] == ways[1]
-    assert [way.optimizer.lr for way in ways[0]] == pytest.approx([1e-3, 3e-4, 1e-4, 1.0, 0.3, 0.1])
-    assert [way.optimizer.name for way in ways[0]] == 3 * ["adam"] + 3 * ["sgd"]
-    assert ways[0][3:] == [c.finetune for c in drawn("sda-3", budget=3)]
-    assert all(c.pretrain == modern.pretrain for c in drawn("modern", budget=6)), "the layers are trained once"
+    rates = [[c.finetune.optimizer.lr for c in drawn(m, budget=3)] for m in ("modern", "modern-mlp")]
+    assert rates[0] == rates[1] == pytest.approx([1e-3, 3e-4, 1e-4])
+    assert modern.finetune == control.finetune
     assert modern.finetune.dropout > 0
     assert [layer.activation for layer in modern.layers()] == [layer.activation for layer in control.layers()]
 
