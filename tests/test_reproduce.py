@@ -338,7 +338,7 @@ def test_every_model_has_its_row(quick):
     rows = {r["model"]: r for r in read(quick.out)}
     assert rows.keys() == set(models)
     for model in presets.MODERN:
-        assert (rows[model]["paper_percent"], int(rows[model]["tried"])) == ("10.29", 2 if "mlp" in model else 4)
+        assert (rows[model]["paper_percent"], int(rows[model]["tried"])) == ("10.29", 4)
         tried = [file.read_text() for file in (quick.out / "rot" / model).glob("try_*/config.yaml")]
         assert all("name: adam" in text for text in tried)
     emphasised = next((quick.out / "rot" / "sda-3-emphasis").glob("try_*/config.yaml")).read_text()

@@ -36,7 +36,9 @@ def _grey(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     values = picture.astype(np.float32) / np.float32(255)
     if values.ndim == 2:
         return values
-    luma: NDArray[np.float32] = (values @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+    # Pixel by pixel, in this order: how a matrix product is rounded depends on the processor.
+    red, green, blue = np.moveaxis(values, -1, 0) * np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+    luma: NDArray[np.float32] = red + green + blue
     return luma
 
 
@@ -55,7 +57,8 @@ def patches(n: int, least: float, random: np.random.Generator) -> NDArray[np.flo
         for w, (down, right) in zip(which, place, strict=True):
             rows, columns = windows[w].shape[:2]
             patch = windows[w][int(down * rows), int(right * columns)]
-            if patch.std() > least:
+            # In double precision no two processors disagree about a patch.
+            if patch.std(dtype=np.float64) > least:
                 kept[have] = patch
                 have += 1
                 if have == n:
