@@ -97,9 +97,10 @@ def named(row: Row) -> str:
 
 
 def _told_apart(row: Row, rows: Sequence[Row]) -> str:
-    """Return the model's name; where rows have several presets or seeds, with its own."""
+    """Return the model's name; with its preset where it has a row of another, with its seed where any row has."""
     others = [other for other in rows if other.preset]
-    marks = [row.preset] if len({other.preset for other in others}) > 1 else []
+    same = [other for other in others if (named(other), other.model) == (named(row), row.model)]
+    marks = [f"preset {row.preset}"] if len({other.preset for other in same}) > 1 else []
     marks += [f"seed {row.seed}"] if len({other.seed for other in others}) > 1 else []
     return f"{row.model} ({', '.join(marks)})" if row.preset and marks else row.model
 

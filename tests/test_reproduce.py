@@ -303,6 +303,13 @@ def test_rows_of_several_seeds_and_searches_that_fell_short_are_told_apart(tmp_p
     assert "Measured 2026-01-01 on a machine; seed 1.\n" in text
 
 
+def test_rows_of_two_presets_are_told_apart_where_both_are_there(tmp_path):
+    rows = [row(3.0, 0.1), row(2.0, 0.1, preset="paper", budget=50, tried=50), row(2.0, 0.1, "rect")]
+    write_table(rows, tmp_path)
+    names = [line.split(" | ")[1] for line in (tmp_path / "table.md").read_text().splitlines() if "| sda-3" in line]
+    assert names == ["sda-3 (preset quick)", "sda-3 (preset paper)", "sda-3"]
+
+
 def test_what_does_not_decide_a_result_does_not_decide_a_row():
     """New settings with defaults, and where data lie, leave measured rows as they are."""
     (config,) = presets.candidates("rot", "sda-3", "quick", 1, 0, "regenerated")
