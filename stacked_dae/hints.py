@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import types
 import typing
+from functools import cache
 from typing import Any, Literal
 
 # A whole number beyond it is no float's.
 _LARGEST = 10**300
+
+
+@cache
+def hints_of(cls: type) -> dict[str, Any]:
+    """Return the type of each field of a dataclass; worked out once, for many run folders are read in one command."""
+    return typing.get_type_hints(cls)
 
 
 def fits(hint: Any, value: Any) -> bool:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from stacked_dae.config import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
 from stacked_dae.files import write_text
-from stacked_dae.hints import fits
+from stacked_dae.hints import fits, hints_of
 from stacked_dae.manifest import RunFolder
 from stacked_dae.progress import Reporter
 from stacked_dae.settings import first_difference
@@ -86,7 +86,7 @@ def _known(file: Path) -> dict[str, Any]:
         return {}
     try:
         known: dict[str, Any] = json.loads(file.read_text())
-        hints = get_type_hints(Try)
+        hints = hints_of(Try)
         for entry in known.values():
             judged_by = entry["valid_error_percent"], entry["valid_loss"]
             if not all(fits(hints[name], entry[name]) for name in _ENTRIES) or judged_by.count(None) == 1:

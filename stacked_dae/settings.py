@@ -7,11 +7,11 @@ import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from stacked_dae.config import Config
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.hints import fits, in_words
+from stacked_dae.hints import fits, hints_of, in_words
 
 # Settings that say where and how a run is done, not what is computed: they may differ between two
 # calls on one run folder, and enter no fingerprint.
@@ -42,7 +42,7 @@ def _said_of(source: str, text: str) -> str:
 
 
 def _build(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     made = {}
     for name, value in values.items():
         if is_dataclass(hints[name]):
@@ -67,7 +67,7 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
         raise ConfigError(
             _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {_SHORT.repr(values)}")
         )
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     known = [f.name for f in fields(cls)]
     for name, value in values.items():
         if name in also and not prefix:
@@ -82,7 +82,7 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
 
 def keys(cls: Any = Config, prefix: str = "") -> list[str]:
     """Return the dotted name of every setting."""
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     return [
         key
         for f in fields(cls)

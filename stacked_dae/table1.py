@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from stacked_dae import paper
 from stacked_dae.figures import save
 from stacked_dae.files import write_csv, write_text
-from stacked_dae.hints import fits
+from stacked_dae.hints import fits, hints_of
 from stacked_dae.interval import with_interval
 
 _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1", "svm-codes-2", "svm-codes-3")
@@ -50,7 +50,7 @@ class Row:
 
     def holds(self) -> bool:
         """Whether every value is of its type, and the problem one of the eight."""
-        hints = get_type_hints(Row)
+        hints = hints_of(Row)
         return self.problem in paper.PROBLEMS and all(fits(hints[name], value) for name, value in vars(self).items())
 
     @property
