@@ -31,7 +31,10 @@ def digits():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("cls", [StackedDAETransformer, StackedDAEClassifier, StackedDAERegressor])
+@pytest.mark.parametrize(
+    "cls",
+    [StackedDAETransformer, StackedDAEClassifier, pytest.param(StackedDAERegressor, marks=pytest.mark.slow)],
+)
 def test_scikit_learns_checks_pass(cls):
     expected = EXPECTED.get(cls, {})
     results = check_estimator(cls(), expected_failed_checks=expected, on_skip=None)

@@ -50,10 +50,8 @@ def fit(place: Path, name: str, config: dict, processes: int) -> tuple[RunFolder
     return RunFolder.open(place / name), done.stdout
 
 
-@pytest.mark.parametrize(
-    ("config", "processes"),
-    [(CONFIG, 2), pytest.param(OTHER, 2, marks=pytest.mark.slow), pytest.param(OTHER, 3, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "processes"), [(CONFIG, 2), (OTHER, 2), (OTHER, 3)])
 def test_several_processes_equal_one(tmp_path, config, processes):
     one, said = fit(tmp_path, "one", config, 1)
     several, said_by_several = fit(tmp_path, "several", config, processes)

@@ -247,15 +247,9 @@ def test_a_report_shows_the_runs_of_the_experiment(two_fits, tmp_path):
     assert "layer_4" not in spec
 
 
-@pytest.mark.parametrize(
-    ("mode", "stage"),
-    [
-        ("online", "layer_2"),
-        pytest.param("online", "finetune", marks=pytest.mark.slow),
-        pytest.param("offline", "layer_2", marks=pytest.mark.slow),
-        pytest.param("offline", "finetune", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["layer_2", "finetune"])
+@pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_job_that_was_killed_goes_on_in_its_run(tmp_path, mode, stage):
     folder = tmp_path / "run"
     with Server() as server:
@@ -364,6 +358,7 @@ def test_a_server_that_stops_taking_rows_is_told_the_rest_later(tmp_path):
         check_histories(server.state, folder)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_finished_untold_is_told_when_that_is_asked_for(two_fits, tmp_path):
     state, _ = two_fits
     server = environment(WANDB_BASE_URL=state.urls[0], WANDB_API_KEY=KEY)
