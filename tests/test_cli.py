@@ -284,7 +284,7 @@ def test_images_without_labels_are_one_line(tmp_path, capsys):
     ("sent", "code", "word"),
     [
         (signal.SIGINT, 130, "interrupted"),
-        (signal.SIGTERM, 143, "stopped"),
+        pytest.param(signal.SIGTERM, 143, "stopped", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, 138, "stopped", marks=pytest.mark.slow),
     ],
 )

@@ -84,6 +84,7 @@ def test_a_full_disk_ends_in_a_line_and_the_job_goes_on(tmp_path, undisturbed, s
         assert not list((tmp_path / "disk" / "run").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_quota_ends_in_a_line_and_the_job_goes_on(tmp_path):
     # Too small for the first checkpoint.
     check_stopped(fit(tmp_path, tmp_path / "run", largest=30_000), "checkpoint.ckpt: File too large")

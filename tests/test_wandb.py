@@ -307,6 +307,7 @@ def test_lineage_names_no_run_that_did_not_make_the_layers(tmp_path):
         assert run.used == ["data-digits"]
 
 
+@pytest.mark.slow
 def test_offline_then_sync_is_the_same(tmp_path):
     folder = tmp_path / "run"
     with Server() as server:
