@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
 from stacked_dae.config import Config
 from stacked_dae.errors import suggest
-from stacked_dae.hints import in_words
+from stacked_dae.hints import hints_of, in_words
 from stacked_dae.presets import STUDIES
 from stacked_dae.settings import suggest_key
 
@@ -80,7 +80,7 @@ def _takes(key: str) -> str:
     """Return in words what values the setting ``key`` takes; empty if it is no setting."""
     hint: Any = Config
     for name in key.split("."):
-        hints = get_type_hints(hint) if isinstance(hint, type) else {}
+        hints = hints_of(hint) if isinstance(hint, type) else {}
         if name not in hints:
             return ""
         hint = hints[name]

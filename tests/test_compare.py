@@ -128,6 +128,7 @@ def test_layers_that_were_trained_again_since_are_not_shown_as_its_own(tmp_path)
     after = compared(tuned.path).runs[0]
     assert after.losses == {}
     assert after.histories.keys() == {"finetune"}
+    assert after.seconds == round(tuned.stage("finetune")["seconds"], 1)
 
 
 @pytest.mark.parametrize(
