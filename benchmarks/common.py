@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from stacked_dae.config import TrainerConfig
-from stacked_dae.fitting import fit_stage
-from stacked_dae.loader import ChunkLoader
-from stacked_dae.machine import processor
-from stacked_dae.metrics import Metrics
-from stacked_dae.progress import Reporter
-from stacked_dae.tasks.chunked import ChunkedTask
-from stacked_dae.tracking.subject import Silent
+from stacked_dae.config.schema import TrainerConfig
+from stacked_dae.runs.metrics import Metrics
+from stacked_dae.tracking.base import Silent
+from stacked_dae.training.loader import ChunkLoader
+from stacked_dae.training.stage import fit_stage
+from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.utils.hardware import processor
+from stacked_dae.utils.progress import Reporter
 
 INPUTS, UNITS, CLASSES = 784, 1000, 10
 NU = 0.25

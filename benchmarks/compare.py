@@ -16,7 +16,7 @@ from pathlib import Path
 from common import options, seconds_of, show, write
 
 from stacked_dae import fit, from_dict
-from stacked_dae.gallery import draw_run
+from stacked_dae.reporting.run_figures import draw_run
 
 SETTINGS = {"units": [50, 50, 50], "epochs": 20}
 

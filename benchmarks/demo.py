@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stacked_dae import StackedDAEError, finetune, fit, from_dict, pretrain
-from stacked_dae.gallery import draw_run
-from stacked_dae.progress import Reporter, TerminalReporter
+from stacked_dae.reporting.run_figures import draw_run
+from stacked_dae.utils.progress import Reporter, TerminalReporter
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"sda": "pre-trained", "mlp": "never pre-trained"}

@@ -40,9 +40,9 @@ from sklearn.svm import SVC
 from stacked_dae import StackedDAEClassifier
 from stacked_dae.data.registry import load
 from stacked_dae.data.splits import interleaved_split, labelled_rows
-from stacked_dae.figures import save
-from stacked_dae.files import write_csv, write_text
-from stacked_dae.machine import processor
+from stacked_dae.reporting.figures import save
+from stacked_dae.utils.files import write_csv, write_text
+from stacked_dae.utils.hardware import processor
 
 PER_CLASS = (1, 2, 5, 10, 25, 50)
 _COMMON = {"nu": 0.25, "finetune_epochs": 300, "validation_fraction": 0.0}

@@ -35,10 +35,10 @@ from common import (
 )  # fmt: skip
 from torch.nn import functional
 
-from stacked_dae.descent import make_optimizer
-from stacked_dae.layer import DenoisingLayer
-from stacked_dae.stack import EncoderStack
-from stacked_dae.tasks.finetune import FinetuneTask
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.nn.updates import make_optimizer
+from stacked_dae.training.tasks.finetune import FinetuneTask
 
 # The first epoch, with the set-up, is not counted.
 EPOCHS = 2

@@ -23,7 +23,7 @@ import numpy as np
 from common import INPUTS, options, show, write
 
 from stacked_dae import from_dict, make_dataset, pretrain
-from stacked_dae.disk import DiskArray
+from stacked_dae.data.disk_array import DiskArray
 
 BUDGET_GB = 1.0
 _BLOCK = 20000

@@ -33,10 +33,10 @@ from common import (
     write,
 )  # fmt: skip
 
-from stacked_dae.corruption import FixedMasking
-from stacked_dae.descent import make_optimizer
-from stacked_dae.layer import DenoisingLayer
-from stacked_dae.tasks.pretrain import PretrainTask
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.corruption import FixedMasking
+from stacked_dae.nn.updates import make_optimizer
+from stacked_dae.training.tasks.pretrain import PretrainTask
 
 # The first epoch, with the set-up, is not counted.
 EPOCHS = 2

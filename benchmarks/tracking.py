@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from wandb_server import Server
 
 from stacked_dae import fit, from_dict
-from stacked_dae.config import Config, TrackingConfig
-from stacked_dae.tracking.place import answers
+from stacked_dae.config.schema import Config, TrackingConfig
+from stacked_dae.tracking.mode import answers
 
 CONFIG = {
     "data": {"name": "digits"},

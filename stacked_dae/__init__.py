@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any
 from stacked_dae.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from stacked_dae.config import Config as Config
-    from stacked_dae.corruption import FixedMasking as FixedMasking
-    from stacked_dae.corruption import Gaussian as Gaussian
-    from stacked_dae.corruption import Masking as Masking
-    from stacked_dae.corruption import SaltAndPepper as SaltAndPepper
-    from stacked_dae.corruption import Swap as Swap
+    from stacked_dae.config.loading import from_dict as from_dict
+    from stacked_dae.config.schema import Config as Config
     from stacked_dae.data.dataset import make_dataset as make_dataset
     from stacked_dae.data.registry import load_data as load_data
     from stacked_dae.errors import ConfigError as ConfigError
@@ -25,29 +21,33 @@ if TYPE_CHECKING:
     from stacked_dae.errors import DivergedError as DivergedError
     from stacked_dae.errors import StackedDAEError as StackedDAEError
     from stacked_dae.errors import StageError as StageError
-    from stacked_dae.estimator import StackedDAEClassifier as StackedDAEClassifier
-    from stacked_dae.estimator import StackedDAERegressor as StackedDAERegressor
-    from stacked_dae.estimator import StackedDAETransformer as StackedDAETransformer
-    from stacked_dae.layer import DenoisingLayer as DenoisingLayer
-    from stacked_dae.manifest import RunFolder as RunFolder
-    from stacked_dae.model import StackedDAE as StackedDAE
-    from stacked_dae.networks import Parts as Parts
-    from stacked_dae.settings import from_dict as from_dict
-    from stacked_dae.stack import EncoderStack as EncoderStack
-    from stacked_dae.workflow import evaluate as evaluate
-    from stacked_dae.workflow import finetune as finetune
-    from stacked_dae.workflow import fit as fit
-    from stacked_dae.workflow import pretrain as pretrain
+    from stacked_dae.estimators.base import StackedDAEClassifier as StackedDAEClassifier
+    from stacked_dae.estimators.base import StackedDAERegressor as StackedDAERegressor
+    from stacked_dae.estimators.base import StackedDAETransformer as StackedDAETransformer
+    from stacked_dae.inference.model import StackedDAE as StackedDAE
+    from stacked_dae.nn.autoencoder import DenoisingLayer as DenoisingLayer
+    from stacked_dae.nn.corruption import FixedMasking as FixedMasking
+    from stacked_dae.nn.corruption import Gaussian as Gaussian
+    from stacked_dae.nn.corruption import Masking as Masking
+    from stacked_dae.nn.corruption import SaltAndPepper as SaltAndPepper
+    from stacked_dae.nn.corruption import Swap as Swap
+    from stacked_dae.nn.stack import EncoderStack as EncoderStack
+    from stacked_dae.pipeline.runner import evaluate as evaluate
+    from stacked_dae.pipeline.runner import finetune as finetune
+    from stacked_dae.pipeline.runner import fit as fit
+    from stacked_dae.pipeline.runner import pretrain as pretrain
+    from stacked_dae.runs.folder import RunFolder as RunFolder
+    from stacked_dae.training.builders import Parts as Parts
 
 # Names are imported when they are used: the command line must answer without waiting for torch.
 _HOME = {
-    "Config": "config",
-    "from_dict": "settings",
-    "FixedMasking": "corruption",
-    "Gaussian": "corruption",
-    "Masking": "corruption",
-    "SaltAndPepper": "corruption",
-    "Swap": "corruption",
+    "Config": "config.schema",
+    "from_dict": "config.loading",
+    "FixedMasking": "nn.corruption",
+    "Gaussian": "nn.corruption",
+    "Masking": "nn.corruption",
+    "SaltAndPepper": "nn.corruption",
+    "Swap": "nn.corruption",
     "make_dataset": "data.dataset",
     "load_data": "data.registry",
     "ConfigError": "errors",
@@ -55,18 +55,18 @@ _HOME = {
     "DivergedError": "errors",
     "StackedDAEError": "errors",
     "StageError": "errors",
-    "StackedDAEClassifier": "estimator",
-    "StackedDAERegressor": "estimator",
-    "StackedDAETransformer": "estimator",
-    "DenoisingLayer": "layer",
-    "RunFolder": "manifest",
-    "Parts": "networks",
-    "StackedDAE": "model",
-    "EncoderStack": "stack",
-    "evaluate": "workflow",
-    "finetune": "workflow",
-    "fit": "workflow",
-    "pretrain": "workflow",
+    "StackedDAEClassifier": "estimators.base",
+    "StackedDAERegressor": "estimators.base",
+    "StackedDAETransformer": "estimators.base",
+    "DenoisingLayer": "nn.autoencoder",
+    "RunFolder": "runs.folder",
+    "Parts": "training.builders",
+    "StackedDAE": "inference.model",
+    "EncoderStack": "nn.stack",
+    "evaluate": "pipeline.runner",
+    "finetune": "pipeline.runner",
+    "fit": "pipeline.runner",
+    "pretrain": "pipeline.runner",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from stacked_dae import stopping
-from stacked_dae.config import Config
+from stacked_dae.config.loading import from_dict
+from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset, make_dataset
-from stacked_dae.progress import Reporter
-from stacked_dae.settings import from_dict
+from stacked_dae.utils import signals
+from stacked_dae.utils.progress import Reporter
 
 # Machines are noisy: how long an example takes is no failure.
 settings.register_profile("patient", deadline=None)
@@ -80,4 +80,4 @@ class Heard(Reporter):
 def stop_after(patch, looks):
     """Let a signal arrive just before training looks for one for the time ``looks``, from 1."""
     seen = itertools.count(1)
-    patch.setattr(stopping, "asked", lambda: signal.SIGTERM if next(seen) == looks else None)
+    patch.setattr(signals, "asked", lambda: signal.SIGTERM if next(seen) == looks else None)

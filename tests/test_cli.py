@@ -15,10 +15,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stacked_dae import cli
-from stacked_dae.config import Config
-from stacked_dae.data import mnist
-from stacked_dae.settings import from_dict
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import from_dict
+from stacked_dae.config.schema import Config
+from stacked_dae.data.builtin import mnist
 
 SMALL = """
 data: {name: digits}
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     """Return a finished run folder, to be read only."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "small.yaml").write_text(SMALL)
-    assert cli.main(["fit", "--config", str(folder / "small.yaml"), "--out", str(folder / "run")]) == 0
+    assert main.main(["fit", "--config", str(folder / "small.yaml"), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
 
@@ -52,7 +52,7 @@ def command(*arguments, **how):
 def printed_config(capsys, *arguments):
     """Return the config that --print_config shows."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([*arguments, "--print_config"])
+        main.main([*arguments, "--print_config"])
     assert stop.value.code in (0, None)
     values = yaml.safe_load(capsys.readouterr().out)
     return from_dict({k: v for k, v in values.items() if k not in ("out", "rerun", "pretrained")})
@@ -60,7 +60,7 @@ def printed_config(capsys, *arguments):
 
 def refused(capsys, arguments, *texts):
     """Check that a command ends in one line with these texts and exit code 2."""
-    assert cli.main([str(a) for a in arguments]) == 2
+    assert main.main([str(a) for a in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("stacked-dae: error: ")
@@ -84,8 +84,8 @@ def test_fit_ends_in_a_table_and_pictures(tmp_path, config):
 
 
 def test_pretrain_then_finetune(tmp_path, config, run):
-    assert cli.main(["pretrain", "--config", config, "--out", str(tmp_path / "layers")]) == 0
-    assert cli.main(["finetune", "--pretrained", str(tmp_path / "layers"), "--out", str(tmp_path / "fine")]) == 0
+    assert main.main(["pretrain", "--config", config, "--out", str(tmp_path / "layers")]) == 0
+    assert main.main(["finetune", "--pretrained", str(tmp_path / "layers"), "--out", str(tmp_path / "fine")]) == 0
     one, two = (json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "fine"))
     assert one["test_error_percent"] == two["test_error_percent"]
     assert one["confusion"] == two["confusion"]
@@ -93,24 +93,24 @@ def test_pretrain_then_finetune(tmp_path, config, run):
 
 def test_evaluate_plot_and_data(run, capsys):
     result = json.loads((run / "result.json").read_text())
-    assert cli.main(["evaluate", str(run)]) == 0
+    assert main.main(["evaluate", str(run)]) == 0
     assert f"{result['test_error_percent']:.2f} ±" in capsys.readouterr().out
-    assert cli.main(["plot", str(run)]) == 0
+    assert main.main(["plot", str(run)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    assert cli.main(["data", "prepare", "digits"]) == 0
+    assert main.main(["data", "prepare", "digits"]) == 0
     assert "1260 / 179 / 358 rows of 64 inputs, 10 classes" in capsys.readouterr().out
-    assert cli.main(["data", "list"]) == 0
+    assert main.main(["data", "list"]) == 0
     assert "mnist5k" in capsys.readouterr().out
 
 
 def test_the_default_folder_is_found_again(tmp_path, config, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["fit", "--config", config]) == 0
-    assert cli.main(["fit", "--config", config, "--tracking.project", "other"]) == 0
+    assert main.main(["fit", "--config", config]) == 0
+    assert main.main(["fit", "--config", config, "--tracking.project", "other"]) == 0
     folders = list((tmp_path / "runs").iterdir())
     assert len(folders) == 1
     assert folders[0].name.startswith("digits-sda-")
-    assert cli.main(["fit", "--config", config, "--model", "mlp"]) == 0
+    assert main.main(["fit", "--config", config, "--model", "mlp"]) == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
@@ -305,7 +305,7 @@ def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert [e["status"] for e in manifest["stages"].values()] == ["done", "running", "pending"]
     assert (tmp_path / "run" / "layer_2" / "minibatch.ckpt").exists(), "it ended its minibatch, and kept it"
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     first = (tmp_path / "run" / "layer_1" / "weights.safetensors").read_bytes()
     assert first == (run / "layer_1" / "weights.safetensors").read_bytes()
     assert not (tmp_path / "run" / "layer_2" / "minibatch.ckpt").exists()
@@ -326,4 +326,4 @@ def test_a_second_process_on_a_run_folder_is_refused(tmp_path, config):
     first.communicate()
     # A killed process leaves no lock behind.
     shorter = [*arguments[:-1], "[2,3]"]
-    assert cli.main([*shorter, "--rerun"]) == 0
+    assert main.main([*shorter, "--rerun"]) == 0

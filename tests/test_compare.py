@@ -19,13 +19,15 @@ import matplotlib.image
 import pytest
 from conftest import blobs, small
 
-from stacked_dae import cli, compare_page, workflow
-from stacked_dae.compare import Compared, compare, find_runs, read_run
-from stacked_dae.config import CorruptionConfig
+from stacked_dae.cli.main import main
+from stacked_dae.config.schema import CorruptionConfig
 from stacked_dae.errors import ConfigError
-from stacked_dae.files import seal, unseal
-from stacked_dae.gallery import draw_run
-from stacked_dae.summary import print_comparison
+from stacked_dae.pipeline import runner
+from stacked_dae.reporting import html
+from stacked_dae.reporting.comparison import Compared, compare, find_runs, read_run
+from stacked_dae.reporting.run_figures import draw_run
+from stacked_dae.reporting.terminal import print_comparison
+from stacked_dae.utils.files import seal, unseal
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def runs(tmp_path_factory):
     config = small()
     other = replace(config, pretrain=replace(config.pretrain, corruption=CorruptionConfig(nu=[0.0, 0.5])))
     for name, one in (("a", config), ("b", other), ("control", replace(config, model="mlp"))):
-        draw_run(workflow.fit(one, place / name, dataset=blobs()), blobs())
+        draw_run(runner.fit(one, place / name, dataset=blobs()), blobs())
     return place
 
 
@@ -54,7 +56,7 @@ def test_settings_that_are_no_part_of_a_run_are_passed_over(tmp_path):
     config = small()
     moved = replace(config, data=replace(config.data, root="/elsewhere", memory_budget=1.0))
     for name, one in (("a", config), ("b", moved)):
-        workflow.pretrain(one, tmp_path / name, dataset=blobs())
+        runner.pretrain(one, tmp_path / name, dataset=blobs())
     assert compared(tmp_path).keys == []
 
 
@@ -93,7 +95,7 @@ def test_the_best_has_the_lowest_validation_error_whatever_the_test_says():
 
 
 def read(name):
-    from stacked_dae.compare import Compared
+    from stacked_dae.reporting.comparison import Compared
 
     return Compared(f"x/{name}", {"nu": float(ord(name))})
 
@@ -104,7 +106,7 @@ def test_sorting_by_what_is_not_there_is_one_line(runs):
 
 
 def test_a_run_that_was_cut_is_shown_as_cut(tmp_path):
-    folder = workflow.fit(small(), tmp_path / "run", dataset=blobs(), test=False)
+    folder = runner.fit(small(), tmp_path / "run", dataset=blobs(), test=False)
     assert compared(folder.path).runs[0].state == "not tested"
     folder.record("layer_2", status="running")
     run = compared(folder.path).runs[0]
@@ -113,18 +115,18 @@ def test_a_run_that_was_cut_is_shown_as_cut(tmp_path):
 
 
 def test_fine_tuning_of_other_layers_shows_their_losses(runs, tmp_path):
-    folder = workflow.finetune(small(), tmp_path / "few", runs / "a", dataset=blobs())
+    folder = runner.finetune(small(), tmp_path / "few", runs / "a", dataset=blobs())
     one, two = compared(folder.path, runs / "a").runs
     assert one.losses == two.losses
 
 
 def test_layers_that_were_trained_again_since_are_not_shown_as_its_own(tmp_path):
-    layers = workflow.pretrain(small(), tmp_path / "layers", dataset=blobs())
-    tuned = workflow.finetune(small(), tmp_path / "tuned", layers.path, dataset=blobs())
+    layers = runner.pretrain(small(), tmp_path / "layers", dataset=blobs())
+    tuned = runner.finetune(small(), tmp_path / "tuned", layers.path, dataset=blobs())
     before = compared(tuned.path).runs[0]
     assert before.losses.keys() == {"layer_1", "layer_2"}
     longer = replace(small(), pretrain=replace(small().pretrain, epochs=5))
-    workflow.pretrain(longer, layers.path, dataset=blobs(), rerun=True)
+    runner.pretrain(longer, layers.path, dataset=blobs(), rerun=True)
     after = compared(tuned.path).runs[0]
     assert after.losses == {}
     assert after.histories.keys() == {"finetune"}
@@ -147,7 +149,7 @@ def test_layers_that_were_trained_again_since_are_not_shown_as_its_own(tmp_path)
     ],
 )
 def test_bad_input_is_one_line(runs, capsys, arguments, message):
-    assert cli.main(["compare", *(word.format(runs) for word in arguments)]) == 2
+    assert main.main(["compare", *(word.format(runs) for word in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -184,14 +186,14 @@ def test_a_damaged_run_is_named(runs, tmp_path, capsys, name, change, message):
     shutil.copytree(runs / "a", tmp_path / "run")
     file = tmp_path / "run" / name
     file.write_text(change if isinstance(change, str) else seal(unseal(file.read_text()) | change))
-    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert main.main(["compare", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
 def test_table_and_csv_in_the_terminal(runs, tmp_path, capsys):
-    assert cli.main(["compare", str(runs), "--csv", str(tmp_path / "runs.csv"), "--sort", "valid"]) == 0
+    assert main.main(["compare", str(runs), "--csv", str(tmp_path / "runs.csv"), "--sort", "valid"]) == 0
     out = capsys.readouterr().out
     assert "they differ in model, pretrain.corruption.nu" in out
     best = compared(runs).best
@@ -203,7 +205,7 @@ def test_table_and_csv_in_the_terminal(runs, tmp_path, capsys):
 
 
 def test_the_page_needs_no_network_and_no_script(runs):
-    page = compare_page.page(compared(runs, pictures=True))
+    page = html.page(compared(runs, pictures=True))
     links = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
     assert links
     assert all(link.startswith(("data:", "#")) for link in links)
@@ -212,13 +214,13 @@ def test_the_page_needs_no_network_and_no_script(runs):
 
 def test_names_and_values_are_escaped():
     hostile = replace(read("a"), name="<script>alert(1)</script>", settings={"data.name": "<b>"})
-    page = compare_page.page(compare([hostile, read("b")]))
+    page = html.page(compare([hostile, read("b")]))
     assert "<script>" not in page
     assert "&lt;b&gt;" in page
 
 
 def test_filters_stand_side_by_side(runs):
-    page = compare_page.page(compared(runs, pictures=True))
+    page = html.page(compared(runs, pictures=True))
     pictures = re.findall(r'<img alt="Filters of [^"]*" src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) == 2, "the control has none"
     for picture in pictures:
@@ -236,7 +238,7 @@ def chromium():
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
     file = tmp_path / "report.html"
-    compare_page.write_page(compared(runs, pictures=True), file)
+    html.write_page(compared(runs, pictures=True), file)
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -305,8 +307,8 @@ def test_a_narrow_terminal_shows_errors_before_settings(capsys, monkeypatch):
 def test_runs_judged_by_different_rows_have_no_best(key):
     runs = [Compared(value, {key: value}, valid_error_percent=1.0) for value in ("one", "other")]
     assert compare(runs).best is None
-    assert "They are of several data sets: none is best." in compare_page.page(compare(runs))
+    assert "They are of several data sets: none is best." in html.page(compare(runs))
     assert compare(runs[:1]).best is runs[0]
-    assert "Lowest validation error: <b>one</b>" in compare_page.page(compare(runs[:1]))
+    assert "Lowest validation error: <b>one</b>" in html.page(compare(runs[:1]))
     untrained = [Compared(name, {}) for name in ("one", "other")]
-    assert "None is fine-tuned yet." in compare_page.page(compare(untrained))
+    assert "None is fine-tuned yet." in html.page(compare(untrained))

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stacked_dae.config import Config, PretrainConfig
+from stacked_dae.config.loading import fingerprint, first_difference, flatten, from_dict, keys
+from stacked_dae.config.schema import Config, PretrainConfig
 from stacked_dae.errors import ConfigError
-from stacked_dae.settings import fingerprint, first_difference, flatten, from_dict, keys
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stacked_dae import corruption
-from stacked_dae.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper, Swap
+from stacked_dae.nn import corruption
+from stacked_dae.nn.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper, Swap
 
 X = torch.rand(400, 97, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
 ALL = [FixedMasking(0.3), Masking(0.3), Gaussian(0.3), SaltAndPepper(0.3), Swap(0.3)]

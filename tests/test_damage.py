@@ -24,17 +24,18 @@ import pytest
 import torch
 from conftest import Heard, blobs, small, stop_after
 
-from stacked_dae import stopping, workflow
-from stacked_dae.checkpoints import is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.errors import StageError
-from stacked_dae.files import seal
+from stacked_dae.pipeline import runner
+from stacked_dae.training.checkpoints import is_state_of, read_checkpoint, write_checkpoint
+from stacked_dae.utils import signals
+from stacked_dae.utils.files import seal
 
 DATA = blobs()
 CONFIG = small()
 
 
 def fit(out, reporter=None, **how):
-    return workflow.fit(CONFIG, out, dataset=DATA, reporter=reporter, **how)
+    return runner.fit(CONFIG, out, dataset=DATA, reporter=reporter, **how)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def cut(tmp_path_factory):
     """Return a run that was stopped in the second epoch of layer 2, after a minibatch."""
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 13 * 4 + 7)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             fit(tmp_path_factory.mktemp("cut") / "run")
     return tmp_path_factory.getbasetemp().joinpath("cut0", "run")
 
@@ -97,8 +98,8 @@ def deleted(file: Path):
 DAMAGES = [truncated, emptied, flipped, foreign, bomb]
 READERS = {
     "fit": lambda run, new: fit(run),
-    "evaluate": lambda run, new: workflow.evaluate(run, dataset=DATA),
-    "finetune": lambda run, new: workflow.finetune(replace(CONFIG, seed=9), new, run, dataset=DATA),
+    "evaluate": lambda run, new: runner.evaluate(run, dataset=DATA),
+    "finetune": lambda run, new: runner.finetune(replace(CONFIG, seed=9), new, run, dataset=DATA),
 }
 # By file, who reads it.
 REFUSED = {
@@ -176,8 +177,8 @@ def test_a_checkpoint_of_another_stage_is_not_taken(done, cut, tmp_path):
     other = replace(CONFIG, pretrain=replace(CONFIG.pretrain, optimizer=replace(CONFIG.pretrain.optimizer, lr=0.03)))
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 13 * 4 + 7)
-        with pytest.raises(stopping.Stopped):
-            workflow.fit(other, tmp_path / "other", dataset=DATA)
+        with pytest.raises(signals.Stopped):
+            runner.fit(other, tmp_path / "other", dataset=DATA)
     for name in ("checkpoint.ckpt", "minibatch.ckpt"):
         shutil.copy(tmp_path / "other" / "layer_2" / name, run / "layer_2" / name)
     reporter = Heard()
@@ -190,7 +191,7 @@ def test_a_checkpoint_of_another_stage_is_not_taken(done, cut, tmp_path):
 
 def seen(run):
     """Return all that the small files of a run say."""
-    folder = workflow.RunFolder.open(run)
+    folder = runner.RunFolder.open(run)
     return folder.manifest, folder.config(), folder.result(), folder.metrics("layer_1").rows()
 
 
@@ -226,7 +227,7 @@ def test_a_link_out_of_the_run_folder_is_refused(done, tmp_path, name):
 def test_a_manifest_names_no_folder_outside(done, tmp_path, name):
     run = tmp_path / "run"
     shutil.copytree(done, run)
-    manifest = workflow.RunFolder.open(run).manifest
+    manifest = runner.RunFolder.open(run).manifest
     manifest["stages"][name] = manifest["stages"]["layer_1"]
     (run / "manifest.json").write_text(seal(manifest))
     (tmp_path / "outside").mkdir()
@@ -240,13 +241,13 @@ def test_a_link_in_place_of_a_file_is_replaced_not_followed(tmp_path):
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 4)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             fit(run)
     for name in ("metrics.csv", "checkpoint.ckpt", "weights.safetensors", "codes_train.npy"):
         (run / "layer_1" / name).unlink(missing_ok=True)
         (run / "layer_1" / name).symlink_to(tmp_path / "precious")
     low = replace(CONFIG, data=replace(CONFIG.data, memory_budget=0.0))
-    workflow.fit(low, run, dataset=DATA)
+    runner.fit(low, run, dataset=DATA)
     assert (tmp_path / "precious").read_text() == "mine"
 
 
@@ -267,7 +268,7 @@ def other(tmp_path_factory):
     """Return a finished run of the same shapes, trained otherwise."""
     layers = replace(CONFIG.pretrain, activation="tanh", loss="squared_error")
     config = replace(CONFIG, pretrain=layers, seed=8)
-    return workflow.fit(config, tmp_path_factory.mktemp("other") / "run", dataset=DATA).path
+    return runner.fit(config, tmp_path_factory.mktemp("other") / "run", dataset=DATA).path
 
 
 def test_a_whole_file_of_another_run_is_told_from_this_ones(done, other, tmp_path):
@@ -279,13 +280,13 @@ def test_a_whole_file_of_another_run_is_told_from_this_ones(done, other, tmp_pat
             fit(run)
         if name == "config.yaml":
             with pytest.raises(StageError, match="of another run"):
-                workflow.evaluate(run, dataset=DATA)
+                runner.evaluate(run, dataset=DATA)
     run = tmp_path / "run"
     shutil.copytree(done, run)
     shutil.copy(other / "result.json", run / "result.json")
     with pytest.raises(StageError, match=r"result\.json is damaged"):
-        workflow.RunFolder.open(run).result()
-    assert fit(run).result() == workflow.RunFolder.open(done).result()
+        runner.RunFolder.open(run).result()
+    assert fit(run).result() == runner.RunFolder.open(done).result()
 
 
 def test_what_cannot_be_read_now_is_not_taken_for_damage(cut, tmp_path, monkeypatch):
@@ -405,17 +406,17 @@ def test_settings_files_of_ones_own_are_not_written_over(tmp_path):
 
 def test_a_setting_may_contain_the_words_of_the_seal(tmp_path):
     config = replace(CONFIG, tracking=replace(CONFIG.tracking, tags=["# SHA-256 of the lines above: x"]))
-    run = workflow.fit(config, tmp_path / "run", dataset=DATA)
+    run = runner.fit(config, tmp_path / "run", dataset=DATA)
     assert run.config() == config
 
 
 def test_layers_are_not_lost_to_a_fine_tuning(done, tmp_path):
-    layers = workflow.pretrain(CONFIG, tmp_path / "layers", dataset=DATA)
+    layers = runner.pretrain(CONFIG, tmp_path / "layers", dataset=DATA)
     before = {file: file.read_bytes() for file in layers.path.rglob("*") if file.is_file()}
     with pytest.raises(StageError, match="are one folder"):
-        workflow.finetune(CONFIG, layers.path, layers.path, dataset=DATA)
+        runner.finetune(CONFIG, layers.path, layers.path, dataset=DATA)
     with pytest.raises(StageError, match="holds a layer_1 of its own, which would be lost"):
-        workflow.finetune(CONFIG, layers.path, done, dataset=DATA)
+        runner.finetune(CONFIG, layers.path, done, dataset=DATA)
     assert {file: file.read_bytes() for file in layers.path.rglob("*") if file.is_file()} == before
 
 
@@ -439,7 +440,7 @@ def test_a_folder_that_cannot_be_locked_has_a_file_that_can(tmp_path, monkeypatc
 
     monkeypatch.setattr(fcntl, "flock", flock)
     run = fit(tmp_path / "run")
-    first, second = (workflow.RunFolder.open(run.path) for _ in range(2))
+    first, second = (runner.RunFolder.open(run.path) for _ in range(2))
     with first.locked(), pytest.raises(StageError, match="in use by another process"), second.locked():
         pass
 
@@ -449,7 +450,7 @@ def test_best_weights_that_are_none_are_no_checkpoint(done, tmp_path, best):
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 13 * 7 + 3)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             fit(run)
     file = run / "finetune" / "checkpoint.ckpt"
     write_checkpoint({**read_checkpoint(file), "best": best}, file)

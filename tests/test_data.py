@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import blobs
 
-from stacked_dae.data import mnist, registry
+from stacked_dae.data import registry
+from stacked_dae.data.builtin import mnist
+from stacked_dae.data.builtin.idx import read_idx, read_images_and_labels
 from stacked_dae.data.dataset import check_unit_interval, make_dataset
-from stacked_dae.data.idx import read_idx, read_images_and_labels
 from stacked_dae.data.splits import interleaved_split, labelled_rows
 from stacked_dae.errors import DataError
 

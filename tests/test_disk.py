@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacked_dae import disk
+from stacked_dae.data import disk_array
 from stacked_dae.data.dataset import make_dataset
-from stacked_dae.disk import DiskArray
+from stacked_dae.data.disk_array import DiskArray
 
 ROWS = np.random.default_rng(0).random((200, 7)).astype(np.float32)
 
@@ -34,8 +34,8 @@ def there(tmp_path_factory):
 def test_any_rows_in_any_order_are_numpys(there, rows, gap, span):
     with pytest.MonkeyPatch.context() as patch:
         # However they are read: one by one, together, in pieces.
-        patch.setattr(disk, "_GAP", gap)
-        patch.setattr(disk, "_SPAN", span)
+        patch.setattr(disk_array, "_GAP", gap)
+        patch.setattr(disk_array, "_SPAN", span)
         index = np.array(rows, dtype=np.int64)
         assert np.array_equal(there[index], ROWS[index])
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from stacked_dae import cli
+from stacked_dae.cli.main import main
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that take hours, a cluster, an account or a build: their words are checked here, and the test that runs them,
@@ -79,7 +79,7 @@ HELP: dict[str, str] = {}
 
 def help_of(command):
     if command not in HELP:
-        parser = cli._parser(command)
+        parser = main._parser(command)
         HELP[command] = parser._subcommands_action._name_parser_map[command].format_help()
     return HELP[command]
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from conftest import blobs, small
 
-from stacked_dae import figures, gallery, workflow
-from stacked_dae.corruption import FixedMasking
-from stacked_dae.layer import DenoisingLayer
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.corruption import FixedMasking
+from stacked_dae.pipeline import runner
+from stacked_dae.reporting import figures, run_figures
 
 
 def test_tiles_lays_images_out_with_a_gap():
@@ -51,12 +52,12 @@ def test_curves_marks_the_best_epoch():
 
 def test_draw_run_draws_what_the_folder_holds_without_the_test_rows(tmp_path):
     data = blobs()
-    folder = workflow.pretrain(small(), tmp_path / "run", dataset=data)
+    folder = runner.pretrain(small(), tmp_path / "run", dataset=data)
     unread = blobs(load_test=lambda: pytest.fail("the test rows were read"))
-    files = gallery.draw_run(folder, unread)
+    files = run_figures.draw_run(folder, unread)
     assert {p.name for p in files} == {"curves.png", "filters.png", "reconstructions.png"}
-    folder = workflow.fit(small(), tmp_path / "run", dataset=data)
-    files = gallery.draw_run(folder, unread)
+    folder = runner.fit(small(), tmp_path / "run", dataset=data)
+    files = run_figures.draw_run(folder, unread)
     assert len(files) == 4
     for file in files:
         assert matplotlib.image.imread(file).std() > 0.05, f"{file} is blank"

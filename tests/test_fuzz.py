@@ -16,17 +16,20 @@ import yaml
 from conftest import ROOT, blobs, small
 from tables import people
 
-from stacked_dae import cli, commands, sweep, workflow
-from stacked_dae.checkpoints import read_checkpoint
-from stacked_dae.config import DataConfig
-from stacked_dae.data.amat import PIXELS, read_amat, read_archive
-from stacked_dae.data.idx import read_idx
-from stacked_dae.data.table import read_table
+from stacked_dae.cli.commands import train
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import from_dict
+from stacked_dae.config.schema import DataConfig
+from stacked_dae.data.builtin.icml2007_archives import PIXELS, read_amat, read_archive
+from stacked_dae.data.builtin.idx import read_idx
+from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.errors import StackedDAEError
-from stacked_dae.manifest import RunFolder
-from stacked_dae.metrics import Metrics
-from stacked_dae.model import StackedDAE
-from stacked_dae.settings import from_dict
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.pipeline import runner
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.metrics import Metrics
+from stacked_dae.training.checkpoints import read_checkpoint
+from stacked_dae.tuning import sweep
 
 CONFIG = (ROOT / "configs" / "mnist.yaml").read_bytes()
 SWEEP = (ROOT / "configs" / "sweeps" / "noise.yaml").read_bytes()
@@ -109,13 +112,13 @@ def times(request):
 def test_settings_files(tmp_path, capsys, monkeypatch, dice, times):
     """Through the command line as it is, up to where the training would begin."""
     taken = []
-    monkeypatch.setattr(commands, "_train", lambda *arguments: taken.append(arguments))
+    monkeypatch.setattr(train, "_train", lambda *arguments: taken.append(arguments))
     codes = Counter()
     for k in range(40 * times):
         content = (mutated if k % 2 else revalued)(CONFIG, dice)
         (tmp_path / "c.yaml").write_bytes(content)
         try:
-            code = cli.main(["fit", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")])
+            code = main.main(["fit", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")])
         except SystemExit as end:
             code = end.code
         error = capsys.readouterr().err
@@ -145,8 +148,8 @@ def test_hostile_settings(tmp_path, capsys, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (tmp_path / "c.yaml").write_text(HOSTILE[name])
-    monkeypatch.setattr(commands, "_train", lambda *arguments: None)
-    code = cli.main(["fit", "--config", "c.yaml", "--out", "run"])
+    monkeypatch.setattr(train, "_train", lambda *arguments: None)
+    code = main.main(["fit", "--config", "c.yaml", "--out", "run"])
     assert code == (0 if name == "a long line" else 2)
     error = capsys.readouterr().err
     assert error.count("\n") == (code == 2)
@@ -230,7 +233,7 @@ def test_tables(table, tmp_path, dice, times, kind):
 
 
 def test_model_files(tmp_path, dice, times):
-    model = StackedDAE.from_run(workflow.fit(small(), tmp_path / "run", dataset=blobs()).path)
+    model = StackedDAE.from_run(runner.fit(small(), tmp_path / "run", dataset=blobs()).path)
     model.save(tmp_path / "whole.safetensors")
     whole = (tmp_path / "whole.safetensors").read_bytes()
     outcomes = Outcomes()
@@ -245,7 +248,7 @@ def test_model_files(tmp_path, dice, times):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return workflow.fit(small(), tmp_path_factory.mktemp("run") / "run", dataset=blobs()).path
+    return runner.fit(small(), tmp_path_factory.mktemp("run") / "run", dataset=blobs()).path
 
 
 def test_run_folders(run, dice, times):

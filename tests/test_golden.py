@@ -1,7 +1,7 @@
 """Promises to earlier versions: what they wrote is read, found finished, gone on with and predicted to the same bits.
 
-``tests/golden`` was written by ``golden/record.py`` at an earlier commit. Bits of floating point are compared on the kind
-of processor that wrote them; on another one, where matrix products may be rounded otherwise, to 1e-5.
+``tests/golden`` was written at commit ce4b681 by its ``tests/golden/record.py``. Bits of floating point are compared on
+the kind of processor that wrote them; on another one, where matrix products may be rounded otherwise, to 1e-5.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from stacked_dae import (  # noqa: E402
     StackedDAERegressor,
     StackedDAETransformer,
     Swap,
-    commands,
     evaluate,
     finetune,
     fit,
     from_dict,
     load_data,
-    reproduce,
 )
-from stacked_dae.address import seed_at  # noqa: E402
-from stacked_dae.export import export_onnx  # noqa: E402
-from stacked_dae.machine import processor  # noqa: E402
-from stacked_dae.settings import fingerprint  # noqa: E402
-from stacked_dae.stages import marks, result_mark  # noqa: E402
+from stacked_dae.cli.commands import train  # noqa: E402
+from stacked_dae.config.loading import fingerprint  # noqa: E402
+from stacked_dae.inference.onnx_export import export_onnx  # noqa: E402
+from stacked_dae.reproduction import runner  # noqa: E402
+from stacked_dae.runs.fingerprints import marks, result_mark  # noqa: E402
+from stacked_dae.utils.hardware import processor  # noqa: E402
+from stacked_dae.utils.seeding import seed_at  # noqa: E402
 
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
 SAME_BITS = processor() == EXPECTED["processor"] and torch.__version__ == EXPECTED["torch"]
@@ -90,7 +90,7 @@ def test_fingerprints(name):
     assert marks(config, "data", "parent") == wanted["stages_of_parent"]
     assert list(marks(config, "data", None)) == list(wanted["stages"]), "in order"
     assert result_mark(config, "data") == wanted["result"]
-    assert str(commands._default_out(config, "fit", None)) == wanted["folder"]
+    assert str(train._default_out(config, "fit", None)) == wanted["folder"]
 
 
 def test_seeds():
@@ -198,15 +198,15 @@ def test_the_rows_of_table_1_are_finished(monkeypatch):
         found = EXPECTED["problems"][problem if source == "regenerated" else f"{problem} ({source})"]
         return SimpleNamespace(name=problem, fingerprint=found)
 
-    monkeypatch.setattr(reproduce.registry, "load", data_of)
+    monkeypatch.setattr(runner.registry, "load", data_of)
     out = ROOT / "results" / "icml2008"
-    rows = reproduce._rows(out)
+    rows = runner._rows(out)
     assert len(rows) > len(EXPECTED["rows_due"]) + 40
     due = []
     for row in rows:
         how = (row.preset, row.budget, row.seed) if row.preset else ("quick", 1, 0)
         due += [
             [row.problem, row.model, row.source, row.preset, row.budget]
-            for _ in reproduce.missing(reproduce.Order([row.problem], [row.asked], *how, row.source, None), out)
+            for _ in runner.missing(runner.Order([row.problem], [row.asked], *how, row.source, None), out)
         ]
     assert due == EXPECTED["rows_due"]

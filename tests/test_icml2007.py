@@ -12,9 +12,10 @@ import pooch
 import pytest
 from scipy import stats
 
-from stacked_dae import cli
-from stacked_dae.config import DataConfig
-from stacked_dae.data import amat, digit_problems, icml2007, photographs, registry, shapes
+from stacked_dae.cli.main import main
+from stacked_dae.config.schema import DataConfig
+from stacked_dae.data import registry
+from stacked_dae.data.builtin import icml2007, icml2007_archives, icml2007_digits, icml2007_shapes, photographs
 from stacked_dae.errors import DataError
 
 PROBLEMS = ("basic", "rot", "bg-rand", "bg-img", "rot-bg-img", "rect", "rect-img", "convex")
@@ -39,7 +40,7 @@ def boxes_of(pixels):
 
 def check_rectangles(pixels, labels):
     boxes = boxes_of(pixels)
-    outline = shapes._inside(boxes) & ~shapes._inside(boxes + np.array([1, 1, -2, -2]))
+    outline = icml2007_shapes._inside(boxes) & ~icml2007_shapes._inside(boxes + np.array([1, 1, -2, -2]))
     assert np.array_equal(pixels.reshape(-1, 28, 28) > 0, outline), "one outline, one pixel wide"
     assert np.array_equal(labels, boxes[:, 2] > boxes[:, 3])
     assert boxes[:, 2:].min() >= 4
@@ -64,9 +65,9 @@ def check_same_distribution(one, other):
 
 def test_regenerated_rectangles_have_the_distribution_of_the_original_training_file(data_root):
     with zipfile.ZipFile(data_root / "icml2007" / "rectangles.zip") as members:
-        original = amat.read_amat(iter(io.BytesIO(members.read("rectangles_train.amat"))), "train")
+        original = icml2007_archives.read_amat(iter(io.BytesIO(members.read("rectangles_train.amat"))), "train")
     assert set(np.unique(original[0])) == {0, 1}
-    ours = shapes.rectangles(20000, draw())
+    ours = icml2007_shapes.rectangles(20000, draw())
     check_same_distribution(check_rectangles(*original), check_rectangles(*ours))
 
 
@@ -76,7 +77,7 @@ def test_the_original_test_rows_too_and_the_archive_is_a_source(data_root, tmp_p
     test = data.load_test()
     assert (len(data.train), len(data.valid), len(test)) == (1000, 200, 50000)
     original = check_rectangles(test.inputs, test.labels)
-    ours = check_rectangles(*shapes.rectangles(50000, draw()))
+    ours = check_rectangles(*icml2007_shapes.rectangles(50000, draw()))
     check_same_distribution(original, ours)
     for boxes in (original, ours):
         pairs = np.unique(boxes[:, 2:], axis=0, return_counts=True)[1]
@@ -94,14 +95,14 @@ def test_a_convex_set_is_told_from_one_that_is_not():
     picture[1, 5, 10] = False  # a hole
     picture[2, [2, 5], [2, 8]] = True  # two pixels with lattice points between them: (3, 4) and (4, 6)
     picture[3, [2, 4], [2, 5]] = True  # two pixels with none between them
-    assert shapes._is_convex(picture.reshape(4, -1)).tolist() == [True, False, False, True]
+    assert icml2007_shapes._is_convex(picture.reshape(4, -1)).tolist() == [True, False, False, True]
 
 
 def test_convex_has_the_classes_it_promises():
-    x, y = shapes.convex(3000, draw())
+    x, y = icml2007_shapes.convex(3000, draw())
     white = x > 0
     assert set(np.unique(x)) == {0, 255}
-    assert np.array_equal(shapes._is_convex(white), y == 1)
+    assert np.array_equal(icml2007_shapes._is_convex(white), y == 1)
     assert white[y == 1].sum(1).min() >= 19
     assert white[y == 0].sum(1).min() >= 10
     assert abs(y.mean() - 0.5) < 4 * 0.5 / np.sqrt(len(y)), "a fair coin"
@@ -111,10 +112,10 @@ def test_convex_has_the_classes_it_promises():
 
 def test_image_rectangles_are_one_photograph_in_another(monkeypatch):
     fill = iter((0.25, 0.75))
-    monkeypatch.setattr(shapes, "patches", lambda n, *_: np.full((n, 28, 28), next(fill), np.float32))
-    x, y = shapes.image_rectangles(4000, draw())
+    monkeypatch.setattr(icml2007_shapes, "patches", lambda n, *_: np.full((n, 28, 28), next(fill), np.float32))
+    x, y = icml2007_shapes.image_rectangles(4000, draw())
     boxes = boxes_of(x == 64)
-    assert np.array_equal((x == 64).reshape(-1, 28, 28), shapes._inside(boxes))
+    assert np.array_equal((x == 64).reshape(-1, 28, 28), icml2007_shapes._inside(boxes))
     assert ((x == 64) | (x == 191)).all()
     assert np.array_equal(y, boxes[:, 2] > boxes[:, 3])
     assert boxes[:, 2:].min() == 10
@@ -151,7 +152,7 @@ DIGIT[0, 4:24, 12:16] = 200
 
 def test_turning_keeps_the_ink_and_takes_every_angle():
     images = np.repeat(DIGIT.reshape(1, -1), 2000, 0)
-    turned = digit_problems.rotated(images, draw()).reshape(-1, 28, 28).astype(float)
+    turned = icml2007_digits.rotated(images, draw()).reshape(-1, 28, 28).astype(float)
     assert turned.sum((1, 2)) == pytest.approx(images[0].sum(), rel=0.06)
     row, column = np.mgrid[:28, :28] - 13.5
     # The bar's axis, by its second moments: twice its angle is uniform on the circle.
@@ -162,7 +163,7 @@ def test_turning_keeps_the_ink_and_takes_every_angle():
 
 def test_noise_lies_behind_the_digit():
     images = np.repeat(DIGIT.reshape(1, -1), 300, 0)
-    noisy = digit_problems.on_noise(images, draw())
+    noisy = icml2007_digits.on_noise(images, draw())
     assert (noisy >= images).all()
     background = noisy[images == 0]
     assert stats.chisquare(np.bincount(background, minlength=256)).pvalue > 1e-3
@@ -171,7 +172,7 @@ def test_noise_lies_behind_the_digit():
 
 def test_digits_are_drawn_without_repetition():
     mnist = (np.arange(500, dtype=np.uint8).repeat(784).reshape(500, 784), np.arange(500))
-    _, labels = digit_problems.digits_of(mnist, "basic", 400, draw())
+    _, labels = icml2007_digits.digits_of(mnist, "basic", 400, draw())
     assert len(set(labels.tolist())) == 400
     assert labels.tolist() != sorted(labels.tolist())
 
@@ -253,7 +254,7 @@ def row(value=b"0.5", count=784, label=b"1"):
 )
 def test_a_damaged_row_is_named(lines, text):
     with pytest.raises(DataError, match=f"f.amat.*{text}"):
-        amat.read_amat(iter(lines), "f.amat")
+        icml2007_archives.read_amat(iter(lines), "f.amat")
 
 
 def archived(path, members):
@@ -265,7 +266,7 @@ def archived(path, members):
 
 def test_an_archive_is_read_in_file_order(tmp_path):
     path = archived(tmp_path / "a.zip", {"a_train.amat": row() + row(b"0.25", label=b"0"), "a_test.amat": row()})
-    (x, y), (xt, yt) = amat.read_archive(path)
+    (x, y), (xt, yt) = icml2007_archives.read_archive(path)
     assert x[:, 0].tolist() == [0.5, 0.25]
     assert y.tolist() == [1, 0]
     assert xt.shape == (1, 784)
@@ -283,14 +284,14 @@ def test_an_archive_is_read_in_file_order(tmp_path):
 )
 def test_an_archive_that_is_not_one_of_these_is_refused(tmp_path, members, text):
     with pytest.raises(DataError, match=text):
-        amat.read_archive(archived(tmp_path / "a.zip", members))
+        icml2007_archives.read_archive(archived(tmp_path / "a.zip", members))
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.zip"]
 
 
 def test_a_wrong_archive_is_told_by_its_checksum(tmp_path, capsys):
     (tmp_path / "icml2007").mkdir()
     (tmp_path / "icml2007" / "convex.zip").write_bytes(b"not it")
-    code = cli.main(["data", "prepare", "convex", "--source", "original", "--data.root", str(tmp_path)])
+    code = main.main(["data", "prepare", "convex", "--source", "original", "--data.root", str(tmp_path)])
     message = capsys.readouterr().err
     assert code == 2
     assert "61eab3c60e0e1caeaa0b82abf827f1809cfd2ef9" in message
@@ -306,7 +307,7 @@ def test_without_scikit_image_the_extra_is_named(monkeypatch):
 
 def test_a_sheet_of_samples_is_drawn(tmp_path, capsys):
     file = tmp_path / "digits.png"
-    assert cli.main(["data", "show", "digits", "--out", str(file)]) == 0
+    assert main.main(["data", "show", "digits", "--out", str(file)]) == 0
     assert file.read_bytes().startswith(b"\x89PNG")
     assert str(file) in capsys.readouterr().out
 

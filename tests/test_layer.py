@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from stacked_dae import losses
-from stacked_dae.corruption import FixedMasking
-from stacked_dae.descent import Descent, make_optimizer
 from stacked_dae.errors import ConfigError
-from stacked_dae.layer import DenoisingLayer, glorot_uniform
+from stacked_dae.nn import losses
+from stacked_dae.nn.autoencoder import DenoisingLayer, glorot_uniform
+from stacked_dae.nn.corruption import FixedMasking
+from stacked_dae.nn.updates import Descent, make_optimizer
 
 D, H, B = 11, 7, 5
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "identity")
@@ -174,7 +174,7 @@ def test_an_optimiser_option_that_it_does_not_take_is_named(name, options, text)
 
 
 def test_every_optimiser_of_the_settings_can_be_made_and_steps():
-    from stacked_dae.config import OptimizerName
+    from stacked_dae.config.schema import OptimizerName
 
     for name in OptimizerName.__args__:
         layer = make()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from stacked_dae import codes, loader
-from stacked_dae.codes import make_codes
-from stacked_dae.disk import DiskArray
-from stacked_dae.layer import DenoisingLayer
-from stacked_dae.loader import ChunkLoader, Rows
+from stacked_dae.data.disk_array import DiskArray
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.training import codes, loader
+from stacked_dae.training.codes import make_codes
+from stacked_dae.training.loader import ChunkLoader, Rows
 
 CPU = torch.device("cpu")
 BYTES = np.arange(23 * 5, dtype=np.uint8).reshape(23, 5)

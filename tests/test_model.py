@@ -16,10 +16,12 @@ from pyarrow import parquet
 from safetensors.torch import load_file, save
 from tables import people, settings
 
-from stacked_dae import cli, export, workflow
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import from_dict
 from stacked_dae.errors import ConfigError, DataError, StackedDAEError, StageError
-from stacked_dae.model import StackedDAE
-from stacked_dae.settings import from_dict
+from stacked_dae.inference import onnx_export
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.pipeline import runner
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +31,12 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["minmax", "standard"])
 def run(request, table, tmp_path_factory):
-    return workflow.fit(from_dict(settings(table, scale=request.param)), tmp_path_factory.mktemp("run") / "run").path
+    return runner.fit(from_dict(settings(table, scale=request.param)), tmp_path_factory.mktemp("run") / "run").path
 
 
 @pytest.fixture(scope="module")
 def plain_run(tmp_path_factory):
-    return workflow.fit(small(), tmp_path_factory.mktemp("run") / "run", dataset=blobs()).path
+    return runner.fit(small(), tmp_path_factory.mktemp("run") / "run", dataset=blobs()).path
 
 
 def by_hand(run, table):
@@ -63,7 +65,7 @@ def by_hand(run, table):
 
 def test_predict_writes_the_class_and_the_probabilities_of_every_row(run, table, tmp_path, capsys):
     out = tmp_path / "preds.csv"
-    assert cli.main(["predict", str(run), "--data", str(table), "--out", str(out)]) == 0
+    assert main.main(["predict", str(run), "--data", str(table), "--out", str(out)]) == 0
     assert "400 rows" in capsys.readouterr().out
     made = pd.read_csv(out)
     assert list(made.columns) == ["class", "p_no", "p_yes"]
@@ -76,7 +78,7 @@ def test_encode_writes_codes_of_each_layer_in_both_formats(run, table, tmp_path)
     for layer, units in ((1, 12), (2, 8)):
         files = [tmp_path / f"codes_{layer}.{kind}" for kind in ("npy", "parquet")]
         for file in files:
-            assert cli.main(["encode", str(run), "--data", str(table), "--layer", str(layer), "--out", str(file)]) == 0
+            assert main.main(["encode", str(run), "--data", str(table), "--layer", str(layer), "--out", str(file)]) == 0
         array, frame = np.load(files[0]), parquet.read_table(files[1]).to_pandas()
         assert array.shape == (400, units)
         assert array.dtype == np.float32
@@ -88,7 +90,7 @@ def test_encode_writes_codes_of_each_layer_in_both_formats(run, table, tmp_path)
 def test_encode_takes_the_pretrained_layers_where_asked(run, table, tmp_path):
     file = tmp_path / "codes.npy"
     assert (
-        cli.main(
+        main.main(
             ["encode", str(run), "--data", str(table), "--layer", "1", "--weights", "pretrained", "--out", str(file)]
         )
         == 0
@@ -103,7 +105,7 @@ def test_encode_takes_the_pretrained_layers_where_asked(run, table, tmp_path):
 
 def test_onnx_equals_ours_on_the_raw_table(run, table, tmp_path, capsys):
     out = tmp_path / "model.onnx"
-    assert cli.main(["export", str(run), "--format", "onnx", "--out", str(out)]) == 0
+    assert main.main(["export", str(run), "--format", "onnx", "--out", str(out)]) == 0
     session = onnxruntime.InferenceSession(out.read_bytes())
     frame = pd.read_csv(table, dtype={"city": str, "member": str}, keep_default_na=False, na_values={"age": ""})
     feeds = {}
@@ -123,7 +125,7 @@ def test_onnx_equals_ours_on_the_raw_table(run, table, tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_a_model_of_arrays_is_exported(plain_run, tmp_path, kind, capsys):
-    assert cli.main(["export", str(plain_run), "--format", kind]) == 0
+    assert main.main(["export", str(plain_run), "--format", kind]) == 0
     x = blobs().load_test().inputs
     expected = StackedDAE.from_run(plain_run).predict_proba(x)
     if kind == "onnx":
@@ -136,16 +138,16 @@ def test_a_model_of_arrays_is_exported(plain_run, tmp_path, kind, capsys):
 
 
 def test_an_export_that_differs_is_not_written(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(export._ACTIVATIONS, "sigmoid", "Tanh")
+    monkeypatch.setitem(onnx_export._ACTIVATIONS, "sigmoid", "Tanh")
     with pytest.raises(StackedDAEError, match="not written"):
-        export.export_onnx(StackedDAE.from_run(run), tmp_path / "model.onnx")
+        onnx_export.export_onnx(StackedDAE.from_run(run), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 
 
 def test_a_pretrained_model_is_exported_with_its_codes(run, tmp_path):
     model = StackedDAE.from_run(run, "pretrained")
-    assert export.export_onnx(model, tmp_path / "m.onnx") <= 1e-5
-    assert export.export_torch(model, tmp_path / "m.pt2") <= 1e-5
+    assert onnx_export.export_onnx(model, tmp_path / "m.onnx") <= 1e-5
+    assert onnx_export.export_torch(model, tmp_path / "m.pt2") <= 1e-5
 
 
 def test_save_and_load_are_inverse(run, plain_run, table, tmp_path):
@@ -198,7 +200,7 @@ def test_an_unseen_name_is_told_and_shares_one_input(run, table, tmp_path, capsy
     frame = pd.read_csv(table).head(20)
     frame.loc[[3, 4], "city"] = ["Atlantis", "Utopia"]
     frame.to_csv(tmp_path / "new.csv", index=False)
-    assert cli.main(["predict", str(run), "--data", str(tmp_path / "new.csv"), "--out", str(tmp_path / "p.csv")]) == 0
+    assert main.main(["predict", str(run), "--data", str(tmp_path / "new.csv"), "--out", str(tmp_path / "p.csv")]) == 0
     said = capsys.readouterr().err
     assert "column 'city', row 4 is 'Atlantis', unseen in training" in " ".join(said.split())
     model = StackedDAE.from_run(run)
@@ -220,7 +222,7 @@ def test_rows_that_are_not_such_are_one_line_and_write_nothing(case, command, ru
     change, words = BAD[case]
     change(pd.read_csv(table)).to_csv(tmp_path / "new.csv", index=False)
     out = tmp_path / ("o.csv" if command == "predict" else "o.parquet")
-    assert cli.main([command, str(run), "--data", str(tmp_path / "new.csv"), "--out", str(out)]) == 2
+    assert main.main([command, str(run), "--data", str(tmp_path / "new.csv"), "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     for word in ["new.csv", *words]:
@@ -245,7 +247,7 @@ def test_rows_that_are_not_such_are_one_line_and_write_nothing(case, command, ru
 )
 def test_wrong_options_are_one_line(arguments, words, run, table, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([{"RUN": str(run), "DATA": str(table)}.get(word, word) for word in arguments]) == 2
+    assert main.main([{"RUN": str(run), "DATA": str(table)}.get(word, word) for word in arguments]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     assert words in error
@@ -267,9 +269,9 @@ def test_the_model_of_python_names_what_is_wrong(run, plain_run, tmp_path):
 
 
 def test_summary_says_what_a_run_is(run, plain_run, capsys):
-    assert cli.main(["summary", str(run)]) == 0
+    assert main.main(["summary", str(run)]) == 0
     out = capsys.readouterr().out
     for words in ("13 inputs out of 8 columns", "classes of bought: no, yes", "layer_2", "test error"):
         assert words in out
-    assert cli.main(["summary", str(plain_run)]) == 0
+    assert main.main(["summary", str(plain_run)]) == 0
     assert "12 inputs" in capsys.readouterr().out

@@ -38,10 +38,10 @@ def test_wheel_and_sdist_hold_the_package_and_nothing_else(built):
     tops = {name.split("/")[0] for name in names}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"stacked_dae"}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "stacked_dae").rglob("*.py")}
-    assert modules | {"stacked_dae/py.typed", "stacked_dae/table1.yaml"} <= names
+    assert modules | {"stacked_dae/py.typed", "stacked_dae/reproduction/published.yaml"} <= names
     with tarfile.open(sdist) as members:
         inside = {name.partition("/")[2] for name in members.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "stacked_dae/cli.py"} <= inside
+    assert {"pyproject.toml", "README.md", "LICENSE", "stacked_dae/cli/main.py"} <= inside
 
 
 @pytest.mark.slow

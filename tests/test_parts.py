@@ -7,9 +7,11 @@ import torch
 from conftest import blobs, small
 from parts import Inverting, Scaled, absolute_error, thinned
 
-from stacked_dae import ConfigError, DataError, Masking, Parts, StackedDAE, StageError, gallery, workflow
-from stacked_dae.compare import read_run
-from stacked_dae.summary import print_layers
+from stacked_dae import ConfigError, DataError, Masking, Parts, StackedDAE, StageError
+from stacked_dae.pipeline import runner
+from stacked_dae.reporting import run_figures
+from stacked_dae.reporting.comparison import read_run
+from stacked_dae.reporting.terminal import print_layers
 
 DATA = blobs()
 
@@ -19,7 +21,7 @@ def alone(x, generator=None):
 
 
 def fit(out, **parts):
-    return workflow.fit(small(), out, dataset=DATA, parts=Parts(**parts) if parts else None)
+    return runner.fit(small(), out, dataset=DATA, parts=Parts(**parts) if parts else None)
 
 
 def weights(run, stage="layer_1"):
@@ -35,18 +37,18 @@ def test_parts_of_ones_own_train_and_go_on(parts, tmp_path, capsys):
     before = weights(run, "finetune")
     again = fit(tmp_path / "run", **parts)
     assert weights(again, "finetune") == before
-    assert workflow.evaluate(run.path, dataset=DATA).error_percent == run.result()["test_error_percent"]
+    assert runner.evaluate(run.path, dataset=DATA).error_percent == run.result()["test_error_percent"]
     assert StackedDAE.from_run(run.path).predict(DATA.train.inputs).shape == (230,)
     with pytest.raises(StageError, match="it has .*(Inverting|absolute|Scaled).*not no parts"):
         fit(tmp_path / "run")
     assert read_run(run).settings["parts"] == run.manifest["own"]
     print_layers(run)
     assert "in place of the settings below" in capsys.readouterr().out
-    assert any(file.name == "curves.png" for file in gallery.draw_run(run, DATA))
-    tuned = workflow.finetune(small(), tmp_path / "tuned", run.path, dataset=DATA, parts=Parts(**parts))
+    assert any(file.name == "curves.png" for file in run_figures.draw_run(run, DATA))
+    tuned = runner.finetune(small(), tmp_path / "tuned", run.path, dataset=DATA, parts=Parts(**parts))
     assert weights(tuned, "finetune") == before
     with pytest.raises(ConfigError, match="was trained with parts of its own"):
-        workflow.finetune(small(), tmp_path / "other", run.path, dataset=DATA)
+        runner.finetune(small(), tmp_path / "other", run.path, dataset=DATA)
     assert not (tmp_path / "other").exists()
 
 
@@ -57,7 +59,7 @@ def test_a_part_equal_to_a_setting_trains_the_same(tmp_path):
 
     corruption = replace(named.pretrain.corruption, kind="masking", nu=0.25)
     config = replace(named, pretrain=replace(named.pretrain, corruption=corruption))
-    assert weights(own) == weights(workflow.fit(config, tmp_path / "named", dataset=DATA))
+    assert weights(own) == weights(runner.fit(config, tmp_path / "named", dataset=DATA))
 
 
 def test_parts_that_do_not_say_what_they_are_are_refused(tmp_path):
@@ -91,13 +93,13 @@ def test_parts_that_return_something_else_are_refused(tmp_path, parts, words):
 @pytest.mark.parametrize("model", ["saa", "mlp"])
 def test_the_controls_take_no_corruption(model, tmp_path):
     with pytest.raises(ConfigError, match=f"model {model} corrupts nothing"):
-        workflow.fit(small(model=model), tmp_path / "run", dataset=DATA, parts=Parts(corruption=Inverting(0.2)))
+        runner.fit(small(model=model), tmp_path / "run", dataset=DATA, parts=Parts(corruption=Inverting(0.2)))
 
 
 def test_what_is_no_config_and_no_dataset_is_told(tmp_path):
     with pytest.raises(ConfigError, match="from_dict"):
-        workflow.fit({"seed": 1}, tmp_path / "run")
+        runner.fit({"seed": 1}, tmp_path / "run")
     with pytest.raises(ConfigError, match="make_dataset"):
-        workflow.fit(small(), tmp_path / "run", dataset=DATA.train.inputs)
+        runner.fit(small(), tmp_path / "run", dataset=DATA.train.inputs)
     with pytest.raises(DataError, match="StackedDAE.from_run"):
         StackedDAE.load(tmp_path)

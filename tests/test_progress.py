@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from stacked_dae import progress
-from stacked_dae.progress import TerminalReporter
+from stacked_dae.utils import progress
+from stacked_dae.utils.progress import TerminalReporter
 
 
 def test_without_a_terminal_each_stage_ends_in_a_line(capsys):

@@ -12,13 +12,13 @@ from conftest import blobs, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stacked_dae import workflow
-from stacked_dae.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper
+from stacked_dae.config.loading import NOT_IDENTITY, flatten, from_dict
 from stacked_dae.data.splits import interleaved_split, labelled_rows
 from stacked_dae.errors import DataError
-from stacked_dae.plan import plan_stages
-from stacked_dae.progress import Reporter
-from stacked_dae.settings import NOT_IDENTITY, flatten, from_dict
+from stacked_dae.nn.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper
+from stacked_dae.pipeline import runner
+from stacked_dae.runs.planning import plan_stages
+from stacked_dae.utils.progress import Reporter
 
 DATA = blobs()
 FRACTIONS = st.floats(0, 1)
@@ -229,7 +229,7 @@ class CutAt(Reporter):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = workflow.fit(small(), tmp_path_factory.mktemp("whole") / "run", dataset=DATA).path
+    folder = runner.fit(small(), tmp_path_factory.mktemp("whole") / "run", dataset=DATA).path
     return {
         stage: (folder / stage / "weights.safetensors").read_bytes() for stage in ("layer_1", "layer_2", "finetune")
     }
@@ -241,8 +241,8 @@ def test_a_run_cut_at_any_epochs_ends_in_the_same_bits(tmp_path_factory, whole, 
     out = tmp_path_factory.mktemp("cut") / "run"
     for left in cuts:
         try:
-            workflow.fit(small(), out, dataset=DATA, reporter=CutAt(left))
+            runner.fit(small(), out, dataset=DATA, reporter=CutAt(left))
         except KeyboardInterrupt:
             continue
-    folder = workflow.fit(replace(small()), out, dataset=DATA).path
+    folder = runner.fit(replace(small()), out, dataset=DATA).path
     assert {stage: (folder / stage / "weights.safetensors").read_bytes() for stage in whole} == whole

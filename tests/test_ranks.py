@@ -15,9 +15,9 @@ import yaml
 from conftest import ROOT
 from safetensors.numpy import load_file
 
-from stacked_dae import ranks
 from stacked_dae.errors import ConfigError
-from stacked_dae.manifest import RunFolder
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.utils import distributed
 
 # 1260 rows: the last minibatch has 23 of 30, of which the first of two processes gets 11.
 CONFIG = {
@@ -81,7 +81,7 @@ def test_shares_are_a_partition(monkeypatch, rows, count):
     shares = []
     for rank in range(count):
         monkeypatch.setenv("RANK", str(rank))
-        shares += list(range(rows))[ranks.share(rows)]
+        shares += list(range(rows))[distributed.share(rows)]
     assert shares == list(range(rows))
 
 
@@ -100,7 +100,7 @@ def test_the_launcher_says_how_many(monkeypatch, environment, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert (*ranks.processes(), ranks.rank()) == expected
+    assert (*distributed.processes(), distributed.rank()) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_machines_of_unequal_shares_are_refused(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="start as many on each"):
-        ranks.processes()
+        distributed.processes()
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from stacked_dae.corruption import FixedMasking
-from stacked_dae.descent import Descent, make_optimizer
-from stacked_dae.layer import DenoisingLayer
-from stacked_dae.replay import Replay
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.corruption import FixedMasking
+from stacked_dae.nn.updates import Descent, make_optimizer
+from stacked_dae.training.cuda_graphs import Replay
 
 # On a machine with a GPU this tests the captured graph; elsewhere the plain call.
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -15,58 +15,63 @@ import pytest
 from conftest import blobs
 from sklearn.svm import SVC
 
-from stacked_dae import cli, paper, presets, reproduce, side_by_side
+from stacked_dae.cli.main import main
 from stacked_dae.data import registry
+from stacked_dae.data.builtin.digits import digits
 from stacked_dae.data.dataset import Dataset, Split
-from stacked_dae.data.digits import digits
 from stacked_dae.errors import ConfigError, DataError, StageError
-from stacked_dae.files import lock_folder
-from stacked_dae.interval import interval
-from stacked_dae.progress import Reporter
-from stacked_dae.stages import result_mark
-from stacked_dae.svm import pixels, support_vector_machine
-from stacked_dae.table1 import Row, ordered, write_table
+from stacked_dae.reproduction import models, parallel, published, runner
+from stacked_dae.reproduction.svm import pixels, support_vector_machine
+from stacked_dae.reproduction.table import Row, ordered, write_table
+from stacked_dae.runs.fingerprints import result_mark
+from stacked_dae.utils.files import lock_folder
+from stacked_dae.utils.intervals import interval
+from stacked_dae.utils.progress import Reporter
 
 COLUMNS = ("svm-rbf", "svm-poly", "dbn-1", "saa-3", "dbn-3", "sda-3")
 
 
 def test_published_intervals_are_those_of_50000_test_rows():
     # Every figure was typed by hand: its interval follows from it, so most slips of either show.
-    for problem in paper.PROBLEMS:
+    for problem in published.PROBLEMS:
         for model in (*COLUMNS, "sda-3-emphasis"):
-            found = paper.figure(problem, model)
+            found = published.figure(problem, model)
             if model in COLUMNS or problem in ("rot", "bg-rand"):
                 error, half = found
                 p = error / 100
                 assert half == pytest.approx(196 * math.sqrt(p * (1 - p) / 50000), abs=0.0101), (problem, model)
             else:
                 assert found is None
-    assert paper.figure("rect", "mlp-3") is None
+    assert published.figure("rect", "mlp-3") is None
 
 
 def test_published_columns_add_up():
     # Added up from the paper's table, not from ours.
     sums = {"svm-rbf": 151.83, "svm-poly": 162.17, "dbn-1": 145.11, "saa-3": 144.84, "dbn-3": 127.57, "sda-3": 127.28}
     for column, total in sums.items():
-        assert sum(paper.figure(p, column)[0] for p in paper.PROBLEMS) == pytest.approx(total, abs=1e-6), column
+        assert sum(published.figure(p, column)[0] for p in published.PROBLEMS) == pytest.approx(total, abs=1e-6), column
 
 
 def test_an_order_that_cannot_be_is_refused(tmp_path):
-    order = reproduce.Order(["rot"], ["mlp-3"], "quick", 0, 0, "regenerated", None)
+    order = runner.Order(["rot"], ["mlp-3"], "quick", 0, 0, "regenerated", None)
     with pytest.raises(ConfigError, match="--budget must be a whole number above 0"):
-        reproduce.reproduce(order, tmp_path / "out", Reporter())
+        runner.reproduce(order, tmp_path / "out", Reporter())
     assert not (tmp_path / "out").exists()
 
 
 def test_the_papers_best_and_noise():
-    assert [paper.best(p) for p in ("basic", "bg-rand", "rot-bg-img")] == [(2.80, 0.14), (6.73, 0.22), (44.49, 0.44)]
-    assert [paper.noise(p) for p in ("basic", "bg-rand", "bg-img")] == [0.1, 0.4, 0.25]
+    assert [published.best(p) for p in ("basic", "bg-rand", "rot-bg-img")] == [
+        (2.80, 0.14),
+        (6.73, 0.22),
+        (44.49, 0.44),
+    ]
+    assert [published.noise(p) for p in ("basic", "bg-rand", "bg-img")] == [0.1, 0.4, 0.25]
 
 
 def row(error, half, problem="rot", model="sda-3", **more):
-    published = paper.figure(problem, model) or (None, None)
+    there = published.figure(problem, model) or (None, None)
     values = {"preset": "quick", "budget": 3, "seed": 0, "machine": "a machine", "date": "2026-01-01"}
-    return Row(problem, model, "regenerated", error, half, 50000, *published, **{**values, **more})
+    return Row(problem, model, "regenerated", error, half, 50000, *there, **{**values, **more})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def row(error, half, problem="rot", model="sda-3", **more):
     ],
 )
 def test_the_verdict_asks_whether_the_intervals_overlap(error, half, verdict):
-    assert paper.figure("rot", "sda-3") == (10.29, 0.27)
+    assert published.figure("rot", "sda-3") == (10.29, 0.27)
     assert row(error, half).verdict == verdict
     assert row(error, half, model="mlp-3").verdict == ""
 
@@ -118,12 +123,12 @@ def quick(monkeypatch, tmp_path):
     """Make a search one of seconds, on blobs, and run it from the command line."""
     monkeypatch.setattr(registry, "load", lambda name, *_: replace(blobs(), name=name))
     # What is put in place here is not in other processes.
-    monkeypatch.setattr(side_by_side, "_workers", lambda: 1)
-    monkeypatch.setattr(presets, "FIRST", {**presets.FIRST, "units": 8, "pretrain_epochs": 2})
-    monkeypatch.setitem(presets._RANGES, "quick", presets.Ranges((6, 9), (0.1, 0.4), (0.1,), (1, 2), (1.0, 0.1)))
+    monkeypatch.setattr(parallel, "_workers", lambda: 1)
+    monkeypatch.setattr(models, "FIRST", {**models.FIRST, "units": 8, "pretrain_epochs": 2})
+    monkeypatch.setitem(models._RANGES, "quick", models.Ranges((6, 9), (0.1, 0.4), (0.1,), (1, 2), (1.0, 0.1)))
 
     def run(*words):
-        return cli.main(["reproduce", "icml2008", "--out", str(tmp_path / "table"), *words])
+        return main.main(["reproduce", "icml2008", "--out", str(tmp_path / "table"), *words])
 
     run.out = tmp_path / "table"
     return run
@@ -195,8 +200,8 @@ def test_a_row_of_other_data_or_ranges_is_measured_again(quick, monkeypatch):
     words = ("--problems", "rot", "--models", "mlp-3", "svm-rbf", "--budget", "1")
     assert quick(*words) == 0
     first = {r["model"]: r["made_from"] for r in read(quick.out)}
-    others = presets.Ranges((6,), (0.1,), (0.1,), (1,), (0.2,))
-    monkeypatch.setitem(presets._RANGES, "quick", others)
+    others = models.Ranges((6,), (0.1,), (0.1,), (1,), (0.2,))
+    monkeypatch.setitem(models._RANGES, "quick", others)
     assert quick(*words) == 0
     second = {r["model"]: r["made_from"] for r in read(quick.out)}
     assert (second["mlp-3"] != first["mlp-3"], second["svm-rbf"] == first["svm-rbf"]) == (True, True)
@@ -253,12 +258,12 @@ def test_bad_input_is_one_line_and_nothing_is_written(quick, capsys, words, mess
     ],
 )
 def test_a_figure_takes_one_problem_and_no_search(capsys, words, message):
-    assert cli.main(["reproduce", *words]) == 2
+    assert main.main(["reproduce", *words]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_another_table_is_not_known(capsys):
-    assert cli.main(["reproduce", "icml2018"]) == 2
+    assert main.main(["reproduce", "icml2018"]) == 2
     assert (
         "reproduce knows no 'icml2018' (did you mean 'icml2008'?); known: icml2008, filters, noise"
         in capsys.readouterr().err
@@ -271,23 +276,23 @@ def test_another_table_is_not_known(capsys):
 def test_damaged_rows_are_named(tmp_path, changed):
     whole = asdict(row(3.0, 0.1))
     (tmp_path / "rows.json").write_text(json.dumps([whole]))
-    assert reproduce._rows(tmp_path) == [row(3.0, 0.1)]
+    assert runner._rows(tmp_path) == [row(3.0, 0.1)]
     (tmp_path / "rows.json").write_text(json.dumps([{**whole, **changed} if isinstance(changed, dict) else changed]))
     with pytest.raises(StageError, match=r"rows.json is damaged; move it away"):
-        reproduce._rows(tmp_path)
+        runner._rows(tmp_path)
 
 
 def test_two_processes_lose_no_row_of_one_table(tmp_path):
     """One that keeps a row waits for another that does, and reads the rows after it."""
     held = lock_folder(tmp_path)
-    waiting = threading.Thread(target=reproduce._keep, args=(tmp_path, row(3.0, 0.1, "rect")))
+    waiting = threading.Thread(target=runner._keep, args=(tmp_path, row(3.0, 0.1, "rect")))
     waiting.start()
     waiting.join(0.3)
     assert waiting.is_alive()
-    reproduce._write(tmp_path, [row(2.0, 0.1)])
+    runner._write(tmp_path, [row(2.0, 0.1)])
     os.close(held)
     waiting.join(60)
-    assert {kept.problem for kept in reproduce._rows(tmp_path)} == {"rot", "rect"}
+    assert {kept.problem for kept in runner._rows(tmp_path)} == {"rot", "rect"}
 
 
 def test_rows_of_several_seeds_and_searches_that_fell_short_are_told_apart(tmp_path):
@@ -312,7 +317,7 @@ def test_rows_of_two_presets_are_told_apart_where_both_are_there(tmp_path):
 
 def test_what_does_not_decide_a_result_does_not_decide_a_row():
     """New settings with defaults, and where data lie, leave measured rows as they are."""
-    (config,) = presets.candidates("rot", "sda-3", "quick", 1, 0, "regenerated")
+    (config,) = models.candidates("rot", "sda-3", "quick", 1, 0, "regenerated")
     mark = result_mark(config, "data")
     elsewhere = replace(config, data=replace(config.data, root="x", memory_budget=1.0, name="basic"))
     assert result_mark(elsewhere, "data") == mark
@@ -331,7 +336,7 @@ def test_a_machine_on_codes_that_was_killed_is_not_tested_twice(quick, monkeypat
             raise KeyboardInterrupt
         return machine(data, reporter)
 
-    monkeypatch.setattr(reproduce, "support_vector_machine", killed)
+    monkeypatch.setattr(runner, "support_vector_machine", killed)
     assert quick(*words) == 130
     assert [r["model"] for r in read(quick.out)] == ["svm-codes-1", "svm-codes-2"]
     assert quick(*words) == 0
@@ -340,11 +345,11 @@ def test_a_machine_on_codes_that_was_killed_is_not_tested_twice(quick, monkeypat
 
 
 def test_every_model_has_its_row(quick):
-    models = [model for model in presets.MODELS if model != "svm-codes"]
-    assert quick("--problems", "rot", "--models", *models, "--budget", "4") == 0
+    names = [model for model in models.MODELS if model != "svm-codes"]
+    assert quick("--problems", "rot", "--models", *names, "--budget", "4") == 0
     rows = {r["model"]: r for r in read(quick.out)}
-    assert rows.keys() == set(models)
-    for model in presets.MODERN:
+    assert rows.keys() == set(names)
+    for model in models.MODERN:
         assert (rows[model]["paper_percent"], int(rows[model]["tried"])) == ("10.29", 4)
         tried = [file.read_text() for file in (quick.out / "rot" / model).glob("try_*/config.yaml")]
         assert all("name: adam" in text for text in tried)

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from conftest import blobs, small
 
-from stacked_dae import presets
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.manifest import RunFolder
-from stacked_dae.progress import Reporter
-from stacked_dae.search import search
-from stacked_dae.workflow import fit
+from stacked_dae.pipeline.runner import fit
+from stacked_dae.reproduction import models
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.tuning.search import search
+from stacked_dae.utils.progress import Reporter
 
 
 class Counter(Reporter):
@@ -153,7 +153,7 @@ def test_a_damaged_list_of_tries_is_named(tmp_path, changed):
 
 
 def drawn(model="sda-3", preset="quick", budget=4, seed=0, problem="rot"):
-    return presets.candidates(problem, model, preset, budget, seed, "regenerated")
+    return models.candidates(problem, model, preset, budget, seed, "regenerated")
 
 
 def test_a_larger_budget_begins_with_a_smaller_one():
@@ -183,9 +183,9 @@ def test_a_control_differs_in_nothing_but_what_it_controls():
 
 
 def test_every_model_has_settings_that_hold():
-    for model in presets.MODELS:
+    for model in models.MODELS:
         if not model.startswith("svm"):
-            for preset in presets.BUDGETS:
+            for preset in models.BUDGETS:
                 assert drawn(model, preset)
     emphasis = drawn("sda-3-emphasis")[0]
     assert emphasis.pretrain.corruption.kind == "salt_and_pepper"
@@ -209,4 +209,4 @@ def test_every_model_has_settings_that_hold():
 )
 def test_what_is_not_there_is_named(problems, models, budget, seed, message):
     with pytest.raises(ConfigError, match=message):
-        presets.check_order(problems, models, budget, seed)
+        models.check_order(problems, models, budget, seed)

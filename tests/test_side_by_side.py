@@ -11,10 +11,10 @@ import time
 import pytest
 from conftest import ROOT, Heard
 
-from stacked_dae import side_by_side
 from stacked_dae.errors import StageError
-from stacked_dae.presets import NOTES
-from stacked_dae.reproduce import Order
+from stacked_dae.reproduction import parallel
+from stacked_dae.reproduction.models import NOTES
+from stacked_dae.reproduction.runner import Order
 
 
 class Listener(Heard):
@@ -37,7 +37,7 @@ def say(*lines):
 
 def test_long_searches_come_first_and_codes_stay_with_their_layers():
     rows = [(p, m) for p in ("basic", "rect") for m in ("mlp-3", "sda-3", "svm-codes", "svm-rbf")]
-    assert side_by_side._parts(rows) == [
+    assert parallel._parts(rows) == [
         ("basic", ["sda-3", "svm-codes"]),
         ("rect", ["sda-3", "svm-codes"]),
         ("basic", ["mlp-3"]),
@@ -49,7 +49,7 @@ def test_long_searches_come_first_and_codes_stay_with_their_layers():
 
 def test_a_part_is_the_command_of_its_rows(tmp_path):
     order = Order(["basic", "rect"], ["sda-3", "mlp-3"], "paper", 7, 2, "original", "data")
-    words = side_by_side._words("rect", ["sda-3", "svm-codes"], order, tmp_path)
+    words = parallel._words("rect", ["sda-3", "svm-codes"], order, tmp_path)
     assert " ".join(words[3:]) == (
         "reproduce icml2008 --problems rect --models sda-3 svm-codes --preset paper --budget 7 --seed 2"
         f" --source original --out {tmp_path} --data.root data"
@@ -59,7 +59,7 @@ def test_a_part_is_the_command_of_its_rows(tmp_path):
 def test_what_they_say_is_told_and_progress_is_a_figure():
     heard = Listener()
     lines = (NOTES["quick"], "basic: sda-3", "layer_1: 6/50 epochs  train_loss 61.0", "")
-    side_by_side.run_side_by_side({"one": say(*lines), "two": say("two: mlp-3")}, 2, 1, heard)
+    parallel.run_side_by_side({"one": say(*lines), "two": say("two: mlp-3")}, 2, 1, heard)
     assert sorted(line for line in heard.lines if line) == ["basic: sda-3", "two: mlp-3"]
     assert heard.figures == {"one layer_1 epochs": 6.0}
     assert heard.done == 2
@@ -74,7 +74,7 @@ def test_each_has_its_share_of_the_threads_and_so_many_run_at_once(tmp_path):
         "print(len(list(here.parent.iterdir())), file=sys.stderr); here.unlink()"
     )
     heard = Listener()
-    side_by_side.run_side_by_side({str(k): python(code) for k in range(5)}, 2, 3, heard)
+    parallel.run_side_by_side({str(k): python(code) for k in range(5)}, 2, 3, heard)
     assert heard.done == 5
     assert max(map(int, heard.lines)) == 2
 
@@ -89,7 +89,7 @@ def test_the_first_that_fails_stops_the_others():
         "three": python("import time; time.sleep(60)"),
     }
     with pytest.raises(StageError, match="^two: no such thing$"):
-        side_by_side.run_side_by_side(commands, 2, 1, heard)
+        parallel.run_side_by_side(commands, 2, 1, heard)
     assert time.monotonic() - began < 30
     assert heard.lines == []
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from stacked_dae.descent import Descent, make_optimizer
-from stacked_dae.layer import DenoisingLayer
-from stacked_dae.stack import EncoderStack
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.nn.updates import Descent, make_optimizer
 
 SIZES, CLASSES, B = (9, 8, 7), 4, 6
 X = torch.rand(B, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -9,10 +9,10 @@ import pytest
 from conftest import blobs
 from safetensors.torch import load_file
 
-from stacked_dae import studies
-from stacked_dae.manifest import RunFolder
-from stacked_dae.progress import Reporter
-from stacked_dae.settings import from_dict
+from stacked_dae.config.loading import from_dict
+from stacked_dae.reproduction import studies
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.utils.progress import Reporter
 
 
 @pytest.fixture(autouse=True)

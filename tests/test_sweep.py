@@ -10,12 +10,13 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stacked_dae import cli, sweep
-from stacked_dae.compare import find_runs, read_run
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import flatten
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.progress import Reporter
-from stacked_dae.search import judged
-from stacked_dae.settings import flatten
+from stacked_dae.reporting.comparison import find_runs, read_run
+from stacked_dae.tuning import sweep
+from stacked_dae.tuning.search import judged
+from stacked_dae.utils.progress import Reporter
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 COMMAND = ["${env}", "stacked-dae", "fit", "--config", "small.yaml", "--tracking.mode=auto", "${args}"]
@@ -60,7 +61,7 @@ def test_the_command_of_every_shipped_sweep_is_understood(file, capsys, monkeypa
     program, *words = rendered(values, trial)
     assert program == "stacked-dae"
     with pytest.raises(SystemExit) as stop:
-        cli.main([*words, "--print_config"])
+        main.main([*words, "--print_config"])
     assert stop.value.code in (0, None)
     shown = flatten(yaml.safe_load(capsys.readouterr().out))
     assert {name: shown[name] for name in trial} == trial, "what it sets is what is run"
@@ -111,7 +112,7 @@ def test_draws_are_seeded_and_more_of_them_begin_with_the_fewer(here):
 
 def test_a_local_sweep_makes_run_folders_and_tests_the_best_alone(here, capsys):
     file = written(here)
-    assert cli.main(["sweep", file, "--local", "3", "--out", "runs"]) == 0
+    assert main.main(["sweep", file, "--local", "3", "--out", "runs"]) == 0
     shown = capsys.readouterr()
     assert "they differ in pretrain.corruption.nu, finetune.optimizer.lr" in shown.out
     runs = [read_run(folder) for folder in find_runs(["runs"])]
@@ -122,7 +123,7 @@ def test_a_local_sweep_makes_run_folders_and_tests_the_best_alone(here, capsys):
     assert (Path(best.name) / "figures" / "filters.png").exists()
     # The same again trains nothing; one more trains one more.
     before = {file: file.stat().st_mtime_ns for file in Path("runs").rglob("weights.safetensors")}
-    assert cli.main(["sweep", file, "--local", "4", "--out", "runs"]) == 0
+    assert main.main(["sweep", file, "--local", "4", "--out", "runs"]) == 0
     after = {file: file.stat().st_mtime_ns for file in Path("runs").rglob("weights.safetensors")}
     assert len(after) == len(before) + 3, "two layers and a stack"
     assert before.items() <= after.items()
@@ -226,7 +227,7 @@ def test_a_trial_that_diverges_is_left_behind(here):
 )
 def test_bad_input_is_one_line_and_writes_nothing(here, capsys, changes, message):
     file = written(here, **changes)
-    assert cli.main(["sweep", file, "--local", "2"]) == 2
+    assert main.main(["sweep", file, "--local", "2"]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -251,7 +252,7 @@ def test_bad_words_are_one_line(here, capsys, words, message):
     (here / "broken.yaml").write_text("a: [")
     (here / "list.yaml").write_text("[1]")
     (here / "deep.yaml").write_text("[" * 100_000)
-    assert cli.main(["sweep", *words]) == 2
+    assert main.main(["sweep", *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 from tables import people, settings
 
-from stacked_dae import cli, export, workflow
-from stacked_dae.data.columns import name_of
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import from_dict
+from stacked_dae.data.tabular.preprocessing import name_of
 from stacked_dae.errors import DataError, StageError
-from stacked_dae.manifest import RunFolder
-from stacked_dae.model import StackedDAE
-from stacked_dae.settings import from_dict
+from stacked_dae.inference import onnx_export
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.pipeline import runner
+from stacked_dae.runs.folder import RunFolder
 
 ROWS = 120
 
@@ -52,7 +54,7 @@ def place(tmp_path_factory):
     frame.to_parquet(place / "t.parquet")
     for kind in ("csv", "parquet"):
         config = settings(place / f"t.{kind}", target="answer", categorical=["code", "single", "large"])
-        workflow.fit(from_dict(config), place / kind)
+        runner.fit(from_dict(config), place / kind)
     return place
 
 
@@ -65,7 +67,7 @@ def test_csv_parquet_and_frames_give_one_answer(place, trained, tmp_path):
         assert np.array_equal(model.predict_proba(other), expected)
     for kind in ("csv", "parquet"):
         out = tmp_path / f"{kind}.csv"
-        assert cli.main(["predict", str(place / trained), "--data", str(place / f"t.{kind}"), "--out", str(out)]) == 0
+        assert main.main(["predict", str(place / trained), "--data", str(place / f"t.{kind}"), "--out", str(out)]) == 0
         assert np.allclose(pd.read_csv(out)[["p_0", "p_1"]], expected, atol=2e-6)
         inputs = np.concatenate([rows for rows, unseen in model.file_rows(place / f"t.{kind}")])
         assert np.array_equal(inputs, model.inputs_of(frame), equal_nan=True)
@@ -100,7 +102,7 @@ def test_empty_and_blank_cells_of_numbers_are_missing(tmp_path):
         file = tmp_path / f"{name}.csv"
         lines = [f"{cell}{row[row.index(',') :]}" if k % 9 == 4 else row for k, row in enumerate(rows)]
         file.write_text("a,b,y\n" + "\n".join(lines) + "\n")
-        run = workflow.fit(from_dict(settings(file, target="y")), tmp_path / name)
+        run = runner.fit(from_dict(settings(file, target="y")), tmp_path / name)
         marks[name] = run.weights("finetune").read_bytes()
     assert len(set(marks.values())) == 1
 
@@ -109,48 +111,48 @@ def test_numbers_as_text_in_arrays_are_numbers(tmp_path):
     x = np.random.default_rng(0).random((60, 2)).round(3)
     np.savez(tmp_path / "t.npz", x=x.astype(str), y=np.resize(["p", "q"], 60))
     np.savez(tmp_path / "n.npz", x=x, y=np.resize([b"p", b"q"], 60))
-    runs = [workflow.fit(from_dict(settings(tmp_path / f"{k}.npz", target="y")), tmp_path / k) for k in "tn"]
+    runs = [runner.fit(from_dict(settings(tmp_path / f"{k}.npz", target="y")), tmp_path / k) for k in "tn"]
     assert runs[0].weights("finetune").read_bytes() == runs[1].weights("finetune").read_bytes()
 
 
 def test_empty_lines_of_a_single_column_are_rows(tmp_path):
     (tmp_path / "one.csv").write_text("a\n" + "".join(f"{i if i % 7 else ''}\n" for i in range(100)))
     words = ["--data.path", str(tmp_path / "one.csv"), "--pretrain.units", "3", "--pretrain.epochs", "1"]
-    assert cli.main(["pretrain", *words, "--out", str(tmp_path / "run")]) == 0
+    assert main.main(["pretrain", *words, "--out", str(tmp_path / "run")]) == 0
     out = tmp_path / "codes.npy"
-    assert cli.main(["encode", str(tmp_path / "run"), "--data", str(tmp_path / "one.csv"), "--out", str(out)]) == 0
+    assert main.main(["encode", str(tmp_path / "run"), "--data", str(tmp_path / "one.csv"), "--out", str(out)]) == 0
     assert len(np.load(out)) == 100
 
 
 def test_line_breaks_inside_quotes_are_text(tmp_path):
     lines = [f'{i},"one\nor {i % 2}",{"pq"[i % 2]}' for i in range(60)]
     (tmp_path / "t.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n")
-    run = workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    run = runner.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
     assert run.preprocessing().columns[1].values == ["one\nor 0", "one\nor 1"]
 
 
 def test_large_whole_labels_stay_apart(tmp_path):
     labels = [9007199254740992, 9007199254740993]
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{i},{labels[i % 2]}\n" for i in range(60)))
-    run = workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    run = runner.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
     assert StackedDAE.from_run(run.path).classes == labels
 
 
 def test_names_that_yaml_takes_for_numbers_come_back(tmp_path):
     (tmp_path / "t.csv").write_text("a,1e3,12e5\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(60)))
     config = from_dict(settings(tmp_path / "t.csv", target="12e5", drop=["1e3"]))
-    run = workflow.fit(config, tmp_path / "run")
+    run = runner.fit(config, tmp_path / "run")
     assert RunFolder.open(run.path).config() == config
 
 
 @pytest.mark.parametrize("column", ["class", "probabilities", "x", "node_1", "é [1], $a_{b$"])
 def test_columns_may_have_any_name_in_onnx(column, tmp_path):
     (tmp_path / "t.csv").write_text(f'"{column}",b,y\n' + "".join(f"{i},{'uv'[i % 2]},{i % 2}\n" for i in range(60)))
-    run = workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    run = runner.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
     model = StackedDAE.from_run(run.path)
-    assert export.export_onnx(model, tmp_path / "m.onnx") <= 1e-5
+    assert onnx_export.export_onnx(model, tmp_path / "m.onnx") <= 1e-5
     session = onnxruntime.InferenceSession((tmp_path / "m.onnx").read_bytes())
-    assert [output.name for output in session.get_outputs()] == list(export.output_names(model)[:2])
+    assert [output.name for output in session.get_outputs()] == list(onnx_export.output_names(model)[:2])
 
 
 FRAME = mixed()
@@ -176,7 +178,7 @@ def test_frames_that_are_not_such_are_named(case, place):
 
 def test_frames_with_numbers_for_names_are_taken(tmp_path):
     np.save(tmp_path / "t.npy", np.column_stack([np.random.default_rng(0).random((60, 2)), np.arange(60) % 2]))
-    run = workflow.fit(from_dict(settings(tmp_path / "t.npy", target="2")), tmp_path / "run")
+    run = runner.fit(from_dict(settings(tmp_path / "t.npy", target="2")), tmp_path / "run")
     rows = np.load(tmp_path / "t.npy")[:, :2]
     model = StackedDAE.from_run(run.path)
     assert np.array_equal(model.predict_proba(pd.DataFrame(rows)), model.predict_proba(rows))
@@ -202,7 +204,7 @@ def test_bad_tables_are_one_line(case, tmp_path, capsys):
     values = {"target": "y", **data}
     options = [f"--data.{k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in values.items()]
     out = ["--out", str(tmp_path / "run")]
-    assert cli.main(["fit", "--data.path", str(tmp_path / "table.csv"), *options, *out]) == 2
+    assert main.main(["fit", "--data.path", str(tmp_path / "table.csv"), *options, *out]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     for word in words:
@@ -218,8 +220,8 @@ def test_null_columns_of_parquet(tmp_path):
     parquet.write_table(pa.table({**columns, "n": pa.nulls(60)}), tmp_path / "t.parquet")
     for data, words in (({"target": "n"}, "no value in any row"), ({"target": "y", "categorical": ["n"]}, "no value")):
         with pytest.raises(DataError, match=words):
-            workflow.fit(from_dict(settings(tmp_path / "t.parquet", **data)), tmp_path / "run")
-    run = workflow.fit(from_dict(settings(tmp_path / "t.parquet", target="y", drop=["n"])), tmp_path / "run")
+            runner.fit(from_dict(settings(tmp_path / "t.parquet", **data)), tmp_path / "run")
+    run = runner.fit(from_dict(settings(tmp_path / "t.parquet", target="y", drop=["n"])), tmp_path / "run")
     parquet.write_table(pa.table({**columns, "b": pa.nulls(60)}), tmp_path / "new.parquet")
     assert not [
         new for _, unseen in StackedDAE.from_run(run.path).file_rows(tmp_path / "new.parquet") for new in unseen
@@ -228,24 +230,24 @@ def test_null_columns_of_parquet(tmp_path):
 
 def test_preprocessing_of_another_run_is_told_and_made_again(tmp_path):
     first, second = people(tmp_path / "first.csv"), people(tmp_path / "second.csv", seed=1)
-    runs = [workflow.fit(from_dict(settings(file)), tmp_path / file.stem) for file in (first, second)]
+    runs = [runner.fit(from_dict(settings(file)), tmp_path / file.stem) for file in (first, second)]
     kept = (runs[0].path / "preprocessing.json").read_bytes()
     for damage in (lambda file: shutil.copy(runs[1].path / "preprocessing.json", file), lambda file: file.unlink()):
         damage(runs[0].path / "preprocessing.json")
         with pytest.raises(StageError, match=r"preprocessing\.json is (damaged|gone).*give its fit again"):
             StackedDAE.from_run(runs[0].path)
-        workflow.fit(from_dict(settings(first)), runs[0].path)
+        runner.fit(from_dict(settings(first)), runs[0].path)
         assert (runs[0].path / "preprocessing.json").read_bytes() == kept
         StackedDAE.from_run(runs[0].path)
 
 
 def test_test_rows_that_changed_are_told(tmp_path):
     file = people(tmp_path / "people.csv", labelled=1.0)
-    run = workflow.fit(from_dict(settings(file)), tmp_path / "run")
+    run = runner.fit(from_dict(settings(file)), tmp_path / "run")
     frame = pd.read_csv(file)
     other = frame.assign(bought=["no" if v == "yes" else "yes" for v in frame.bought])
     # Those of the test rows alone.
-    from stacked_dae.address import seed_at
+    from stacked_dae.utils.seeding import seed_at
 
     order = np.random.Generator(np.random.PCG64(seed_at(0, "split"))).permutation(len(frame))
     test = order[round(0.1 * len(frame)) :][: round(0.2 * len(frame))]
@@ -253,12 +255,12 @@ def test_test_rows_that_changed_are_told(tmp_path):
     frame["member"] = [v if v != v else str(v).lower() for v in frame["member"]]
     frame.to_csv(file, index=False)
     with pytest.raises(StageError, match="was tested on other rows"):
-        workflow.evaluate(run.path)
+        runner.evaluate(run.path)
 
 
 def test_far_rows_of_a_standardised_table_are_refused(tmp_path):
     file = people(tmp_path / "people.csv")
-    run = workflow.fit(from_dict(settings(file, scale="standard")), tmp_path / "run")
+    run = runner.fit(from_dict(settings(file, scale="standard")), tmp_path / "run")
     frame = pd.read_csv(file).assign(income=9e29)
     frame.to_csv(tmp_path / "far.csv", index=False)
     model = StackedDAE.from_run(run.path)
@@ -269,7 +271,7 @@ def test_far_rows_of_a_standardised_table_are_refused(tmp_path):
 
 def test_onnx_takes_names_as_pandas_writes_them(place):
     model = StackedDAE.from_run(place / "csv")
-    export.export_onnx(model, place / "m.onnx")
+    onnx_export.export_onnx(model, place / "m.onnx")
     frame = pd.read_csv(place / "t.csv")
     session = onnxruntime.InferenceSession((place / "m.onnx").read_bytes())
     feeds = {
@@ -286,13 +288,13 @@ def test_a_column_of_dates_is_refused_unless_it_is_said_to_be_names(tmp_path):
     lines = [f"{i},2024-{i % 12 + 1:02}-{i % 28 + 1:02},{'pq'[i % 2]}" for i in range(80)]
     (tmp_path / "t.csv").write_text("a,when,y\n" + "\n".join(lines) + "\n")
     with pytest.raises(DataError, match="'when' has .* different names in .* rows; is it an identifier or a date"):
-        workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
-    workflow.fit(from_dict(settings(tmp_path / "t.csv", target="y", categorical=["when"])), tmp_path / "run")
+        runner.fit(from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    runner.fit(from_dict(settings(tmp_path / "t.csv", target="y", categorical=["when"])), tmp_path / "run")
 
 
 def test_codes_as_csv(place, tmp_path):
     out = tmp_path / "codes.csv"
-    assert cli.main(["encode", str(place / "csv"), "--data", str(place / "t.csv"), "--out", str(out)]) == 0
+    assert main.main(["encode", str(place / "csv"), "--data", str(place / "t.csv"), "--out", str(out)]) == 0
     codes = StackedDAE.from_run(place / "csv").encode(mixed())
     made = pd.read_csv(out)
     assert list(made.columns) == [f"code_{k}" for k in range(1, 9)]

@@ -18,15 +18,16 @@ from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from tables import people, settings
 
-from stacked_dae import cli, workflow
-from stacked_dae.config import Config, DataConfig
-from stacked_dae.data.columns import Moments, Preprocessing
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import from_dict
+from stacked_dae.config.schema import Config, DataConfig
+from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.data.registry import load_data
-from stacked_dae.data.table import read_table
-from stacked_dae.disk import DiskArray
+from stacked_dae.data.tabular.loading import read_table
+from stacked_dae.data.tabular.preprocessing import Moments, Preprocessing
 from stacked_dae.errors import ConfigError, DataError, StageError
-from stacked_dae.manifest import RunFolder
-from stacked_dae.settings import from_dict
+from stacked_dae.pipeline import runner
+from stacked_dae.runs.folder import RunFolder
 
 NUMBERS = ["age", "income", "score_1", "score_2", "score_3", "score_4"]
 NAMES = ["city", "member"]
@@ -112,7 +113,7 @@ def test_changing_test_rows_changes_nothing_that_is_fitted(table, tmp_path):
     runs = []
     for file in (table, other):
         config = from_dict(settings(file))
-        runs.append(workflow.fit(config, tmp_path / file.parent.name / "run", dataset=load_data(config.data)))
+        runs.append(runner.fit(config, tmp_path / file.parent.name / "run", dataset=load_data(config.data)))
     one, two = runs
     assert one.manifest["stages"].keys() == two.manifest["stages"].keys()
     for stage in one.manifest["stages"]:
@@ -187,7 +188,7 @@ def test_preprocessing_goes_through_json(table):
 
 @pytest.mark.parametrize("scale", ["minmax", "standard"])
 def test_a_missing_value_enters_as_zero_and_not_into_the_loss(table, scale):
-    from stacked_dae.networks import build_layers
+    from stacked_dae.training.builders import build_layers
 
     config = from_dict(settings(table, scale=scale))
     data = load_data(config.data)
@@ -225,23 +226,25 @@ def test_loss_follows_the_columns_and_can_be_set(table):
 def test_a_table_without_target_is_pretrained_and_encoded(table, tmp_path, capsys):
     out = tmp_path / "run"
     layers = ["--pretrain.units", "6", "--pretrain.epochs", "1"]
-    assert cli.main(["pretrain", "--data.path", str(table), "--data.drop", "[bought]", *layers, "--out", str(out)]) == 0
+    assert (
+        main.main(["pretrain", "--data.path", str(table), "--data.drop", "[bought]", *layers, "--out", str(out)]) == 0
+    )
     codes = tmp_path / "codes.npy"
-    assert cli.main(["encode", str(out), "--data", str(table), "--out", str(codes)]) == 0
+    assert main.main(["encode", str(out), "--data", str(table), "--out", str(codes)]) == 0
     assert np.load(codes).shape == (400, 6)
     capsys.readouterr()
-    assert cli.main(["predict", str(out), "--data", str(table), "--out", str(tmp_path / "p.csv")]) == 2
+    assert main.main(["predict", str(out), "--data", str(table), "--out", str(tmp_path / "p.csv")]) == 2
     assert "never fine-tuned" in capsys.readouterr().err
     assert not (tmp_path / "p.csv").exists()
 
 
 def test_a_run_of_a_table_goes_on_and_is_evaluated(table, tmp_path):
     config = from_dict(settings(table))
-    run = workflow.fit(config, tmp_path / "run")
+    run = runner.fit(config, tmp_path / "run")
     before = (run.path / "result.json").read_bytes()
-    assert workflow.fit(config, tmp_path / "run").path == run.path
+    assert runner.fit(config, tmp_path / "run").path == run.path
     assert (run.path / "result.json").read_bytes() == before
-    assert workflow.evaluate(run.path).error_percent == run.result()["test_error_percent"]
+    assert runner.evaluate(run.path).error_percent == run.result()["test_error_percent"]
     (run.path / "preprocessing.json").write_text("{}")
     with pytest.raises(StageError, match=r"preprocessing.json is damaged"):
         RunFolder.open(run.path).preprocessing()
@@ -285,7 +288,7 @@ def test_bad_tables_are_one_line_and_write_nothing(case, tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
     options = [f"--data.{k}={json.dumps(v) if isinstance(v, list) else v}" for k, v in {"target": "y", **data}.items()]
     out = ["--out", str(tmp_path / "run"), "--data.root", str(tmp_path / "root")]
-    assert cli.main(["fit", "--data.path", str(file), *options, *out]) == 2
+    assert main.main(["fit", "--data.path", str(file), *options, *out]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     for word in words:
@@ -328,10 +331,10 @@ def test_a_long_line_is_refused_without_being_read_whole(tmp_path):
         opened.truncate(2 * 10**9)
     code = f"""
 import resource
-import pyarrow, stacked_dae.workflow
+import pyarrow, stacked_dae.pipeline.runner
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 10**9, size + 10**9))
-from stacked_dae.cli import main
+from stacked_dae.cli.main import main
 raise SystemExit(main(["fit", "--data.path", {str(file)!r}, "--data.target", "y", "--out", {str(tmp_path / "run")!r}]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -365,7 +368,7 @@ def test_settings_of_tables_want_a_table():
 
 
 def test_a_missing_file_is_told_before_anything_is_imported(tmp_path, capsys):
-    assert cli.main(["fit", "--data.path", str(tmp_path / "no.csv"), "--data.target", "y"]) == 2
+    assert main.main(["fit", "--data.path", str(tmp_path / "no.csv"), "--data.target", "y"]) == 2
     assert "data.path: there is no file" in capsys.readouterr().err
 
 

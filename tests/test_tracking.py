@@ -10,13 +10,14 @@ import pytest
 from conftest import Heard, blobs, small
 from parts import Inverting
 
-from stacked_dae import Parts, workflow
-from stacked_dae.config import TrackingConfig
+from stacked_dae import Parts
+from stacked_dae.config.schema import TrackingConfig
 from stacked_dae.errors import ConfigError
-from stacked_dae.progress import Reporter
-from stacked_dae.tracking.place import where
-from stacked_dae.tracking.records import Records
-from stacked_dae.tracking.subject import Subject
+from stacked_dae.pipeline import runner
+from stacked_dae.tracking.base import Subject
+from stacked_dae.tracking.mode import where
+from stacked_dae.tracking.state import Records
+from stacked_dae.utils.progress import Reporter
 
 
 def tracked(mode, **changes):
@@ -83,13 +84,13 @@ def test_a_netrc_file_that_is_none_has_no_key(monkeypatch, tmp_path):
 def test_what_the_environment_says_wrongly_is_one_line(monkeypatch, tmp_path, name, value, message):
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
-        workflow.fit(tracked("auto"), tmp_path / "run", dataset=blobs())
+        runner.fit(tracked("auto"), tmp_path / "run", dataset=blobs())
     assert not (tmp_path / "run").exists()
 
 
 def test_offline_makes_one_run_a_job_and_changes_no_result(tmp_path):
-    plain = workflow.fit(small(), tmp_path / "plain", dataset=blobs())
-    folder = workflow.fit(tracked("offline"), tmp_path / "run", dataset=blobs())
+    plain = runner.fit(small(), tmp_path / "plain", dataset=blobs())
+    folder = runner.fit(tracked("offline"), tmp_path / "run", dataset=blobs())
     runs = list((folder.path / "wandb").glob("offline-run-*"))
     assert len(runs) == 2, "pre-training is one run, fine-tuning another"
     assert all(list(run.glob("*.wandb")) for run in runs)
@@ -101,7 +102,7 @@ def test_offline_makes_one_run_a_job_and_changes_no_result(tmp_path):
 
 def test_off_never_imports_wandb(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    workflow.fit(small(), tmp_path / "run", dataset=blobs())
+    runner.fit(small(), tmp_path / "run", dataset=blobs())
     assert not (tmp_path / "run" / "wandb").exists()
 
 
@@ -113,7 +114,7 @@ def test_a_client_that_fails_stops_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb, "init", fails)
     reporter = Heard()
-    folder = workflow.fit(tracked("offline"), tmp_path / "run", dataset=blobs(), reporter=reporter)
+    folder = runner.fit(tracked("offline"), tmp_path / "run", dataset=blobs(), reporter=reporter)
     assert folder.result()["n_test"] == 90
     said = [line for line in reporter.lines if "no such project" in line]
     assert len(said) == 2, "one line a job"
@@ -130,7 +131,7 @@ def test_parts_of_ones_own_are_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb, "init", init)
     for out, parts in (("own", Parts(corruption=Inverting(0.2))), ("plain", None)):
-        workflow.fit(tracked("offline"), tmp_path / out, dataset=blobs(), parts=parts)
+        runner.fit(tracked("offline"), tmp_path / out, dataset=blobs(), parts=parts)
     assert [config["parts"] for config in told] == 2 * ["corruption: Inverting(nu=0.2)"] + 2 * [None]
 
 
@@ -138,7 +139,7 @@ def test_parts_of_ones_own_are_told(tmp_path, monkeypatch):
 def test_lightnings_own_loggers(tmp_path, logger, capsys):
     if logger == "tensorboard":
         pytest.importorskip("tensorboard")
-    folder = workflow.fit(tracked("off", loggers=[logger]), tmp_path / "run", dataset=blobs())
+    folder = runner.fit(tracked("off", loggers=[logger]), tmp_path / "run", dataset=blobs())
     files = [file for file in (folder.path / logger).rglob("*") if file.is_file() and "hparams" not in file.name]
     assert len(files) == 3, "one a stage"
     if logger == "csv":
@@ -160,7 +161,7 @@ def test_lightnings_own_loggers(tmp_path, logger, capsys):
 
 
 def test_an_absent_logger_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("stacked_dae.fitting.find_spec", lambda name: None)
+    monkeypatch.setattr("stacked_dae.training.stage.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"tracking\.loggers: tensorboard is not installed; pip install"):
-        workflow.fit(tracked("off", loggers=["tensorboard"]), tmp_path / "run", dataset=blobs())
+        runner.fit(tracked("off", loggers=["tensorboard"]), tmp_path / "run", dataset=blobs())
     assert not (tmp_path / "run").exists()

@@ -17,12 +17,12 @@ import yaml
 from conftest import ROOT
 from wandb_server import ENTITY, KEY, Server
 
-from stacked_dae import compare_page, compare_wandb
-from stacked_dae.compare import compare
-from stacked_dae.files import unseal
-from stacked_dae.manifest import RunFolder
-from stacked_dae.tracking.reading import Told
-from stacked_dae.tracking.records import Records
+from stacked_dae.reporting import html, wandb_runs
+from stacked_dae.reporting.comparison import compare
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.tracking.state import Records
+from stacked_dae.tracking.wandb_api import Told
+from stacked_dae.utils.files import unseal
 
 STAGES = ("layer_1", "layer_2", "layer_3", "finetune")
 # Seconds of training: three layers on scikit-learn's digits.
@@ -222,13 +222,13 @@ def test_compare_bears_runs_that_are_not_ours():
     odd = {"lineage": 3, "pretrain": {"optimizer": {"options": "{"}}, "lr": [0.1], "name": None}
     summary = {"n_test": "many", "test_error_percent": float("nan"), "best_valid_error_percent": True}
     rows = [{"layer_1/epoch": 1, "loss": 3}, {"a/b/c": 1, "x/epoch": "one"}, {"gradients/w": {"_type": "histogram"}}]
-    run = compare_wandb._compared(Told("id", "name", "", "", "crashed", odd, summary, rows), None)
+    run = wandb_runs._compared(Told("id", "name", "", "", "crashed", odd, summary, rows), None)
     assert (run.n_test, run.test_error_percent, run.valid_error_percent, run.losses) == (0, None, None, {})
     assert (run.state, run.test_text) == ("crashed", "crashed")
     assert run.settings["pretrain.optimizer.options"] == "{"
     rows = [{"finetune/epoch": 1, "finetune/loss": 3}, {"finetune/epoch": 2, "finetune/valid_error_percent": 4}]
-    other = compare_wandb._compared(Told("id", "other", "", "", "finished", {}, {}, rows), None)
-    page = compare_page.page(compare([run, other]))
+    other = wandb_runs._compared(Told("id", "other", "", "", "finished", {}, {}, rows), None)
+    page = html.page(compare([run, other]))
     assert page.count("<svg") == 1, "what there is is drawn"
 
 

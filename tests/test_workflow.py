@@ -13,24 +13,26 @@ from conftest import blobs, small, stop_after
 from pytorch_lightning import Trainer
 from safetensors.torch import load_file
 
-from stacked_dae import stopping, trained, workflow
-from stacked_dae.codes import make_codes
+from stacked_dae.config.loading import from_dict
 from stacked_dae.data.dataset import make_dataset
-from stacked_dae.disk import DiskArray
+from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.errors import ConfigError, DataError, StageError
-from stacked_dae.manifest import RunFolder
-from stacked_dae.networks import build_layers, build_stack
-from stacked_dae.progress import Reporter
-from stacked_dae.replay import Replay
-from stacked_dae.settings import from_dict
-from stacked_dae.stages import FINETUNE
-from stacked_dae.tasks.finetune import FinetuneTask
+from stacked_dae.inference import loading
+from stacked_dae.pipeline import runner
+from stacked_dae.runs.fingerprints import FINETUNE
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.training.builders import build_layers, build_stack
+from stacked_dae.training.codes import make_codes
+from stacked_dae.training.cuda_graphs import Replay
+from stacked_dae.training.tasks.finetune import FinetuneTask
+from stacked_dae.utils import signals
+from stacked_dae.utils.progress import Reporter
 
 DATA = blobs()
 
 
 def fit(out, config=None, **how):
-    return workflow.fit(config or small(), out, dataset=how.pop("dataset", DATA), **how)
+    return runner.fit(config or small(), out, dataset=how.pop("dataset", DATA), **how)
 
 
 def weights(folder):
@@ -80,13 +82,13 @@ class Recorder(Reporter):
 def tasks(monkeypatch):
     """Remember each stage's weights as its training begins, without disturbing it."""
     seen = {}
-    fit_stage = workflow.fit_stage
+    fit_stage = runner.fit_stage
 
     def spy(task, *arguments, **keywords):
         seen[task.stage] = {name: value.clone() for name, value in task.state_dict().items()}
         return fit_stage(task, *arguments, **keywords)
 
-    monkeypatch.setattr(workflow, "fit_stage", spy)
+    monkeypatch.setattr(runner, "fit_stage", spy)
     return seen
 
 
@@ -134,7 +136,7 @@ def test_best_epoch_is_the_first_lowest_and_its_weights_are_kept(done):
     result = done.result()
     assert result["best_valid_error_percent"] == min(errors)
     assert result["best_epoch"] == errors.index(min(errors)) + 1
-    stack = trained.load_stack(done, DATA)
+    stack = loading.load_stack(done, DATA)
     with torch.no_grad():
         wrong = (stack(torch.from_numpy(DATA.valid.inputs)).argmax(1).numpy() != DATA.valid.labels).mean()
     assert 100 * wrong == pytest.approx(min(errors))
@@ -164,23 +166,23 @@ def test_fine_tuning_starts_from_the_pretrained_weights(tmp_path, tasks):
 
 
 def test_lower_layers_stay_while_a_higher_one_trains(tmp_path):
-    both = workflow.pretrain(small(), tmp_path / "both", dataset=DATA)
+    both = runner.pretrain(small(), tmp_path / "both", dataset=DATA)
     one_layer = from_dict(
         {
             **small().to_dict(),
             "pretrain": {**small().to_dict()["pretrain"], "units": [10], "corruption": {"nu": [0.25]}},
         }
     )
-    one = workflow.pretrain(one_layer, tmp_path / "one", dataset=DATA)
+    one = runner.pretrain(one_layer, tmp_path / "one", dataset=DATA)
     assert weights(one)["layer_1"] == weights(both)["layer_1"]
 
 
 def test_each_layer_trains_on_the_clean_codes_of_the_one_below(tmp_path, monkeypatch):
     given = []
-    loader = workflow.ChunkLoader
-    monkeypatch.setattr(workflow, "ChunkLoader", lambda rows, *a: given.append(np.array(rows)) or loader(rows, *a))
-    folder = workflow.pretrain(small(), tmp_path / "run", dataset=DATA)
-    layers = trained.load_layers(folder, DATA)
+    loader = runner.ChunkLoader
+    monkeypatch.setattr(runner, "ChunkLoader", lambda rows, *a: given.append(np.array(rows)) or loader(rows, *a))
+    folder = runner.pretrain(small(), tmp_path / "run", dataset=DATA)
+    layers = loading.load_layers(folder, DATA)
     with torch.no_grad():
         for rows, inputs in zip(given[2:], (DATA.train.inputs, DATA.valid.inputs), strict=True):
             direct = torch.sigmoid(torch.from_numpy(inputs) @ layers[0].weight.t() + layers[0].bias)
@@ -189,14 +191,14 @@ def test_each_layer_trains_on_the_clean_codes_of_the_one_below(tmp_path, monkeyp
 
 def test_codes_are_made_once_a_layer(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(workflow, "make_codes", lambda *a, **k: made.append(len(a[1])) or make_codes(*a, **k))
+    monkeypatch.setattr(runner, "make_codes", lambda *a, **k: made.append(len(a[1])) or make_codes(*a, **k))
     fit(tmp_path / "run")
     assert made == [230, 60], "of the first layer, for train and validation; the last one needs none"
 
 
 def test_codes_beyond_the_memory_budget_are_mapped_and_change_nothing(tmp_path, done, monkeypatch):
     made = []
-    monkeypatch.setattr(workflow, "make_codes", lambda *a, **k: made.append(make_codes(*a, **k)) or made[-1])
+    monkeypatch.setattr(runner, "make_codes", lambda *a, **k: made.append(make_codes(*a, **k)) or made[-1])
     folder = fit(tmp_path / "run", replace(small(), data=replace(small().data, memory_budget=0.0)))
     assert all(isinstance(codes, DiskArray) for codes in made)
     assert weights(folder) == weights(done)
@@ -238,18 +240,18 @@ def test_mlp_is_the_same_network_never_pretrained(tmp_path, tasks):
         assert torch.equal(tasks[FINETUNE][f"stack.encoders.{k}.weight"], layer.weight)
     assert folder.result()["model"] == "mlp"
     with pytest.raises(ConfigError, match="never pre-trained"):
-        workflow.pretrain(replace(small(), model="mlp"), tmp_path / "x", dataset=DATA)
+        runner.pretrain(replace(small(), model="mlp"), tmp_path / "x", dataset=DATA)
 
 
 def test_few_labels_reach_fine_tuning_alone(tmp_path, monkeypatch, done):
     given = {}
-    fit_stage = workflow.fit_stage
+    fit_stage = runner.fit_stage
 
     def spy(task, train, *arguments, **keywords):
         given[task.stage] = sum(len(chunk.read()[0]) for chunk in train)
         return fit_stage(task, train, *arguments, **keywords)
 
-    monkeypatch.setattr(workflow, "fit_stage", spy)
+    monkeypatch.setattr(runner, "fit_stage", spy)
     folder = fit(tmp_path / "run", replace(small(), data=replace(small().data, labels_per_class=5)))
     assert given == {"layer_1": 230, "layer_2": 230, "finetune": 15}
     assert weights(folder)["layer_2"] == weights(done)["layer_2"]
@@ -336,7 +338,7 @@ def test_a_signal_stops_after_the_minibatch_and_training_goes_on_there(tmp_path,
     counted = []
     with monkeypatch.context() as patch:
         stop_after(patch, looks)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             fit(tmp_path / "cut", config)
         assert list((tmp_path / "cut").glob("*/minibatch.ckpt"))
     with monkeypatch.context() as patch:
@@ -357,7 +359,7 @@ def test_a_signal_stops_after_the_minibatch_and_training_goes_on_there(tmp_path,
 def test_a_cut_epoch_of_another_training_is_not_gone_on_with(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 5)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             fit(tmp_path / "run")
     other = with_pretrain(small(), optimizer=replace(small().pretrain.optimizer, lr=0.05))
     # What lies in the folder is not removed for once: it is of another fingerprint.
@@ -429,23 +431,23 @@ def test_layers_of_one_shape_start_from_different_weights():
 
 def test_pretrain_then_fit_goes_on_in_the_same_folder(tmp_path, done):
     first = with_finetune(small(), epochs=99)
-    workflow.pretrain(first, tmp_path / "run", dataset=DATA)
+    runner.pretrain(first, tmp_path / "run", dataset=DATA)
     recorder = Recorder()
     folder = fit(tmp_path / "run", reporter=recorder)
     assert [stage for stage, _ in recorder.stages] == ["finetune"]
     assert weights(folder) == weights(done)
     recorder = Recorder()
-    workflow.pretrain(small(), tmp_path / "run", dataset=DATA, reporter=recorder)
+    runner.pretrain(small(), tmp_path / "run", dataset=DATA, reporter=recorder)
     assert not recorder.stages
     assert (tmp_path / "run" / "result.json").exists()
 
 
 def test_finetune_takes_the_layers_of_another_run(tmp_path, done, tasks):
-    workflow.pretrain(small(), tmp_path / "layers", dataset=DATA)
-    folder = workflow.finetune(small(), tmp_path / "run", tmp_path / "layers", dataset=DATA)
+    runner.pretrain(small(), tmp_path / "layers", dataset=DATA)
+    folder = runner.finetune(small(), tmp_path / "run", tmp_path / "layers", dataset=DATA)
     assert weights(folder)["finetune"] == weights(done)["finetune"]
     assert folder.manifest["parent"] == str(tmp_path / "layers")
-    other = workflow.finetune(replace(small(), seed=9), tmp_path / "run_9", tmp_path / "layers", dataset=DATA)
+    other = runner.finetune(replace(small(), seed=9), tmp_path / "run_9", tmp_path / "layers", dataset=DATA)
     assert weights(other) != weights(folder)
     layer = load_file(tmp_path / "layers" / "layer_1" / "weights.safetensors")
     assert torch.equal(tasks[FINETUNE]["stack.encoders.0.weight"], layer["weight"])
@@ -454,7 +456,7 @@ def test_finetune_takes_the_layers_of_another_run(tmp_path, done, tasks):
 def test_finetune_refuses_layers_that_do_not_match(tmp_path, done):
     def refuse(text, config=None, dataset=DATA, pretrained=done.path):
         with pytest.raises(StageError, match=text):
-            workflow.finetune(config or small(), tmp_path / "x", pretrained, dataset=dataset)
+            runner.finetune(config or small(), tmp_path / "x", pretrained, dataset=dataset)
         assert not (tmp_path / "x").exists()
 
     refuse("pretrain.units is", with_pretrain(small(), units=[10, 9]))
@@ -469,7 +471,7 @@ def test_finetune_refuses_layers_that_do_not_match(tmp_path, done):
 
 
 def test_evaluate_gives_the_error_again_without_training(done):
-    score = workflow.evaluate(done.path, dataset=DATA)
+    score = runner.evaluate(done.path, dataset=DATA)
     result = done.result()
     assert (score.error_percent, score.ci95_percent) == (
         result["test_error_percent"],
@@ -479,9 +481,9 @@ def test_evaluate_gives_the_error_again_without_training(done):
 
 
 def test_evaluate_needs_a_finished_run(tmp_path):
-    workflow.pretrain(small(), tmp_path / "run", dataset=DATA)
+    runner.pretrain(small(), tmp_path / "run", dataset=DATA)
     with pytest.raises(StageError, match="is not fine-tuned"):
-        workflow.evaluate(tmp_path / "run", dataset=DATA)
+        runner.evaluate(tmp_path / "run", dataset=DATA)
 
 
 def test_damaged_weights_are_named_and_rerun_makes_them_again(tmp_path, done):
@@ -538,7 +540,7 @@ def test_dropout_changes_what_is_learnt_and_not_how_it_is_tested(tmp_path):
     folder = fit(tmp_path / "run", config)
     assert weights(folder)["finetune"] != weights(fit(tmp_path / "plain"))["finetune"]
     assert weights(folder) == weights(fit(tmp_path / "again", config))
-    assert workflow.evaluate(folder.path, dataset=DATA).error_percent == folder.result()["test_error_percent"]
+    assert runner.evaluate(folder.path, dataset=DATA).error_percent == folder.result()["test_error_percent"]
     with pytest.raises(ConfigError, match="finetune.dropout must be below 1"):
         with_finetune(small(), dropout=1.0)
 
@@ -558,7 +560,7 @@ def test_inputs_outside_0_to_1_need_squared_error(tmp_path):
         fit(tmp_path / "run", dataset=wide)
     assert not (tmp_path / "run").exists()
     config = with_pretrain(small(), loss=["squared_error", "cross_entropy"], decoder=["identity", "sigmoid"])
-    workflow.pretrain(config, tmp_path / "run", dataset=wide)
+    runner.pretrain(config, tmp_path / "run", dataset=wide)
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
@@ -584,7 +586,7 @@ def test_lightning_counts_every_update(tmp_path, monkeypatch):
         "save_checkpoint",
         lambda self, *a, **k: steps.append((self.current_epoch, self.global_step)) or save(self, *a, **k),
     )
-    workflow.pretrain(small(), tmp_path / "run", dataset=DATA)
+    runner.pretrain(small(), tmp_path / "run", dataset=DATA)
     assert steps[:3] == [(0, 12), (1, 24), (2, 36)], "230 rows in minibatches of 20 are 12 updates an epoch"
 
 
@@ -608,6 +610,6 @@ def test_each_update_sees_the_weights_of_the_one_before_in_lower_precision(tmp_p
     """One chunk of twelve minibatches equals twelve chunks of one: no cast of old weights is kept in between."""
     config = replace(small(), model="mlp", trainer=replace(small().trainer, precision="bf16-mixed"))
     whole = fit(tmp_path / "whole", config)
-    monkeypatch.setattr("stacked_dae.loader._CHUNK_FLOATS", 1)
+    monkeypatch.setattr("stacked_dae.training.loader._CHUNK_FLOATS", 1)
     cut = fit(tmp_path / "cut", config)
     assert weights(cut) == weights(whole)

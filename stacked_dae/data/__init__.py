@@ -1,1 +1,1 @@
-"""Data sets as NumPy arrays, and where they come from."""
+"""Data sets: built-in ones, tables, arrays, and arrays that stay on disk."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stacked_dae.config import DataConfig
+from stacked_dae.config.schema import DataConfig
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DataError, suggest
 
@@ -68,14 +68,14 @@ def load(name: str, root: str | None = None, source: str = "regenerated") -> Dat
     """
     check_name(name, source)
     if ENTRIES[name].source is _ICML2007:
-        from stacked_dae.data.icml2007 import problem
+        from stacked_dae.data.builtin.icml2007 import problem
 
         return problem(name, ENTRIES[name].rows, source, data_root(root))
     if name == "mnist":
-        from stacked_dae.data.mnist import mnist
+        from stacked_dae.data.builtin.mnist import mnist
 
         return mnist(data_root(root))
-    from stacked_dae.data import digits
+    from stacked_dae.data.builtin import digits
 
     return digits.digits() if name == "digits" else digits.mnist5k()
 
@@ -96,11 +96,11 @@ def load_data(config: DataConfig, root: str | None = None) -> Dataset:
         root: the data folder; that of the settings if None.
 
     Raises:
-        ConfigError, DataError: see :func:`load` and :func:`stacked_dae.data.table.read_table`.
+        ConfigError, DataError: see :func:`load` and :func:`stacked_dae.data.tabular.loading.read_table`.
     """
     folder = root or config.root
     if config.path is None:
         return load(config.name, folder, config.source)
-    from stacked_dae.data.table import read_table
+    from stacked_dae.data.tabular.loading import read_table
 
     return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=config.budget_bytes)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.address import seed_at
 from stacked_dae.errors import DataError
+from stacked_dae.utils.seeding import seed_at
 
 
 def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[np.intp], ...]:

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stacked_dae import ranks
-from stacked_dae.config import Config
-from stacked_dae.progress import Reporter
-from stacked_dae.tracking.place import wanted, where
-from stacked_dae.tracking.records import Records
-from stacked_dae.tracking.subject import Job, Silent, Subject
-from stacked_dae.tracking.teller import all_told
-from stacked_dae.tracking.wandb_run import WandbJob, forget_staged
+from stacked_dae.config.schema import Config
+from stacked_dae.tracking.base import Job, Silent, Subject
+from stacked_dae.tracking.mode import wanted, where
+from stacked_dae.tracking.state import Records
+from stacked_dae.tracking.wandb_tracker import WandbJob, forget_staged
+from stacked_dae.tracking.worker import all_told
+from stacked_dae.utils import distributed
+from stacked_dae.utils.progress import Reporter
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def job(subject: Subject, job_type: str, reporter: Reporter) -> Iterator[Job]:
 
     The jobs of one experiment share a group and carry the whole resolved configuration.
     """
-    how = where(subject.config, subject.out, reporter) if ranks.first() else "off"
+    how = where(subject.config, subject.out, reporter) if distributed.first() else "off"
     if how == "off":
         yield Silent()
         return

@@ -1,0 +1,454 @@
+"""The settings of an experiment: frozen dataclasses, one per concern, checked when they are made.
+
+The attribute docstrings are the ``--help`` of the command line. Nothing here imports torch, so that a
+wrong setting is answered at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import PurePath
+from typing import Any, Literal, TypeVar
+
+from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.utils.type_hints import fits
+
+Activation = Literal["sigmoid", "tanh", "relu", "identity"]
+Decoder = Literal["sigmoid", "identity"]
+Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
+CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
+Scale = Literal["minmax", "standard"]
+OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
+Model = Literal["sda", "saa", "mlp"]
+Precision = Literal["32-true", "tf32", "bf16-mixed"]
+Source = Literal["regenerated", "original"]
+LoggerName = Literal["csv", "tensorboard"]
+TrackingMode = Literal["auto", "online", "offline", "off"]
+# Of a trained model, asked for on the command line.
+Weights = Literal["finetuned", "pretrained"]
+Format = Literal["onnx", "torch"]
+T = TypeVar("T")
+
+
+# Of anything that is counted: what an index can hold.
+_LARGEST = 2**31 - 1
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ConfigError(message)
+
+
+def _default(cls: type, name: str) -> Any:
+    """Return what a setting is when it is not given."""
+    (found,) = (f for f in fields(cls) if f.name == name)
+    return found.default if found.default_factory is MISSING else found.default_factory()
+
+
+def _values(value: T | list[T]) -> list[T]:
+    return value if isinstance(value, list) else [value]
+
+
+def _positive_int(name: str, value: Any) -> None:
+    _require(isinstance(value, int) and value > 0, f"{name} must be a whole number above 0, not {value!r}")
+    _require(value <= _LARGEST, f"{name} must be at most {_LARGEST}, not {value!r}")
+
+
+def _number(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    inside = math.isfinite(value) and (value > low if open_low else value >= low) and value <= high
+    if math.isinf(high):
+        span = f"above {low:g}" if open_low else f"at least {low:g}"
+    else:
+        span = f"in {'(' if open_low else '['}{low:g}, {high:g}]"
+    _require(inside, f"{name} must be {span}, not {value!r}")
+
+
+def _choice(name: str, value: Any, literal: Any) -> None:
+    choices = literal.__args__
+    _require(
+        value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}{suggest(str(value), choices)}"
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set, where its files are, and how many of its labels may be used."""
+
+    name: str = "digits"
+    """Data set; `stacked-dae data list` names them all."""
+    path: str | None = None
+    """A table of your own instead: a file that ends in .csv, .parquet, .npy or .npz."""
+    target: str | None = None
+    """Of a table: the column of the class, text or whole numbers. Rows where it is empty are for pre-training alone."""
+    keep: list[str] = field(default_factory=list)
+    """Of a table: the columns that are inputs; all but the target when empty."""
+    drop: list[str] = field(default_factory=list)
+    """Of a table: columns that are left out."""
+    categorical: list[str] = field(default_factory=list)
+    """Of a table: columns whose values are names though they look like numbers. Columns of text are so anyway."""
+    scale: Scale = "minmax"
+    """Of a table's columns of numbers, by the training rows: minmax: to [0, 1]; standard: to mean 0 and deviation 1.
+    Columns of names are one-hot."""
+    split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
+    """Of a table: the shares of training, validation and test rows; or the name of a column that says train, valid or
+    test."""
+    root: str | None = None
+    """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
+    source: Source = "regenerated"
+    """Of an ICML-2007 problem: made here by its description, or the original archive (downloaded when absent)."""
+    labels_per_class: int | None = None
+    """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
+    Pre-training sees all inputs either way."""
+    memory_budget: float = 4.0
+    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of half this
+    size, one ahead of the other."""
+
+    def __post_init__(self) -> None:
+        _choice("data.source", self.source, Source)
+        _choice("data.scale", self.scale, Scale)
+        if self.path is None:
+            for name in ("target", "keep", "drop", "categorical", "scale", "split"):
+                given = getattr(self, name) != _default(DataConfig, name)
+                _require(not given, f"data.{name} is of a table: name its file with data.path")
+        else:
+            _require(self.source == "regenerated", "data.source is of an ICML-2007 problem; leave it out for a table")
+            _require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
+        if isinstance(self.split, list):
+            shares = self.split
+            ok = len(shares) == 3 and all(0.0 < share < 1.0 for share in shares) and abs(sum(shares) - 1.0) < 1e-6
+            _require(
+                ok,
+                "data.split must be three shares above 0 that make 1, such as [0.7, 0.1, 0.2], or the name of a column,"
+                f" not {shares!r}",
+            )
+        if self.labels_per_class is not None:
+            _positive_int("data.labels_per_class", self.labels_per_class)
+        _number("data.memory_budget", self.memory_budget, 0.0)
+
+    @property
+    def budget_bytes(self) -> int:
+        """The memory budget in bytes."""
+        return int(self.memory_budget * 1e9)
+
+    @property
+    def title(self) -> str:
+        """The data set's name, or the table's."""
+        return self.name if self.path is None else PurePath(self.path).stem
+
+
+@dataclass(frozen=True)
+class CorruptionConfig:
+    """The corruption q_D of a layer's input."""
+
+    kind: CorruptionKind = "fixed_masking"
+    """fixed_masking: exactly round(nu d) inputs of each example are set to 0 (the paper's).
+    masking: each input with probability nu. gaussian: N(0, nu^2) is added.
+    salt_and_pepper: each input with probability nu is set to 0 or 1, evenly.
+    swap: each input with probability nu gets the value of another example there (for tables)."""
+    nu: float | list[float] = 0.25
+    """Noise level: the destroyed fraction in [0, 1]; for gaussian the standard deviation. One value, or one a layer."""
+
+    def __post_init__(self) -> None:
+        _choice("pretrain.corruption.kind", self.kind, CorruptionKind)
+        high = math.inf if self.kind == "gaussian" else 1.0
+        for nu in _values(self.nu):
+            _number("pretrain.corruption.nu", nu, 0.0, high)
+
+
+@dataclass(frozen=True)
+class EmphasisConfig:
+    """Emphasis (JMLR 2010, section 5.3): the loss of destroyed inputs counts alpha, that of the others beta."""
+
+    alpha: float = 1.0
+    """Weight of the loss on destroyed inputs, at least 0."""
+    beta: float = 1.0
+    """Weight of the loss on the inputs that were left alone, at least 0."""
+
+    def __post_init__(self) -> None:
+        _number("pretrain.emphasis.alpha", self.alpha, 0.0)
+        _number("pretrain.emphasis.beta", self.beta, 0.0)
+        _require(
+            self.alpha + self.beta > 0, "pretrain.emphasis.alpha and beta are both 0: there would be nothing to learn"
+        )
+
+
+@dataclass(frozen=True)
+class LayerOptimizerConfig:
+    """The optimiser of pre-training."""
+
+    name: OptimizerName = "sgd"
+    """A torch optimiser; sgd is the paper's."""
+    lr: float | list[float] = 0.1
+    """Learning rate, above 0. One value, or one a layer."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the torch optimiser, such as momentum or weight_decay."""
+
+    def __post_init__(self) -> None:
+        _check_optimizer("pretrain", self)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser of fine-tuning."""
+
+    name: OptimizerName = "sgd"
+    """A torch optimiser; sgd is the paper's."""
+    lr: float = 0.1
+    """Learning rate, above 0."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the torch optimiser, such as momentum or weight_decay."""
+
+    def __post_init__(self) -> None:
+        _check_optimizer("finetune", self)
+
+
+def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig) -> None:
+    _choice(f"{stage}.optimizer.name", config.name, OptimizerName)
+    for lr in _values(config.lr):
+        _number(f"{stage}.optimizer.lr", lr, 0.0, open_low=True)
+    _require("lr" not in config.options, f"{stage}.optimizer.options.lr: set {stage}.optimizer.lr instead")
+    for name, value in config.options.items():
+        _require(isinstance(name, str), f"{stage}.optimizer.options must have names, not {name!r}")
+        plain = all(
+            part is None or isinstance(part, (bool, str)) or (fits(float, part) and math.isfinite(part))
+            for part in _values(value)
+        )
+        _require(plain, f"{stage}.optimizer.options.{name} must be a number, text, true, false or a list of numbers")
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """The settings of one layer, picked out of a PretrainConfig."""
+
+    units: int
+    activation: Activation
+    decoder: Decoder
+    loss: Loss
+    tied: bool
+    kind: CorruptionKind
+    nu: float
+    alpha: float
+    beta: float
+    optimizer: OptimizerName
+    lr: float
+    options: dict[str, Any]
+    batch_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The stack of denoising autoencoders and how each is trained. Values marked so may be one a layer."""
+
+    units: int | list[int] = field(default_factory=lambda: [1000, 1000, 1000])
+    """Units of each layer. One value, or one a layer; the lists say how many layers there are."""
+    activation: Activation | list[Activation] = "sigmoid"
+    """s in y = s(x Wᵀ + b). One value, or one a layer."""
+    decoder: Decoder | list[Decoder] = "sigmoid"
+    """s' in z = s'(y W'ᵀ + b'). One value, or one a layer."""
+    loss: Loss | list[Loss] = "auto"
+    """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one a layer.
+    by_column: squared error (and an identity decoder) for the standardised columns of a table, cross_entropy for its
+    others; of layer 1 only. auto: by_column in layer 1 of a table with data.scale standard, else cross_entropy."""
+    tied: bool = True
+    """Decode with the transposed encoding weights."""
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    emphasis: EmphasisConfig = field(default_factory=EmphasisConfig)
+    batch_size: int = 20
+    """Examples in a minibatch: one minibatch, one update."""
+    epochs: int | list[int] = 15
+    """Passes over the training inputs. One value, or one a layer."""
+    optimizer: LayerOptimizerConfig = field(default_factory=LayerOptimizerConfig)
+
+    def __post_init__(self) -> None:
+        for units in _values(self.units):
+            _positive_int("pretrain.units", units)
+        for epochs in _values(self.epochs):
+            _positive_int("pretrain.epochs", epochs)
+        _positive_int("pretrain.batch_size", self.batch_size)
+        for name, literal in (("activation", Activation), ("decoder", Decoder), ("loss", Loss)):
+            for value in _values(getattr(self, name)):
+                _choice(f"pretrain.{name}", value, literal)
+        layers = self.layers()
+        uses_emphasis = self.emphasis.alpha != self.emphasis.beta
+        _require(
+            not (uses_emphasis and self.corruption.kind == "gaussian"),
+            "pretrain.emphasis needs a corruption that destroys some inputs and not others; gaussian changes all",
+        )
+        for k, layer in enumerate(layers, 1):
+            _require(
+                not (layer.loss != "squared_error" and layer.decoder == "identity"),
+                f"pretrain.decoder: layer {k} has an identity decoder, which cross_entropy cannot use;"
+                " set pretrain.loss to squared_error or pretrain.decoder to sigmoid",
+            )
+            _require(
+                not (layer.loss == "by_column" and k > 1),
+                f"pretrain.loss: layer {k} has by_column, but its inputs are codes; give one loss a layer, such as"
+                " [by_column, cross_entropy]",
+            )
+            below = layers[k - 2].activation if k > 1 else "sigmoid"
+            _require(
+                not (layer.loss in ("auto", "cross_entropy") and below != "sigmoid"),
+                f"pretrain.loss: layer {k} has cross_entropy, but the {below} codes of layer {k - 1} are not in [0, 1];"
+                " give one loss a layer, such as [cross_entropy, squared_error]",
+            )
+
+    def _per_layer(self) -> dict[str, Any]:
+        return {
+            "pretrain.units": self.units,
+            "pretrain.corruption.nu": self.corruption.nu,
+            "pretrain.optimizer.lr": self.optimizer.lr,
+            "pretrain.epochs": self.epochs,
+            "pretrain.activation": self.activation,
+            "pretrain.decoder": self.decoder,
+            "pretrain.loss": self.loss,
+        }
+
+    def layers(self) -> list[LayerConfig]:
+        """Return the settings layer by layer.
+
+        The lists among the per-layer settings say how many layers there are; with no list there is one.
+
+        Raises:
+            ConfigError: a list is empty, or two lists differ in length.
+        """
+        lists = {name: value for name, value in self._per_layer().items() if isinstance(value, list)}
+        for name, value in lists.items():
+            _require(len(value) > 0, f"{name} is an empty list: give one value, or one a layer")
+        first, depth = next(((name, len(value)) for name, value in lists.items()), ("", 1))
+        for name, value in lists.items():
+            _require(
+                len(value) == depth,
+                f"{name} has {len(value)} value{'s' * (len(value) != 1)}, but {first} says {depth}"
+                f" layer{'s' * (depth != 1)}: give one value, or one a layer",
+            )
+
+        def at(value: Any, k: int) -> Any:
+            return value[k] if isinstance(value, list) else value
+
+        return [
+            LayerConfig(
+                units=at(self.units, k),
+                activation=at(self.activation, k),
+                decoder=at(self.decoder, k),
+                loss=at(self.loss, k),
+                tied=self.tied,
+                kind=self.corruption.kind,
+                nu=float(at(self.corruption.nu, k)),
+                alpha=float(self.emphasis.alpha),
+                beta=float(self.emphasis.beta),
+                optimizer=self.optimizer.name,
+                lr=float(at(self.optimizer.lr, k)),
+                options=self.optimizer.options,
+                batch_size=self.batch_size,
+                epochs=at(self.epochs, k),
+            )
+            for k in range(depth)
+        ]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How the stacked encoders are trained with labels, under a softmax head."""
+
+    batch_size: int = 20
+    """Examples in a minibatch: one minibatch, one update."""
+    epochs: int = 50
+    """Passes over the labelled training examples at the most."""
+    patience: int = 10
+    """Stop after this many epochs without a lower validation error; the best epoch's weights are kept either way."""
+    dropout: float = 0.0
+    """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "patience"):
+            _positive_int(f"finetune.{name}", getattr(self, name))
+        _number("finetune.dropout", self.dropout, 0.0, 1.0)
+        _require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Weights & Biases; the run folder keeps its own records either way."""
+
+    mode: TrackingMode = "off"
+    """auto: online where there is an API key, else offline. $WANDB_MODE, where it is set, wins."""
+    project: str | None = None
+    """W&B project; $WANDB_PROJECT, else stacked-dae, when null."""
+    entity: str | None = None
+    """W&B user or team; your own default when null."""
+    group: str | None = None
+    """W&B group, the experiment; $WANDB_RUN_GROUP, else the run folder's name, when null."""
+    tags: list[str] = field(default_factory=list)
+    """W&B tags."""
+    loggers: list[LoggerName] = field(default_factory=list)
+    """Lightning's own loggers, csv and tensorboard, each writing into a folder of its name in the run folder."""
+
+    def __post_init__(self) -> None:
+        _choice("tracking.mode", self.mode, TrackingMode)
+        for name in self.loggers:
+            _choice("tracking.loggers", name, LoggerName)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where Lightning computes."""
+
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, cuda, mps."""
+    precision: Precision = "32-true"
+    """Of the matrix products: 32-true, tf32 (GPUs that have it; 32-true elsewhere), bf16-mixed. Weights, losses and
+    sums stay in float32."""
+
+    def __post_init__(self) -> None:
+        choices = ("auto", "cpu", "gpu", "cuda", "mps")
+        _require(
+            self.accelerator in choices,
+            f"trainer.accelerator must be one of {', '.join(choices)}, not {self.accelerator!r}",
+        )
+        _choice("trainer.precision", self.precision, Precision)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole experiment: pre-train a stack layer by layer, fine-tune it, test it once."""
+
+    seed: int = 0
+    """Seed of everything random: the label draw, the first weights, the shuffling, the corruption."""
+    model: Model = "sda"
+    """sda: stacked denoising autoencoders. Controls, all else equal: saa: the same with nu = 0 (ordinary
+    autoencoders); mlp: the same network from random weights, never pre-trained."""
+    data: DataConfig = field(default_factory=DataConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.seed, int) and self.seed >= 0,
+            f"seed must be a whole number of at least 0, not {self.seed!r}",
+        )
+        _choice("model", self.model, Model)
+        _require(
+            self.pretrain.layers()[0].loss != "by_column" or self.data.path is not None,
+            "pretrain.loss: by_column is of a table's columns: name its file with data.path",
+        )
+
+    def layers(self) -> list[LayerConfig]:
+        """Return the settings of each layer as they are used: no loss is auto; of ``model: saa`` every nu is 0."""
+        mixed = self.data.path is not None and self.data.scale == "standard"
+        return [
+            replace(
+                layer,
+                loss=("by_column" if mixed and k == 0 else "cross_entropy") if layer.loss == "auto" else layer.loss,
+                nu=0.0 if self.model == "saa" else layer.nu,
+            )
+            for k, layer in enumerate(self.pretrain.layers())
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as nested plain dictionaries, as ``config.yaml`` holds them."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""Tables as data sets: files, columns, splits, preprocessing."""

@@ -1,0 +1,275 @@
+"""Files that hold a table, read by batches of rows: CSV and Parquet by pyarrow, .npy and .npz by NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.data.tabular.preprocessing import NUMBER, Values, name_of
+from stacked_dae.errors import DataError
+
+ROWS = 8192
+"""Rows in a batch at the most."""
+# Bytes of a CSV file that are read at a time; a line must fit.
+_BLOCK = 2**22
+
+
+class TableFile(Protocol):
+    """A file that holds a table."""
+
+    names: list[str]
+    """Names of the columns."""
+    is_bytes: bool
+    """Whether it is an array of bytes, as images are."""
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        """Go through these columns, some rows at a time.
+
+        In each batch a column is float64 with NaN for a missing value, or, where one of its values is no number or it
+        is among ``as_text``, objects: text, and None for a missing value.
+
+        Raises:
+            DataError: the file is damaged, or a column holds neither numbers nor text.
+        """
+        ...
+
+
+def open_table(path: str | Path) -> TableFile:
+    """Return the table in a file, whose ending says what it is: .csv, .parquet, .npy or .npz.
+
+    Raises:
+        DataError: it is not there, of no such kind, or not readable; or it has two columns of one name, or none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    kinds = {".csv": _csv, ".parquet": _parquet, ".npy": _numpy, ".npz": _numpy}
+    if path.suffix.lower() not in kinds:
+        raise DataError(f"{path}: a table is a file that ends in {', '.join(kinds)}")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty")
+    file = kinds[path.suffix.lower()](path)
+    double = next((name for i, name in enumerate(file.names) if name in file.names[:i]), None)
+    if double is not None:
+        raise DataError(f"{path}: two columns are named {double!r}; rename one")
+    if not file.names:
+        raise DataError(f"{path}: it has no columns")
+    if "" in file.names:
+        raise DataError(f"{path}: column {file.names.index('') + 1} has no name; give it one (pandas: index=False)")
+    if len(file.names) == 1 and path.suffix.lower() == ".csv":
+        mark = next((mark for mark in (";", "\t", "|") if mark in file.names[0]), None)
+        if mark:
+            raise DataError(
+                f"{path}: one column, {file.names[0]!r}: its columns are kept apart by {mark!r}; use commas"
+            )
+    return file
+
+
+def _arrow(path: Path) -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise DataError(f"{path}: CSV and Parquet are read by pyarrow: pip install 'stacked-dae[tables]'") from None
+    return pyarrow
+
+
+def _reason(error: Exception) -> str:
+    """Return the beginning of an error's text, on one line."""
+    text = " ".join(str(error).split())
+    if "straddling" in text:
+        return f"a line is longer than {_BLOCK // 2**20} MiB"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _values(path: Path, name: str, column: Any, *, as_text: bool) -> Values:
+    """Return a column of pyarrow's."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.dictionary_decode()
+        kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), None, object) if as_text else np.full(len(column), np.nan)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if not as_text:
+            blank = pc.match_substring_regex(column, r"^\s*$")
+            numeric = pc.or_(blank, pc.match_substring_regex(column, f"^{NUMBER.pattern}$"))
+            if pc.all(numeric, min_count=0).as_py():
+                trimmed = pc.utf8_trim_whitespace(pc.if_else(blank, None, column))
+                return np.asarray(trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+        # Each different text is looked at once.
+        encoded = column.dictionary_encode()
+        known = _names([*encoded.dictionary.to_pylist(), None])
+        names = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+        return names if as_text else _numbers_where_all_are(names)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if pa.types.is_boolean(kind) or (as_text and is_number):
+        # By way of NumPy's numbers where they are exact, as text where they are not.
+        return _names(_scalars(column, kind))
+    if not is_number:
+        raise DataError(f"{path}: column {name!r} holds {kind}, neither numbers nor text; leave it out: --data.drop")
+    numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def _scalars(column: Any, kind: Any) -> list[Any]:
+    """Return the values of a column, floats of their own width."""
+    import pyarrow as pa
+
+    values = column.to_pylist()
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        width = np.float32 if pa.types.is_float32(kind) else np.float16
+        return [None if value is None else width(value) for value in values]
+    return list(values)
+
+
+def _names(values: Iterable[Any]) -> Values:
+    """Return values as names, None for missing ones."""
+    return np.array([name_of(value) for value in values], object)
+
+
+def _numbers_where_all_are(names: Values) -> Values:
+    """Return names as numbers, NaN for missing ones, unless one is no number."""
+    if all(name is None or NUMBER.fullmatch(name) for name in names):
+        return np.array([np.nan if name is None else float(name) for name in names])
+    return names
+
+
+class _Csv:
+    is_bytes = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with closing(self._open()) as reader:
+                self.names: list[str] = reader.schema.names
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: not readable as CSV (its first line is not UTF-8)") from None
+
+    def _open(self, names: Sequence[str] | None = None) -> Any:
+        pa = _arrow(self._path)
+        from pyarrow import csv
+
+        # What a column holds is not guessed from its beginning.
+        kinds = {name: pa.string() for name in names or ()}
+        # Of one column, an empty line is a missing value.
+        parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=names is None or len(self.names) > 1)
+        try:
+            return csv.open_csv(
+                self._path,
+                read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False),
+                parse_options=parse,
+                convert_options=csv.ConvertOptions(
+                    column_types=kinds,
+                    include_columns=names,
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowException as error:
+            raise DataError(f"{self._path}: not readable as CSV ({_reason(error)})") from None
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        pa = _arrow(self._path)
+        with closing(self._open(names)) as reader:
+            while True:
+                try:
+                    batch = reader.read_next_batch()
+                except StopIteration:
+                    return
+                except pa.ArrowException as error:
+                    raise DataError(f"{self._path}: not readable as CSV ({_reason(error)})") from None
+                for start in range(0, len(batch), ROWS):
+                    rows = batch.slice(start, ROWS)
+                    yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
+
+
+def _csv(path: Path) -> TableFile:
+    return _Csv(path)
+
+
+class _Parquet:
+    is_bytes = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        pa = _arrow(path)
+        from pyarrow import parquet
+
+        try:
+            self._file = parquet.ParquetFile(path, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: not readable as Parquet ({_reason(error)})") from None
+        self.names: list[str] = self._file.schema_arrow.names
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        pa = _arrow(self._path)
+        try:
+            for rows in self._file.iter_batches(ROWS, columns=list(names)):
+                yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self._path}: not readable as Parquet ({_reason(error)})") from None
+
+
+def _parquet(path: Path) -> TableFile:
+    return _Parquet(path)
+
+
+class _Arrays:
+    """Arrays of as many rows: a 2-D one has a column for each of its own, a 1-D one is a column."""
+
+    def __init__(self, path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+        self._columns: dict[str, NDArray[Any]] = {}
+        self.names = []
+        for name, array in arrays.items():
+            if array.ndim not in (1, 2) or array.dtype.kind not in "biufUS":
+                raise DataError(
+                    f"{path}: {name or 'the array'} of shape {array.shape} and type {array.dtype} is no table of"
+                    " numbers or text"
+                )
+            if array.dtype.kind == "S":
+                try:
+                    array = np.char.decode(array, "utf-8")
+                except UnicodeDecodeError:
+                    raise DataError(f"{path}: {name or 'the array'} holds bytes that are no UTF-8 text") from None
+            wide = array if array.ndim == 2 else array[:, None]
+            for k in range(wide.shape[1]):
+                own = str(k) if not name else f"{name}_{k}"
+                self.names.append(name if array.ndim == 1 and name else own)
+                self._columns[self.names[-1]] = wide[:, k]
+        lengths = {len(column) for column in self._columns.values()}
+        if len(lengths) > 1:
+            raise DataError(f"{path}: its arrays have {' and '.join(map(str, sorted(lengths)))} rows; they must agree")
+        self.is_bytes = all(array.dtype == np.uint8 for array in arrays.values())
+        self._rows = lengths.pop() if lengths else 0
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        for start in range(0, self._rows, ROWS):
+            yield {n: self._values(self._columns[n][start : start + ROWS], n in as_text) for n in names}
+
+    @staticmethod
+    def _values(block: NDArray[Any], as_text: bool) -> Values:
+        if as_text or block.dtype.kind == "b":
+            return _names(block)
+        if block.dtype.kind not in "US":
+            return block.astype(np.float64)
+        return _numbers_where_all_are(_names(block))
+
+
+def _numpy(path: Path) -> TableFile:
+    try:
+        if path.suffix.lower() == ".npy":
+            return _Arrays(path, {"": np.load(path, mmap_mode="r", allow_pickle=False)})
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            return _Arrays(path, {name: arrays[name] for name in arrays.files})
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # what a damaged header makes NumPy raise depends on where it is
+        raise DataError(f"{path}: not readable as {path.suffix[1:]} ({_reason(error)})") from None

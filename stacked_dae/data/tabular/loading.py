@@ -1,0 +1,198 @@
+"""A table of one's own as a data set: which columns are inputs, which rows are in which split, and the scaling.
+
+The file is gone through some rows at a time: for the labels and the kinds of columns, for what is fitted (on the
+training rows alone), for the training inputs, for the validation inputs. The test rows are read when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.config.schema import DataConfig
+from stacked_dae.data.dataset import Dataset, Split
+from stacked_dae.data.disk_array import DiskArray, Inputs
+from stacked_dae.data.tabular.files import TableFile, open_table
+from stacked_dae.data.tabular.preprocessing import (
+    Column,
+    Moments,
+    Numeric,
+    Preprocessing,
+    Values,
+    fit_categorical,
+    fit_numeric,
+)
+from stacked_dae.data.tabular.scan import Scan, check_classes, check_numbers, labels_of, parts_of
+from stacked_dae.errors import ConfigError, DataError, suggest
+
+# A column with more names than these is taken for an identifier; no need to count further.
+_MOST_NAMES = 1000
+
+
+def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int) -> Dataset:
+    """Return the data set of a table.
+
+    Args:
+        settings: its path, and what of it is what.
+        scratch: folder for the inputs that need more than the budget; they leave no file behind there.
+        budget_bytes: inputs of more than so many bytes stay on disk.
+
+    Raises:
+        ConfigError: a setting names a column that is not there.
+        DataError: the file is not usable; the text names it, the column and, where there is one, the row.
+    """
+    assert settings.path is not None
+    path = Path(settings.path)
+    file = open_table(path)
+    names = _input_names(file, settings)
+    scan = Scan(path, names, settings)
+    scan.read(file)
+    classes, labels = labels_of(path, scan)
+    part = parts_of(path, settings, labels, scan)
+    check_classes(path, settings, classes, labels, part)
+    columns = _fit(path, file, scan, settings, part == 0)
+    preprocessing = Preprocessing(columns, settings.target, classes)
+    written = path.stat()
+
+    def rows(which: int) -> Split:
+        now = path.stat()
+        if (now.st_size, now.st_mtime_ns) != (written.st_size, written.st_mtime_ns):
+            raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
+        inputs = _inputs(path, preprocessing, part == which, scratch, budget_bytes)
+        return Split(inputs, labels[part == which])
+
+    return Dataset(settings.title, len(classes), rows(0), rows(1), lambda: rows(2), table=preprocessing)
+
+
+def table_rows(path: str | Path, preprocessing: Preprocessing) -> Iterator[dict[str, Values]]:
+    """Go through the rows of a file as a model takes them: its columns by name, others passed over.
+
+    Raises:
+        DataError: a column is not there, or holds text where the model's training rows held numbers.
+    """
+    path = Path(path)
+    file = open_table(path)
+    for name in preprocessing.names:
+        if name not in file.names:
+            raise DataError(
+                f"{path}: there is no column {name!r}{suggest(name, file.names)}, which the model was trained on"
+            )
+    start = 0
+    for values in file.batches(preprocessing.names, preprocessing.categorical()):
+        for column in preprocessing.columns:
+            if isinstance(column, Numeric):
+                check_numbers(path, column.name, values[column.name], start)
+        yield values
+        start += len(values[preprocessing.names[0]])
+    if not start:
+        raise DataError(f"{path}: it has no rows")
+
+
+def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
+    """Return the columns that are inputs, in the order of the file."""
+    lists = {"keep": settings.keep, "drop": settings.drop, "categorical": settings.categorical}
+    asked = [(f"data.{option}", name) for option, names in lists.items() for name in names]
+    if settings.target is not None:
+        asked.append(("data.target", settings.target))
+    if isinstance(settings.split, str):
+        asked.append(("data.split", settings.split))
+    for option, name in asked:
+        if name not in file.names:
+            raise ConfigError(
+                f"{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
+                f" {', '.join(file.names[:20])}{', …' if len(file.names) > 20 else ''}"
+            )
+    if settings.target is not None:
+        for option, names in (("split", [settings.split]), ("drop", settings.drop)):
+            if settings.target in names:
+                raise ConfigError(f"data.{option}: column {settings.target!r} of {settings.path} is the target, too")
+    others = {settings.target, settings.split if isinstance(settings.split, str) else None, *settings.drop}
+    for name in settings.keep:
+        if name in others:
+            raise ConfigError(
+                f"data.keep: column {name!r} of {settings.path} is the target, the split, or dropped;"
+                " it can be one only"
+            )
+    names = [name for name in settings.keep or file.names if name not in others]
+    if not names:
+        raise ConfigError(f"data.path: no column of {settings.path} is left to learn from")
+    for name in settings.categorical:
+        if name not in names:
+            raise ConfigError(f"data.categorical: column {name!r} of {settings.path} is no input; take it out")
+    return [name for name in file.names if name in names]
+
+
+def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: NDArray[np.bool_]) -> list[Column]:
+    """Return the columns, fitted on the training rows."""
+    categorical = scan.categorical
+    moments = {name: Moments() for name in scan.names if name not in categorical}
+    found: dict[str, set[str]] = {name: set() for name in categorical}
+    counts = dict.fromkeys(categorical, 0)
+    for rows, values in _batches(file, scan.names, categorical):
+        kept = train[rows]
+        for name, column in moments.items():
+            column.add(values[name][kept])
+        for name, names in found.items():
+            counts[name] += sum(value is not None for value in values[name][kept])
+            if len(names) <= _MOST_NAMES:
+                names.update(value for value in values[name][kept] if value is not None)
+    where = str(path)
+    return [
+        fit_categorical(
+            where, name, sorted(found[name]), _MOST_NAMES, of=0 if name in settings.categorical else counts[name]
+        )
+        if name in found
+        else fit_numeric(where, name, moments[name], settings.scale)
+        for name in scan.names
+    ]
+
+
+def inputs_of(path: str | Path, preprocessing: Preprocessing, values: Mapping[str, Values]) -> NDArray[np.float32]:
+    """Return :meth:`Preprocessing.transform` of rows of a file; its errors name the file."""
+    try:
+        return preprocessing.transform(values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _batches(
+    file: TableFile, names: Sequence[str], as_text: Collection[str]
+) -> Iterator[tuple[slice, dict[str, Values]]]:
+    start = 0
+    for values in file.batches(names, as_text):
+        stop = start + len(values[names[0]])
+        yield slice(start, stop), values
+        start = stop
+
+
+def _inputs(
+    path: Path, preprocessing: Preprocessing, chosen: NDArray[np.bool_], scratch: Path, budget_bytes: int
+) -> Inputs:
+    """Return the inputs of the chosen rows, in memory or, if they need more than the budget, on disk."""
+    shape = (int(chosen.sum()), len(preprocessing.inputs))
+    if 4 * shape[0] * shape[1] <= budget_bytes:
+        in_memory = np.empty(shape, np.float32)
+        _fill(path, preprocessing, chosen, in_memory.__setitem__)
+        return in_memory
+    scratch.mkdir(parents=True, exist_ok=True)
+    on_disk = DiskArray.nameless(scratch, shape)
+    _fill(path, preprocessing, chosen, lambda rows, block: on_disk.write(rows.start, block))
+    return on_disk
+
+
+def _fill(
+    path: Path,
+    preprocessing: Preprocessing,
+    chosen: NDArray[np.bool_],
+    put: Callable[[slice, NDArray[np.float32]], None],
+) -> None:
+    at = 0
+    for rows, values in _batches(open_table(path), preprocessing.names, preprocessing.categorical()):
+        kept = chosen[rows]
+        if kept.any():
+            block = inputs_of(path, preprocessing, {name: column[kept] for name, column in values.items()})
+            put(slice(at, at + len(block)), block)
+            at += len(block)

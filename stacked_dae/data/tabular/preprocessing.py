@@ -1,0 +1,284 @@
+"""The columns of a table as inputs of a network: scaled or one-hot, as fitted on the training rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.errors import DataError
+from stacked_dae.utils.type_hints import fits
+
+# In standard deviations.
+_FAR = 1e30
+Values = NDArray[Any]
+"""The values of one column, (n,): float64 with NaN where one is missing, or objects, text or None."""
+
+# What a value that the training rows did not have counts as.
+UNSEEN = "(unseen)"
+# Numbers beyond it cannot be scaled in float32.
+LARGEST = 1e30
+# A number, in every kind of file.
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?", re.ASCII)
+
+
+def name_of(value: Any) -> str | None:
+    """Return a value as a name, the same whatever it came out of; None for a missing one.
+
+    Text goes without the blanks around it, and is missing where nothing is left. Whole numbers have no point and no
+    leading zeros, others the fewest digits that tell them; true and false are small.
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value)).lower()
+    if isinstance(value, np.floating) and not isinstance(value, float):
+        # The fewest digits of a float32 are fewer than those of the same number as a float64.
+        value = np.format_float_positional(value, trim="0") if np.isfinite(value) else str(value)
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if NUMBER.fullmatch(text):
+        whole = _WHOLE.fullmatch(text)
+        if whole:
+            return f"{'-' if whole[1] == '-' and whole[2] != '0' else ''}{whole[2]}"
+        number = float(text)
+        return str(int(number)) if number.is_integer() and abs(number) < _EXACT else repr(number)
+    return text or None
+
+
+# Whole numbers beyond it are not all floats.
+_EXACT = 2.0**53
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value of a table says that there is none: None, NaN, pandas' NA and NaT."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        # pandas' NA does not compare.
+        return type(value).__name__ == "NAType"
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A column of numbers, one input: (value − shift) / width.
+
+    Of min-max scaling ``shift`` is the least training value and ``width`` their span, and what lies beyond counts as
+    the nearer end: inputs are in [0, 1]. Of standardising they are mean and standard deviation.
+    """
+
+    name: str
+    shift: float
+    width: float
+    standardised: bool
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs that the column gives."""
+        return [self.name]
+
+    def transform(self, values: Values) -> NDArray[np.float32]:
+        """Return the inputs, (n, 1), NaN where a value is missing.
+
+        Raises:
+            DataError: a value is so far from the training rows that it is no float32 any more.
+        """
+        with np.errstate(over="ignore"):
+            scaled = (values - self.shift) / self.width
+        if self.standardised and (np.abs(scaled) > _FAR).any():
+            value = values[np.abs(scaled) > _FAR][0]
+            raise DataError(f"column {self.name!r} is {value:g} in a row: too far from the training rows to be used")
+        return (scaled if self.standardised else np.clip(scaled, 0.0, 1.0)).astype(np.float32)[:, None]
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A column of names, one input for each of its ``values`` in the training rows (sorted) and one for all others."""
+
+    name: str
+    values: list[str]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs that the column gives."""
+        return [f"{self.name}={value}" for value in [*self.values, UNSEEN]]
+
+    def transform(self, values: Values) -> NDArray[np.float32]:
+        """Return the inputs, (n, number of values + 1) of 0 and 1, NaN where a value is missing."""
+        places: dict[str | None, int] = {value: place for place, value in enumerate(self.values)}
+        at = np.array([places.get(value, len(places)) for value in values], dtype=np.intp)
+        inputs = np.zeros((len(values), len(places) + 1), dtype=np.float32)
+        inputs[np.arange(len(values)), at] = 1.0
+        inputs[np.array([value is None for value in values], dtype=np.bool_)] = np.nan
+        return inputs
+
+
+Column = Numeric | Categorical
+_NUMERIC = {"name": str, "shift": float, "width": float, "standardised": bool}
+_CATEGORICAL = {"name": str, "values": list[str]}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the rows of a table become inputs and labels; fitted on the training rows, and a part of the model.
+
+    Args:
+        columns: the columns that are inputs, in their order.
+        target: the column of the class; None where there is none.
+        classes: its values, in the order of the labels; those of whole numbers by size, others by the alphabet.
+    """
+
+    columns: list[Column]
+    target: str | None
+    classes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the network's inputs, d of them."""
+        return [name for column in self.columns for name in column.inputs]
+
+    @property
+    def standardised(self) -> NDArray[np.bool_]:
+        """Which inputs are standardised, (d,); the others are in [0, 1]."""
+        return np.array(
+            [isinstance(c, Numeric) and c.standardised for c in self.columns for _ in c.inputs], dtype=np.bool_
+        )
+
+    def categorical(self) -> list[str]:
+        """Return the names of the columns of names."""
+        return [column.name for column in self.columns if isinstance(column, Categorical)]
+
+    def transform(self, values: Mapping[str, Values]) -> NDArray[np.float32]:
+        """Return the inputs of rows whose columns are ``values`` by name: (n, d), NaN where a value is missing."""
+        return np.concatenate([column.transform(values[column.name]) for column in self.columns], axis=1)
+
+    def unseen(self, values: Mapping[str, Values]) -> list[tuple[str, int, str]]:
+        """Return (column, row, value) of every value that its column did not have in the training rows."""
+        found = []
+        for column in self.columns:
+            if isinstance(column, Categorical):
+                known = {None, *column.values}
+                found += [(column.name, i, v) for i, v in enumerate(values[column.name]) if v not in known]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Any) -> Preprocessing:
+        """Return the Preprocessing of :meth:`to_dict`.
+
+        Raises:
+            ValueError: ``values`` is no such thing.
+        """
+        hints: dict[str, Any] = {"columns": list[dict[str, Any]], "target": str | None, "classes": list[str]}
+        if not _has(values, hints) or not values["columns"]:
+            raise ValueError("no columns of a table")
+        columns: list[Column] = []
+        for column in values["columns"]:
+            if _has(column, _NUMERIC) and column["width"] > 0:
+                columns.append(Numeric(**column))
+            elif _has(column, _CATEGORICAL):
+                columns.append(Categorical(**column))
+            else:
+                raise ValueError("a column is neither numeric nor categorical")
+        return Preprocessing(columns, values["target"], values["classes"])
+
+
+def _has(values: Any, hints: Mapping[str, Any]) -> bool:
+    return isinstance(values, dict) and set(values) == set(hints) and all(fits(hints[k], v) for k, v in values.items())
+
+
+# So many different names are no identifier, however few the rows.
+_FEW = 30
+
+
+class Moments:
+    """Count, least, greatest, mean and standard deviation of the numbers of a column, block by block."""
+
+    def __init__(self) -> None:
+        self.count, self.low, self.high = 0, np.inf, -np.inf
+        self.mean = self._squares = 0.0
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Take more values; NaN are passed over."""
+        values = values[~np.isnan(values)]
+        if not len(values):
+            return
+        # Chan, Golub and LeVeque (1979): exact where a sum of squares would cancel.
+        with np.errstate(over="ignore", invalid="ignore"):
+            count, mean = len(values), float(values.mean())
+            squares = float(np.square(values - mean).sum())
+        total, apart = self.count + count, mean - self.mean
+        self._squares += squares + apart * apart * self.count * count / total
+        self.mean += apart * count / total
+        self.count = total
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation, of the population."""
+        return float(np.sqrt(self._squares / self.count))
+
+
+def fit_numeric(where: str, name: str, moments: Moments, scale: Literal["minmax", "standard"]) -> Numeric:
+    """Return the column of these training values.
+
+    Raises:
+        DataError: they are all missing, or all the same; the text begins with ``where``.
+    """
+    _check_varied(where, name, moments.count, moments.low == moments.high, f"{moments.low:g}")
+    standard = scale == "standard"
+    shift, width = (moments.mean, moments.deviation) if standard else (moments.low, moments.high - moments.low)
+    if not (np.isfinite(width) and width > 0.0):
+        raise DataError(f"{where}: column {name!r} spans {moments.low:g} to {moments.high:g}, which cannot be scaled")
+    return Numeric(name, float(shift), float(width), standard)
+
+
+def fit_categorical(where: str, name: str, values: Sequence[str], most: int = 1000, *, of: int = 0) -> Categorical:
+    """Return the column of these different training values.
+
+    Args:
+        where: the file, which errors begin with.
+        name: of the column.
+        values: the different names.
+        most: names at the most.
+        of: number of values that they are the different ones of; 0 where somebody said that they are names.
+
+    Raises:
+        DataError: there are none, only one, more than ``most``, or nearly as many as values.
+    """
+    _check_varied(where, name, len(values), len(values) == 1, repr(values[0]) if values else "")
+    if len(values) > most:
+        raise DataError(
+            f"{where}: column {name!r} has {len(values)} different names (most: {most}); is it an identifier? leave it"
+            f" out: --data.drop '[{name}]'"
+        )
+    if len(values) > max(_FEW, of / 2) and of:
+        raise DataError(
+            f"{where}: column {name!r} has {len(values)} different names in {of} rows; is it an identifier or a date?"
+            f" leave it out, --data.drop '[{name}]', or say that they are names, --data.categorical '[{name}]'"
+        )
+    return Categorical(name, sorted(values))
+
+
+def _check_varied(where: str, name: str, count: int, constant: bool, value: str) -> None:
+    leave_out = f"leave it out: --data.drop '[{name}]'"
+    if not count:
+        raise DataError(f"{where}: column {name!r} has no value in any training row; {leave_out}")
+    if constant:
+        raise DataError(f"{where}: column {name!r} is {value} in every training row; {leave_out}")

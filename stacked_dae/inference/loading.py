@@ -1,0 +1,60 @@
+"""What a run folder holds, loaded: its data, its layers, its stack."""
+
+from __future__ import annotations
+
+from safetensors.torch import load_file
+
+from stacked_dae.data import registry
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.runs.fingerprints import FINETUNE, stage_name
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.training.builders import Parts, build_layers, build_stack
+
+
+def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
+    """Return the data that a run was trained on.
+
+    Raises:
+        StageError: the data have changed since.
+    """
+    data = dataset or registry.load_data(folder.config().data, root)
+    if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
+        path = folder.config().data.path
+        where = f"the table {path} holds now" if path else f"{data.name!r} holds now; see --data.root"
+        raise StageError(f"{folder.path} was trained on other data than {where}")
+    return data
+
+
+def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
+    """Return the fine-tuned stack of a run."""
+    stack = build_stack(folder.config(), data.inputs, data.classes)
+    stack.load_state_dict(load_file(folder.weights(FINETUNE)), strict=True)
+    return stack
+
+
+def check_parts(folder: RunFolder, own: str | None) -> None:
+    """Raise ConfigError unless the layers of a run were trained with the parts that ``own`` names; None for none."""
+    theirs = folder.manifest.get("own")
+    if theirs != own:
+        how = (
+            f"parts of its own ({theirs}); give them in Python: parts=Parts(…)"
+            if theirs
+            else "no parts; leave them out"
+        )
+        raise ConfigError(f"{folder.path} was trained with {how}")
+
+
+def load_layers(folder: RunFolder, data: Dataset, parts: Parts | None = None) -> list[DenoisingLayer]:
+    """Return the pre-trained layers of a run on ``data``, lowest first.
+
+    Raises:
+        ConfigError: it was trained with parts of one's own, and these are others.
+    """
+    check_parts(folder, parts.name if parts else None)
+    layers = build_layers(folder.config(), data.inputs, data.table, parts)
+    for k, layer in enumerate(layers, 1):
+        layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
+    return layers

@@ -1,0 +1,256 @@
+"""A trained stack for other programs: ONNX, with the preprocessing of a table inside it, or a torch.export program."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stacked_dae.data.tabular.preprocessing import UNSEEN, Numeric, Preprocessing, Values
+from stacked_dae.errors import ConfigError, StackedDAEError
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.utils.files import write_atomically
+
+TOLERANCE = 1e-5
+"""How far an exported model's outputs may lie from ours."""
+_ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "identity": "Identity"}
+_OPSET, _ML_OPSET, _IR = 17, 3, 8
+_CHECKED = 256
+
+
+def export_onnx(model: StackedDAE, file: Path) -> float:
+    """Write ``model`` as ONNX and return how far its outputs lie from ours at the most, over rows drawn at random.
+
+    A table's columns are inputs by their names, (N, 1) each: double, NaN where a value is missing, or string, empty
+    where one is (names without blanks around them); otherwise the input is ``x``, (N, d) float.
+    Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, of layers that were never fine-tuned, ``codes``
+    (N, h); with a _ more where a column is called so.
+
+    Raises:
+        ConfigError: onnx or onnxruntime is not installed.
+        StackedDAEError: the outputs differ by more than :data:`TOLERANCE`; nothing is written.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("--format onnx needs onnx and onnxruntime: pip install 'stacked-dae[export]'") from None
+    content = _Graph(model).model().SerializeToString()
+    rows = _drawn_rows(model)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    _, probabilities, codes = output_names(model)
+    name = probabilities if model.finetuned else codes
+    theirs = session.run([name], _feeds(model, rows))[0]
+    return _write_if_near(_outputs(model, rows), theirs, file, content)
+
+
+def output_names(model: StackedDAE) -> tuple[str, str, str]:
+    """Return the names of the outputs of class, probabilities and codes: with a _ more where a column is called so."""
+    answer, probabilities, codes = (_free(name, model.columns) for name in ("class", "probabilities", "codes"))
+    return answer, probabilities, codes
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def export_torch(model: StackedDAE, file: Path) -> float:
+    """Write the network of ``model`` as a torch.export program; return how far its outputs lie from ours at the most.
+
+    It takes inputs as the network does, (N, d) float32, NaN where a table's value is missing: the format holds no
+    names, so a table's scaling and one-hot columns stay outside (:meth:`StackedDAE.inputs_of`). It returns the
+    probabilities,
+    (N, classes), or, of layers that were never fine-tuned, the codes, (N, h).
+
+    Raises:
+        StackedDAEError: the outputs differ by more than :data:`TOLERANCE`; nothing is written.
+    """
+    inputs = model.inputs_of(_drawn_rows(model))
+    network = _Network(model).eval()
+    rows = torch.export.Dim("rows", min=1)
+    program = torch.export.export(network, (torch.from_numpy(inputs[:3]),), dynamic_shapes=({0: rows},))
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    theirs = torch.export.load(io.BytesIO(content.getvalue())).module()(torch.from_numpy(inputs)).numpy()
+    ours = model.probabilities_of(inputs) if model.finetuned else model.codes_of(inputs)
+    return _write_if_near(ours, theirs, file, content.getvalue())
+
+
+def _write_if_near(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content: bytes) -> float:
+    apart = float(np.abs(ours - theirs).max())
+    if not apart <= TOLERANCE:
+        raise StackedDAEError(
+            f"{file}: not written: the exported model's outputs differ from ours by {apart:.1e} (most: {TOLERANCE:.0e})"
+        )
+    write_atomically(file, lambda target: target.write(content))
+    return apart
+
+
+class _Network(nn.Module):
+    def __init__(self, model: StackedDAE) -> None:
+        super().__init__()
+        self.stack, self.finetuned = model.stack, model.finetuned
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stack(x).softmax(1) if self.finetuned else self.stack.codes(x)[-1]
+
+
+def _outputs(model: StackedDAE, rows: Any) -> NDArray[np.float32]:
+    return model.predict_proba(rows) if model.finetuned else model.encode(rows)
+
+
+def _drawn_rows(model: StackedDAE) -> Any:
+    """Return raw rows drawn at random, with missing values, and values that training had not."""
+    draw = np.random.default_rng(0)
+    if model.preprocessing is None:
+        return draw.random((_CHECKED, len(model.columns)), dtype=np.float32)
+    rows: dict[str, Values] = {}
+    for column in model.preprocessing.columns:
+        missing = draw.random(_CHECKED) < 0.1
+        if isinstance(column, Numeric):
+            spread = draw.standard_normal(_CHECKED) if column.standardised else draw.uniform(-0.2, 1.2, _CHECKED)
+            rows[column.name] = np.where(missing, np.nan, column.shift + column.width * spread)
+        else:
+            names = np.array([*column.values, UNSEEN], object)[draw.integers(0, len(column.values) + 1, _CHECKED)]
+            names[missing] = None
+            rows[column.name] = names
+    return rows
+
+
+def _feeds(model: StackedDAE, rows: Any) -> dict[str, NDArray[Any]]:
+    if model.preprocessing is None:
+        return {"x": rows}
+    return {
+        column.name: rows[column.name][:, None]
+        if isinstance(column, Numeric)
+        else np.array([[value or ""] for value in rows[column.name]], object)
+        for column in model.preprocessing.columns
+    }
+
+
+def _other_spellings(values: Sequence[str]) -> dict[str, str]:
+    """Return how else programs write these names: pandas' True for true, 4.0 for 4."""
+    made: dict[str, str] = {}
+    for value in values:
+        if value in ("true", "false"):
+            made |= {value.capitalize(): value, value.upper(): value}
+        elif value.removeprefix("-").isdecimal():
+            made[f"{value}.0"] = value
+    return {other: value for other, value in made.items() if other not in values}
+
+
+class _Graph:
+    """Builds the graph node by node."""
+
+    def __init__(self, model: StackedDAE) -> None:
+        self._model = model
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._inputs: list[Any] = []
+        self._count = 0
+
+    def model(self) -> Any:
+        """Return the ONNX model."""
+        from onnx import TensorProto, checker, helper
+
+        preprocessing = self._model.preprocessing
+        answer, probabilities, codes = output_names(self._model)
+        x = self._plain_input() if preprocessing is None else self._table_input(preprocessing)
+        stack = self._model.stack
+        for encoder in stack.layers:
+            x = self._add(_ACTIVATIONS[encoder.activation], [self._affine(x, encoder)])
+        if self._model.finetuned:
+            logits = self._affine(x, stack.head)
+            self._add("Softmax", [logits], probabilities, axis=1)
+            label = self._add("ArgMax", [logits], axis=1, keepdims=0)
+            classes = self._model.classes
+            text = isinstance(classes[0], str)
+            named = np.array([name.encode() for name in classes], object) if text else np.array(classes, np.int64)
+            self._add("Gather", [self._constant(named), label], answer)
+            outputs = [
+                helper.make_tensor_value_info(answer, TensorProto.STRING if text else TensorProto.INT64, ["N"]),
+                helper.make_tensor_value_info(probabilities, TensorProto.FLOAT, ["N", len(classes)]),
+            ]
+        else:
+            self._add("Identity", [x], codes)
+            outputs = [helper.make_tensor_value_info(codes, TensorProto.FLOAT, ["N", stack.widths[-1]])]
+        graph = helper.make_graph(self._nodes, "stacked_dae", self._inputs, outputs, self._constants)
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
+        made = helper.make_model(graph, producer_name="stacked-dae", opset_imports=opsets, ir_version=_IR)
+        checker.check_model(made)
+        return made
+
+    def _name(self) -> str:
+        self._count += 1
+        return _free(f"node_{self._count}", self._model.columns)
+
+    def _constant(self, value: NDArray[Any]) -> str:
+        from onnx import TensorProto, helper, numpy_helper
+
+        name = self._name()
+        if value.dtype == object:
+            self._constants.append(helper.make_tensor(name, TensorProto.STRING, value.shape, list(value)))
+        else:
+            self._constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def _add(self, kind: str, inputs: list[str], output: str | None = None, domain: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        output = output or self._name()
+        self._nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def _affine(self, x: str, module: Any) -> str:
+        weight, bias = (self._constant(tensor.numpy()) for tensor in (module.weight, module.bias))
+        return self._add("Gemm", [x, weight, bias], transB=1)
+
+    def _input(self, name: str, kind: int, width: int) -> str:
+        from onnx import helper
+
+        self._inputs.append(helper.make_tensor_value_info(name, kind, ["N", width]))
+        return name
+
+    def _plain_input(self) -> str:
+        from onnx import TensorProto
+
+        return self._input("x", TensorProto.FLOAT, len(self._model.columns))
+
+    def _table_input(self, preprocessing: Preprocessing) -> str:
+        from onnx import TensorProto
+
+        parts = []
+        for column in preprocessing.columns:
+            if isinstance(column, Numeric):
+                x = self._input(column.name, TensorProto.DOUBLE, 1)
+                scaled = self._add("Sub", [x, self._constant(np.array(column.shift))])
+                scaled = self._add("Div", [scaled, self._constant(np.array(column.width))])
+                if not column.standardised:
+                    ends = [self._constant(np.array(end)) for end in (0.0, 1.0)]
+                    scaled = self._add("Clip", [scaled, *ends])
+                filled = self._add("Where", [self._add("IsNaN", [x]), self._constant(np.array(0.0)), scaled])
+                parts.append(self._add("Cast", [filled], to=TensorProto.FLOAT))
+            else:
+                x = self._input(column.name, TensorProto.STRING, 1)
+                width = len(column.values)
+                # After the names come other ways to write them, and last a missing value, which is 0 everywhere.
+                others = _other_spellings(column.values)
+                places = [value.encode() for value in [*column.values, *others, ""]]
+                one_hot = self._add("OneHotEncoder", [x], domain="ai.onnx.ml", cats_strings=places, zeros=1)
+                one_hot = self._add("Reshape", [one_hot, self._constant(np.array([-1, len(places)]))])
+                any_of = self._add("ReduceSum", [one_hot, self._constant(np.array([1]))], keepdims=1)
+                unseen = self._add("Sub", [self._constant(np.array(1.0, np.float32)), any_of])
+                named = np.zeros((len(places), width), np.float32)
+                named[range(width), range(width)] = 1.0
+                for k, value in enumerate(others.values(), width):
+                    named[k, column.values.index(value)] = 1.0
+                parts += [self._add("MatMul", [one_hot, self._constant(named)]), unseen]
+        return self._add("Concat", parts, axis=1)

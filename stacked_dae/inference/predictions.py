@@ -1,0 +1,127 @@
+"""A model's answers to the rows of a file, written to a file, some rows at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.errors import ConfigError
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.utils.files import write_atomically
+from stacked_dae.utils.progress import Reporter
+
+# So many names that training had not are told of, each with its row; the others are counted.
+_TOLD = 3
+
+
+def write_predictions(model: StackedDAE, data: Path, out: Path, reporter: Reporter) -> int:
+    """Write a CSV file with the class and the probability of each class of every row; return the number of rows.
+
+    Raises:
+        StageError: the model was never fine-tuned.
+        DataError: the data are not such as it was trained on; nothing is written.
+    """
+    count = 0
+
+    def write(file: IO[bytes]) -> None:
+        nonlocal count
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        lines = csv.writer(text, lineterminator="\n")
+        classes = np.array(model.classes)
+        lines.writerow(["class", *(f"p_{name}" for name in model.classes)])
+        for inputs in _inputs(model, data, reporter):
+            probabilities = model.probabilities_of(inputs)
+            named = classes[probabilities.argmax(1)].tolist()
+            lines.writerows([name, *map(_shown, row)] for name, row in zip(named, probabilities.tolist(), strict=True))
+            count += len(inputs)
+        text.flush()
+        text.detach()
+
+    write_atomically(out, write)
+    return count
+
+
+def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: Reporter) -> int:
+    """Write the codes of a layer for every row, (n, h) float32; return the number of rows.
+
+    ``out`` ends in .npy, or in .parquet or .csv, whose columns are ``code_1`` … ``code_h``.
+
+    Raises:
+        ConfigError: .parquet without pyarrow.
+        DataError: the data are not such as the model was trained on; nothing is written.
+    """
+    blocks = (model.codes_of(inputs, layer) for inputs in _inputs(model, data, reporter))
+    write = {".parquet": _as_parquet, ".csv": _as_csv}.get(out.suffix, _as_npy)
+    count = 0
+
+    def counted() -> Iterator[NDArray[np.float32]]:
+        nonlocal count
+        for block in blocks:
+            count += len(block)
+            yield block
+
+    write_atomically(out, lambda file: write(file, counted(), model.stack.widths[layer - 1]))
+    return count
+
+
+def _shown(probability: float) -> str:
+    return f"{probability:.6g}"
+
+
+def _inputs(model: StackedDAE, data: Path, reporter: Reporter) -> Iterator[NDArray[Any]]:
+    """Go through the rows of a file as the network takes them; say which names training had not."""
+    start, told = 0, 0
+    for inputs, unseen in model.file_rows(data):
+        for column, row, value in unseen:
+            told += 1
+            if told <= _TOLD:
+                reporter.say(f"{data}: column {column!r}, row {start + row + 1} is {value!r}, unseen in training")
+        start += len(inputs)
+        yield inputs
+    if told > _TOLD:
+        reporter.say(f"{data}: {told} such values in all; they share the input for unseen names")
+
+
+def _as_npy(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
+    # The number of rows is known at the end; a header of version 1.0 keeps its length as that grows.
+    def header(rows: int) -> None:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
+
+    header(0)
+    length, rows = file.tell(), 0
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, "<f4").data)
+        rows += len(block)
+    file.seek(0)
+    header(rows)
+    if file.tell() != length:
+        raise AssertionError("the header of an .npy file grew")
+    file.seek(0, io.SEEK_END)
+
+
+def _as_csv(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
+    file.write((",".join(_code_names(width)) + "\n").encode())
+    for block in blocks:
+        np.savetxt(file, block, fmt="%.9g", delimiter=",")
+
+
+def _code_names(width: int) -> list[str]:
+    return [f"code_{k}" for k in range(1, width + 1)]
+
+
+def _as_parquet(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigError("--out: Parquet is written by pyarrow: pip install 'stacked-dae[tables]'") from None
+    schema = pa.schema([(name, pa.float32()) for name in _code_names(width)])
+    with parquet.ParquetWriter(file, schema) as writer:
+        for block in blocks:
+            writer.write_table(pa.table(list(block.T), schema=schema))

@@ -1,0 +1,216 @@
+"""One denoising autoencoder: corrupt, encode, decode, and its training step (ICML 2008, sections 2.1 to 2.3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stacked_dae.nn import losses
+from stacked_dae.nn.corruption import Corruption
+from stacked_dae.nn.updates import Descent
+
+# Factors of Glorot and Bengio's (2010) uniform limit √(6 / (fan in + fan out)). The logistic sigmoid has a quarter of
+# tanh's slope at 0, hence 4 (the field's practice since the Theano tutorial); relu passes half the variance, hence √2.
+_GAIN = {"sigmoid": 4.0, "tanh": 1.0, "relu": math.sqrt(2.0), "identity": 1.0}
+
+
+def activate(a: Tensor, activation: str) -> Tensor:
+    """Return s(a) for one of sigmoid, tanh, relu, identity; same shape."""
+    if activation == "sigmoid":
+        return torch.sigmoid(a)
+    if activation == "tanh":
+        return torch.tanh(a)
+    if activation == "relu":
+        return torch.relu(a)
+    return a
+
+
+def filled(x: Tensor) -> Tensor:
+    """Return ``x`` with 0 for NaN, a missing value: as corruption leaves an input; same shape."""
+    return torch.where(x.isnan(), 0.0, x)
+
+
+def activation_gradient(delta: Tensor, y: Tensor, activation: str) -> Tensor:
+    """Return delta ∘ s'(a), written by the outputs y = s(a); all (B, n)."""
+    if activation == "sigmoid":
+        return torch.ops.aten.sigmoid_backward(delta, y)  # type: ignore[no-any-return]
+    if activation == "tanh":
+        return torch.ops.aten.tanh_backward(delta, y)  # type: ignore[no-any-return]
+    if activation == "relu":
+        return torch.ops.aten.threshold_backward(delta, y, 0)  # type: ignore[no-any-return]
+    return delta
+
+
+def glorot_uniform(n_out: int, n_in: int, activation: str, generator: torch.Generator | None) -> Tensor:
+    """Return an (n_out, n_in) weight matrix, uniform in ± gain √(6 / (n_in + n_out)).
+
+    The gain is 4 for sigmoid, √2 for relu, 1 for tanh and identity.
+    """
+    limit = _GAIN[activation] * math.sqrt(6.0 / (n_in + n_out))
+    return torch.empty(n_out, n_in).uniform_(-limit, limit, generator=generator)
+
+
+class DenoisingLayer(nn.Module):
+    """A denoising autoencoder of d inputs and h units.
+
+    encode: y = s(x Wᵀ + b), W (h, d); decode: z = s'(y W'ᵀ + b'), W' (d, h), W' = Wᵀ where tied.
+    The loss rebuilds the **clean** input from the corrupted one.
+
+    Args:
+        inputs: d, at least 1.
+        units: h, at least 1.
+        corruption: q_D, applied in training only; None for an ordinary autoencoder.
+        activation: s, one of sigmoid, tanh, relu, identity.
+        decoder: s', one of sigmoid, identity.
+        loss: cross_entropy (x in [0, 1], sigmoid decoder), squared_error, by_column (:func:`losses.by_column`:
+            squared error and an identity decoder for the ``standardised`` inputs, cross-entropy and a sigmoid for the
+            others), or a loss of one's own, of the decoder's pre-activation (:data:`losses.Loss`).
+        tied: whether W' = Wᵀ.
+        alpha, beta: emphasis: the weights of the loss on destroyed inputs and on the others.
+        standardised: of by_column: which inputs are, (d,) bool.
+        missing: whether an input that is NaN is a missing value: it enters as 0, as a destroyed one does, and is left
+            out of the loss.
+        generator: draws the first weights (:func:`glorot_uniform`); biases start at 0.
+
+    Raises:
+        ValueError: cross_entropy with an identity decoder, or by_column without ``standardised``.
+    """
+
+    standardised: Tensor | None
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        *,
+        corruption: Corruption | None = None,
+        activation: str = "sigmoid",
+        decoder: str = "sigmoid",
+        loss: str | losses.Loss = "cross_entropy",
+        tied: bool = True,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        standardised: Tensor | None = None,
+        missing: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if loss == "cross_entropy" and decoder != "sigmoid":
+            raise ValueError("cross_entropy needs a sigmoid decoder")
+        if loss == "by_column" and standardised is None:
+            raise ValueError("by_column needs to know which inputs are standardised")
+        self.corruption, self.activation, self.decoder, self.criterion = corruption, activation, decoder, loss
+        self.alpha, self.beta, self.missing = alpha, beta, missing
+        # Of the settings, not of what is learnt: no part of the weights file.
+        self.register_buffer("standardised", standardised, persistent=False)
+        self.weight = nn.Parameter(glorot_uniform(units, inputs, activation, generator))
+        self.bias = nn.Parameter(torch.zeros(units))
+        self.decoder_bias = nn.Parameter(torch.zeros(inputs))
+        self.decoder_weight = (
+            None
+            if tied
+            else nn.Parameter(
+                glorot_uniform(inputs, units, "sigmoid" if decoder == "sigmoid" else "identity", generator)
+            )
+        )
+
+    def _decoding(self) -> Tensor:
+        """Return W'ᵀ, (h, d)."""
+        return self.weight if self.decoder_weight is None else self.decoder_weight.t()
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return (x̃, weights of the loss), (B, d) each; the weights are None where every input counts 1."""
+        filled = self.fill(x)
+        if self.corruption is None:
+            # Nothing is destroyed: every input counts beta.
+            corrupted, weight = filled, None if self.beta == 1.0 else torch.full_like(filled, self.beta)
+        else:
+            corrupted, destroyed = self.corruption(filled, generator)
+            plain = self.alpha == self.beta == 1.0
+            weight = None if plain else losses.emphasis(destroyed, self.alpha, self.beta, x.dtype)
+        return corrupted, self._of_known(x, weight)
+
+    def fill(self, x: Tensor) -> Tensor:
+        """Return the inputs as they enter the layer, missing ones as 0: (B, d)."""
+        return filled(x) if self.missing else x
+
+    def _of_known(self, x: Tensor, weight: Tensor | None) -> Tensor | None:
+        """Return the weights of the loss with those of missing inputs 0."""
+        if not self.missing:
+            return weight
+        known = x.isnan().logical_not_()
+        return known.to(x.dtype) if weight is None else weight * known
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes y = s(x Wᵀ + b): (B, d) → (B, h)."""
+        return activate(torch.addmm(self.bias, self.fill(x), self.weight.t()), self.activation)
+
+    def decode(self, y: Tensor) -> Tensor:
+        """Return the rebuilt inputs z = s'(y W'ᵀ + b'): (B, h) → (B, d)."""
+        a = self._pre_decode(y)
+        if self.criterion == "by_column":
+            assert self.standardised is not None
+            return torch.where(self.standardised, a, a.sigmoid())
+        return activate(a, self.decoder)
+
+    def _pre_decode(self, y: Tensor) -> Tensor:
+        return torch.addmm(self.decoder_bias, y, self._decoding())
+
+    def loss(self, x: Tensor, corrupted: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+        """Return each example's loss of rebuilding ``x`` from ``corrupted`` (``x`` itself if None): (B, d) → (B,)."""
+        a = self._pre_decode(self.encode(x if corrupted is None else corrupted)).to(x.dtype)
+        weight, x = self._of_known(x, weight), self.fill(x)
+        if callable(self.criterion):
+            return self.criterion(a, x, weight)
+        if self.criterion == "cross_entropy":
+            return losses.cross_entropy(a, x, weight)
+        if self.criterion == "by_column":
+            assert self.standardised is not None
+            return losses.by_column(a, x, self.standardised, weight)
+        return losses.squared_error(activate(a, self.decoder), x, weight)
+
+    def _losses_and_gradient(self, a: Tensor, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the losses (B,), and their derivative by ``a``, (B, d)."""
+        if callable(self.criterion):
+            return losses.gradient_of(self.criterion, a, x, weight)
+        if self.criterion == "cross_entropy":
+            return losses.cross_entropy(a, x, weight), losses.cross_entropy_gradient(a, x, weight)
+        if self.criterion == "by_column":
+            assert self.standardised is not None
+            standardised = self.standardised
+            value = losses.by_column(a, x, standardised, weight)
+            return value, losses.by_column_gradient(a, x, standardised, weight)
+        z = activate(a, self.decoder)
+        gradient = activation_gradient(losses.squared_error_gradient(z, x, weight), z, self.decoder)
+        return losses.squared_error(z, x, weight), gradient
+
+    @torch.no_grad()
+    def step(self, x: Tensor, corrupted: Tensor, descent: Descent, weight: Tensor | None = None) -> Tensor:
+        """Make one update on a minibatch and return its summed loss before the update, ().
+
+        Args:
+            x: clean inputs, (B, d), none missing (:meth:`fill`, and a weight of 0).
+            corrupted: x̃, (B, d).
+            descent: takes the gradients.
+            weight: weights of the loss, (B, d); every input counts 1 if None.
+
+        The gradient of the mean loss, in closed form: with δ' = ∂L/∂a' at the decoder and δ = (δ' W') ∘ s'(a) at the
+        encoder, ∂W' = δ'ᵀ y, ∂W = δᵀ x̃ (tied: their sum), ∂b' = Σ δ', ∂b = Σ δ. Equal to autograd's.
+        """
+        y = self.encode(corrupted)
+        a = self._pre_decode(y).to(x.dtype)
+        each, delta_out = self._losses_and_gradient(a, x, weight)
+        loss = each.sum()
+        delta_out /= x.shape[0]
+        delta = activation_gradient(delta_out @ self._decoding().t(), y, self.activation)
+        if self.decoder_weight is None:
+            descent.weight(self.weight, (delta.t(), corrupted), (y.t(), delta_out))
+        else:
+            descent.weight(self.weight, (delta.t(), corrupted))
+            descent.weight(self.decoder_weight, (delta_out.t(), y))
+        descent.bias(self.bias, delta)
+        descent.bias(self.decoder_bias, delta_out)
+        descent.update()
+        return loss

@@ -1,0 +1,113 @@
+"""Where closed-form gradients go: to the optimiser, without a copy to spare.
+
+At the paper's batch sizes a step is bound by passes over the weights. Autograd allocates every weight
+gradient anew and the optimiser reads it back; here a gradient that is a matrix product is accumulated by the
+product itself, into a buffer that is kept, or, for plain SGD, straight into the weights:
+θ ← θ − η LᵀR is one ``addmm``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.utils import distributed
+
+_TORCH_NAMES = {name.lower(): name for name in dir(torch.optim) if name[0].isupper()}
+
+
+def make_optimizer(name: str, parameters: list[Tensor], lr: float, options: dict[str, Any]) -> Optimizer:
+    """Return the torch optimiser ``name`` (lower case), fused where torch has that, capturable on a GPU.
+
+    Raises:
+        ConfigError: the optimiser takes no such option, or refuses its value.
+    """
+    cls: type[Optimizer] = getattr(torch.optim, _TORCH_NAMES[name])
+    known = inspect.signature(cls).parameters
+    for option in options:
+        if option not in known or option == "params":
+            raise ConfigError(f"optimizer.options.{option}: {name} has no such option{suggest(option, known)}")
+    arguments = {"lr": lr, **options}
+    if "capturable" in known and parameters[0].is_cuda:
+        arguments.setdefault("capturable", True)
+    if "fused" in known and not {"fused", "foreach"} & arguments.keys():
+        arguments["fused"] = True
+    try:
+        return cls(parameters, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"optimizer.options: {name} refuses {options}: {error}") from None
+
+
+def _is_plain_sgd(optimizer: Optimizer) -> bool:
+    """Whether θ ← θ − η ∇L is all that the optimiser does."""
+    return type(optimizer) is torch.optim.SGD and all(
+        group["momentum"] == 0 and group["weight_decay"] == 0 and not group["maximize"]
+        for group in optimizer.param_groups
+    )
+
+
+class Descent:
+    """Takes the gradients of one minibatch and makes one update of the optimiser's parameters.
+
+    Of several processes each takes those of its rows of the minibatch, ``share`` of all (0 to 1), and the update is
+    that of all rows.
+
+    A step calls :meth:`weight` and :meth:`bias` once for each parameter, after every delta that needs the old
+    weights has been computed, then :meth:`update`.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.in_place = _is_plain_sgd(optimizer) and distributed.count() == 1
+        self.share = 1.0
+        self._groups = {p: group for group in optimizer.param_groups for p in group["params"]}
+        self._gradients = torch.empty(0)
+        if not self.in_place:
+            # Views of one piece of memory, which several processes add up in one go.
+            first = next(iter(self._groups))
+            self._gradients = torch.zeros(sum(p.numel() for p in self._groups), device=first.device, dtype=first.dtype)
+            pieces = torch.split(self._gradients, [p.numel() for p in self._groups])
+            for p, piece in zip(self._groups, pieces, strict=True):
+                p.grad = piece.view_as(p)
+
+    def _target(self, parameter: Tensor) -> tuple[Tensor, float, float]:
+        """Return where the gradient goes, the factor of what is there, and the factor of the gradient."""
+        if self.in_place:
+            return parameter, 1.0, -self._groups[parameter]["lr"]
+        assert parameter.grad is not None
+        return parameter.grad, 0.0, 1.0
+
+    def weight(self, parameter: Tensor, *products: tuple[Tensor, Tensor]) -> None:
+        """Take Σ left @ right over ``products`` as the gradient of a weight matrix."""
+        target, keep, scale = self._target(parameter)
+        for left, right in products:
+            if torch.is_autocast_enabled(target.device.type):
+                # Lower precision applies to products only: the sum stays in the weights' own.
+                target.mul_(keep).add_(left @ right, alpha=scale)
+            else:
+                target.addmm_(left, right, beta=keep, alpha=scale)
+            keep = 1.0
+
+    def bias(self, parameter: Tensor, delta: Tensor) -> None:
+        """Take the sum of ``delta`` (B, n) over its examples as the gradient of a bias (n,)."""
+        target, keep, scale = self._target(parameter)
+        if keep:
+            target.add_(delta.sum(0), alpha=scale)
+        else:
+            torch.sum(delta, 0, out=target)
+
+    def rates(self) -> tuple[float, ...]:
+        """Return the learning rates of the parameter groups."""
+        return tuple(float(group["lr"]) for group in self.optimizer.param_groups)
+
+    def update(self) -> None:
+        """Make the update (for plain SGD it has been made already, in place)."""
+        if not self.in_place:
+            if distributed.count() > 1:
+                distributed.add_up(self._gradients.mul_(self.share))
+            self.optimizer.step()

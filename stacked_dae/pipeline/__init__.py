@@ -1,0 +1,1 @@
+"""The greedy workflow on a run folder: pre-train, fine-tune, test."""

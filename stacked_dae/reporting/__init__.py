@@ -1,0 +1,1 @@
+"""Figures, tables in the terminal, comparisons of runs."""

@@ -1,0 +1,257 @@
+"""Run folders side by side: the settings in which they differ, their losses and errors."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.config.loading import NOT_IDENTITY, flatten
+from stacked_dae.errors import ConfigError, StageError, suggest
+from stacked_dae.runs.fingerprints import FINETUNE, stage_name
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.utils.files import write_csv
+from stacked_dae.utils.intervals import with_interval
+
+VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
+# Runs that differ in one of these are judged by different validation rows.
+_SAME_ROWS = ("data.name", "data.source", "data.path", "data.target", "data.split")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run.
+
+    Args:
+        name: its folder, or its W&B group.
+        settings: the whole configuration by dotted key.
+        losses: validation loss of the last epoch by layer (``layer_1`` …), an example.
+        valid_error_percent, test_error_percent, test_error_ci95_percent: None as long as there is none.
+        n_test: test examples; 0 as long as it was not tested.
+        seconds: of its training.
+        state: ``done``, or which stage it was cut in.
+        histories: by stage, a row an epoch.
+        filters: a picture of the first layer's filters (PNG), None where there is none.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    losses: Mapping[str, float] = field(default_factory=dict)
+    valid_error_percent: float | None = None
+    test_error_percent: float | None = None
+    test_error_ci95_percent: float | None = None
+    n_test: int = 0
+    seconds: float = 0.0
+    state: str = "done"
+    histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    filters: bytes | None = None
+
+    @property
+    def test_text(self) -> str:
+        """The test error with its interval, or why there is none."""
+        if self.test_error_percent is None or self.test_error_ci95_percent is None:
+            return self.state if self.state != "done" else shown(None)
+        return with_interval(self.test_error_percent, self.test_error_ci95_percent)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs in order, the settings in which they differ, and their layers (``layer_1`` …)."""
+
+    runs: Sequence[Compared]
+    keys: Sequence[str]
+    layers: Sequence[str]
+
+    @cached_property
+    def best(self) -> Compared | None:
+        """The run of the lowest validation error, if all are of one data set: the test error chooses nothing."""
+        if self._of_several_data_sets:
+            return None
+        judged = [run for run in self.runs if run.valid_error_percent is not None]
+        return min(judged, key=lambda run: run.valid_error_percent or 0.0, default=None)
+
+    @property
+    def _of_several_data_sets(self) -> bool:
+        return len({tuple(str(run.settings.get(key)) for key in _SAME_ROWS) for run in self.runs}) > 1
+
+    @property
+    def why_no_best(self) -> str:
+        """Why no run is the best, as a sentence, where none is."""
+        several = self._of_several_data_sets
+        return "They are of several data sets: none is best." if several else "None is fine-tuned yet."
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder that all runs are in; empty where there is none."""
+        names = [run.name for run in self.runs]
+        try:
+            return os.path.commonpath([os.path.dirname(name) for name in names]) if all("/" in n for n in names) else ""
+        except ValueError:
+            # Some are named from the root, some are not.
+            return ""
+
+    def label(self, run: Compared) -> str:
+        """Return the name of a run within :attr:`folder`."""
+        return run.name.removeprefix(f"{self.folder}/") if self.folder else run.name
+
+    def short(self, key: str) -> str:
+        """Return the last words of a dotted key that no other of the differing keys ends with."""
+        words = key.split(".")
+        for count in range(1, len(words)):
+            short = ".".join(words[-count:])
+            if sum(other == short or other.endswith(f".{short}") for other in self.keys) == 1:
+                return short
+        return key
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a plain row for each run: settings that differ, losses, errors, seconds, state, whether it is best."""
+        return [
+            {
+                "run": run.name,
+                **{key: run.settings.get(key) for key in self.keys},
+                **{f"{layer}/valid_loss": run.losses.get(layer) for layer in self.layers},
+                VALID: run.valid_error_percent,
+                TEST: run.test_error_percent,
+                INTERVAL: run.test_error_ci95_percent,
+                "n_test": run.n_test or None,
+                "seconds": run.seconds,
+                "state": run.state,
+                "best": run is self.best,
+            }
+            for run in self.runs
+        ]
+
+
+def compare(runs: Sequence[Compared], sort: str | None = None) -> Comparison:
+    """Return the comparison of ``runs``, sorted by ``sort``: a column or setting, a minus before it for the reverse.
+
+    Settings that say where a run was made, not what it is, are passed over.
+
+    Raises:
+        ConfigError: there is no such column or setting.
+    """
+    known = list(dict.fromkeys(key for run in runs for key in run.settings if not key.startswith(NOT_IDENTITY)))
+    # An absent setting (of another version) differs from every value.
+    keys = [key for key in known if any(run.settings.get(key, ...) != runs[0].settings.get(key, ...) for run in runs)]
+    layers = sorted({layer for run in runs for layer in run.losses}, key=lambda name: (len(name), name))
+    comparison = Comparison(runs, keys, layers)
+    if sort is None:
+        return comparison
+    column = {"valid": VALID, "test": TEST, "name": "run"}.get(sort.removeprefix("-"), sort.removeprefix("-"))
+    rows = comparison.records()
+    values = [{**run.settings, **row}.get(column, ...) for run, row in zip(runs, rows, strict=True)]
+    if all(value is ... for value in values):
+        columns = [*rows[0], *known]
+        raise ConfigError(
+            f"--sort: there is no column {column!r}{suggest(column, columns)}; such as valid, test, seconds"
+        )
+    order = sorted(range(len(runs)), key=lambda k: _rank(values[k]), reverse=sort.startswith("-"))
+    # What has no value comes last either way.
+    order = [k for k in order if values[k] not in (None, ...)] + [k for k in order if values[k] in (None, ...)]
+    return Comparison([runs[k] for k in order], keys, layers)
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    if isinstance(value, (int, float)):
+        return 0, float(value), ""
+    return 1, 0.0, str(value)
+
+
+def shown(value: Any, places: int = 2) -> str:
+    """Return a value as a table shows it, floats with at most ``places`` digits; a dash for what is not there."""
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return f"[{', '.join(shown(item, places) for item in value)}]"
+    if isinstance(value, float) and places > 3:
+        return f"{value:.{places}g}"
+    return f"{value:.{places}f}" if isinstance(value, float) else str(value)
+
+
+def write_comparison(comparison: Comparison, file: Path) -> None:
+    """Write :meth:`Comparison.records` to ``file`` (CSV)."""
+    write_csv(file, comparison.records())
+
+
+def find_runs(places: Sequence[str]) -> list[RunFolder]:
+    """Return the run folders that ``places`` name: run folders, folders above them, or patterns of either.
+
+    Raises:
+        StageError: one names none, or a folder is damaged.
+    """
+    found: dict[Path, RunFolder] = {}
+    for place in places:
+        matches = [Path(place)] if Path(place).exists() else [Path(name) for name in sorted(glob.glob(place))]
+        here = [run for match in matches for run in _under(match)]
+        if not here:
+            raise StageError(
+                f"{place}: there is no run folder; name the --out folders of earlier runs, or one above them"
+            )
+        found |= {path.resolve(): RunFolder.open(path) for path in here if path.resolve() not in found}
+    return list(found.values())
+
+
+def _under(place: Path) -> list[Path]:
+    """Return the run folders at or below ``place``; inside a run folder there are no others."""
+    if (place / "manifest.json").is_file():
+        return [place]
+    if not place.is_dir():
+        return []
+    return [
+        run
+        for child in sorted(place.iterdir())
+        if child.is_dir() and (not child.is_symlink() or (child / "manifest.json").is_file())
+        for run in _under(child)
+    ]
+
+
+def _above(folder: RunFolder) -> RunFolder | None:
+    """Return the other run that trained the layers of this one, where there is one that still holds them."""
+    parent = folder.manifest.get("parent")
+    if not parent or not (Path(parent) / "manifest.json").is_file():
+        return None
+    above = RunFolder.open(Path(parent))
+    last = above.stage(stage_name(len(folder.config().layers())))
+    return above if last.get("fingerprint") == folder.manifest["layers"] else None
+
+
+def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
+    """Return what a run folder holds, with its filters where ``pictures`` are wanted.
+
+    Raises:
+        StageError: a file of it is damaged.
+    """
+    stages: dict[str, Any] = folder.manifest["stages"]
+    histories = {name: folder.metrics(name).rows() for name in stages}
+    entries = dict(stages)
+    place = folder.path / "figures" / "filters.png"
+    above = _above(folder)
+    if above is not None:
+        layers = {name: entry for name, entry in above.manifest["stages"].items() if name != FINETUNE}
+        entries = {**layers, **entries}
+        histories = {**{name: above.metrics(name).rows() for name in layers}, **histories}
+        place = place if place.exists() else above.path / "figures" / "filters.png"
+    result = folder.result() if (folder.path / "result.json").exists() else {}
+    cut = next((name for name, entry in stages.items() if entry["status"] != "done"), None)
+    untested = FINETUNE in stages and not result
+    return Compared(
+        name=str(folder.path),
+        settings={**flatten(folder.config().to_dict()), "parts": folder.manifest.get("own")},
+        losses={
+            name: rows[-1]["valid_loss"]
+            for name, rows in histories.items()
+            if name != FINETUNE and rows and "valid_loss" in rows[-1]
+        },
+        valid_error_percent=entries.get(FINETUNE, {}).get("best_valid_error_percent"),
+        test_error_percent=result.get("test_error_percent"),
+        test_error_ci95_percent=result.get("test_error_ci95_percent"),
+        n_test=result.get("n_test", 0),
+        seconds=round(sum(entry.get("seconds", 0.0) for entry in entries.values()), 1),
+        state=f"cut in {cut}" if cut else "not tested" if untested else "done",
+        histories={name: rows for name, rows in histories.items() if rows},
+        filters=place.read_bytes() if pictures and place.is_file() else None,
+    )

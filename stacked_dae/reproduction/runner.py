@@ -1,0 +1,248 @@
+"""The paper's Table 1: every model on every problem, each chosen by validation error in a declared budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stacked_dae.config.loading import fingerprint
+from stacked_dae.config.schema import Config
+from stacked_dae.data import registry
+from stacked_dae.data.dataset import Dataset, Split
+from stacked_dae.errors import StageError
+from stacked_dae.inference.loading import load_layers
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.reproduction import published
+from stacked_dae.reproduction.models import DEPTH, MODERN, candidates, check_order
+from stacked_dae.reproduction.svm import support_vector_machine
+from stacked_dae.reproduction.table import Row, draw_table, write_table
+from stacked_dae.runs.fingerprints import result_mark
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.training.codes import make_codes
+from stacked_dae.training.stage import device_of
+from stacked_dae.tuning.search import search
+from stacked_dae.utils.files import lock_folder, write_text
+from stacked_dae.utils.hardware import machine
+from stacked_dae.utils.intervals import interval
+from stacked_dae.utils.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    Args:
+        problems, models: names of :data:`~stacked_dae.reproduction.published.PROBLEMS` and :data:`~stacked_dae.reproduction.models.MODELS`.
+        preset: quick or paper: the ranges of the search.
+        budget: configurations a problem and model.
+        seed: seeds the search, and every run.
+        source: regenerated or original problems.
+        root: the data folder.
+    """
+
+    problems: Sequence[str]
+    models: Sequence[str]
+    preset: str
+    budget: int
+    seed: int
+    source: str
+    root: str | None
+
+
+def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
+    """Measure what is asked for and not measured yet, and return all rows of ``out``.
+
+    A row is kept in ``out/rows.json`` as soon as it is there, and the table, its machine-readable twin and its picture
+    (``table.md``, ``table.csv``, ``table.png``) are written anew. Killed, the same command goes on where it was: at
+    the last epoch of a network, at the beginning of a support vector machine. A row stands until it is asked for with
+    a larger budget, other data or other ranges; another preset or seed makes a row of its own. Several processes may
+    share ``out``, each with problems or models of its own.
+
+    Raises:
+        ConfigError: the order names something that is not there.
+        DataError: a problem cannot be made ready; nothing was measured.
+        StageError: every configuration of a search diverged, or a file in ``out`` is damaged.
+    """
+    todo = missing(order, out)
+    out.mkdir(parents=True, exist_ok=True)
+    for problem, model in todo:
+        data = registry.load(problem, order.root, order.source)
+        reporter.say(f"{problem}: {model}")
+        for row in _measure(problem, model, data, order, out, reporter):
+            _keep(out, row)
+    return _keep(out)
+
+
+def missing(order: Order, out: Path) -> list[tuple[str, str]]:
+    """Return each problem and model that is asked for and has no row yet, made from these data and ranges.
+
+    Each problem is made ready, so that an absent file is told before anything is measured. Nothing is written to
+    ``out``. Raises what :func:`reproduce` raises.
+    """
+    check_order(order.problems, order.models, order.budget, order.seed)
+    rows = _rows(out)
+    todo = []
+    for problem in dict.fromkeys(order.problems):
+        data = registry.load(problem, order.root, order.source)
+        for model in dict.fromkeys(order.models):
+            if len(_measured(rows, problem, model, data, order)) < (DEPTH if model == "svm-codes" else 1):
+                todo.append((problem, model))
+    return todo
+
+
+def _keep(out: Path, *new: Row) -> list[Row]:
+    """Write the table with the ``new`` rows in the place of those of the same keys, and return all rows."""
+    # Other processes may measure other rows of this table meanwhile.
+    lock = lock_folder(out, wait=True)
+    try:
+        rows = [*(row for row in _rows(out) if row.key not in [other.key for other in new]), *new]
+        if rows:
+            _write(out, rows)
+        return rows
+    finally:
+        os.close(lock)
+
+
+def _rows(out: Path) -> list[Row]:
+    file = out / "rows.json"
+    if not file.exists():
+        return []
+    try:
+        rows = [Row(**row) for row in json.loads(file.read_text())]
+        if all(row.holds() for row in rows):
+            return rows
+        raise ValueError
+    except (ValueError, TypeError, RecursionError):
+        raise StageError(f"{file} is damaged; move it away, and the same command writes it again") from None
+
+
+def _write(out: Path, rows: list[Row]) -> None:
+    write_text(out / "rows.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_table(rows, out)
+    draw_table(rows, out / "table.png")
+
+
+def _measured(rows: list[Row], problem: str, model: str, data: Dataset, order: Order) -> list[Row]:
+    """Return the rows of this order that are there, made from these data and these ranges."""
+    own = [row for row in rows if (row.problem, row.source, row.asked) == (problem, order.source, model)]
+    if model != "svm-rbf":
+        own = [
+            row for row in own if (row.preset, row.seed) == (order.preset, order.seed) and row.budget >= order.budget
+        ]
+    return [row for row in own if row.made_from == _made_from(data, model, replace(order, budget=row.budget))]
+
+
+def _configs(problem: str, model: str, order: Order) -> list[Config]:
+    return candidates(problem, model, order.preset, order.budget, order.seed, order.source)
+
+
+def _made_from(data: Dataset, model: str, order: Order) -> str:
+    """Return the fingerprint of what decides a row: the data, and the configurations that are searched."""
+    if model == "svm-rbf":
+        return fingerprint(data.fingerprint)
+    searched = _configs(data.name, "sda-3" if model == "svm-codes" else model, order)
+    return fingerprint([result_mark(config, data.fingerprint) for config in searched])
+
+
+def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
+    if model == "svm-rbf":
+        row = _by_machine(problem, model, data, data, order, reporter)
+        yield replace(row, preset="", budget=row.tried, seed=0)
+    elif model == "svm-codes":
+        yield from _on_codes(problem, data, order, out, reporter)
+    else:
+        chosen, tries = search(_configs(problem, model, order), _folder(out, problem, model, order), data, reporter)
+        folder = RunFolder.open(chosen.folder)
+        result = folder.result()
+        yield replace(
+            _row(problem, model, data, order, result["test_error_percent"], result["n_test"]),
+            valid_error_percent=result["best_valid_error_percent"],
+            tried=len(tries),
+            diverged=sum(t.valid_error_percent is None for t in tries),
+            settings=_settings(folder.config()),
+            seconds=round(sum(t.seconds for t in tries), 1),
+        )
+
+
+def _by_machine(problem: str, model: str, data: Dataset, inputs: Dataset, order: Order, reporter: Reporter) -> Row:
+    """Return the row of a support vector machine on ``inputs``, made from ``data``."""
+    started = time.perf_counter()
+    found = support_vector_machine(inputs, reporter)
+    return replace(
+        _row(problem, model, data, order, found.test_error_percent, found.n),
+        valid_error_percent=round(found.valid_error_percent, 3),
+        tried=found.tried,
+        settings={"gamma": float(f"{found.gamma:.3g}"), "C": float(f"{found.c:.3g}")},
+        seconds=round(time.perf_counter() - started, 1),
+    )
+
+
+def _folder(out: Path, problem: str, model: str, order: Order) -> Path:
+    return out / (problem if order.source == "regenerated" else f"{problem}-{order.source}") / model
+
+
+def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n: int) -> Row:
+    there = published.best(problem) if model in MODERN else published.figure(problem, model)
+    row = Row(
+        problem=problem,
+        model=model,
+        source=order.source,
+        test_error_percent=round(error, 3),
+        ci95_percent=round(interval(error, n), 3),
+        n_test=n,
+        paper_percent=there[0] if there else None,
+        paper_ci95_percent=there[1] if there else None,
+        preset=order.preset,
+        budget=order.budget,
+        seed=order.seed,
+        machine=machine(torch.cuda.get_device_name() if torch.cuda.is_available() else ""),
+        date=time.strftime("%Y-%m-%d"),
+    )
+    return replace(row, made_from=_made_from(data, row.asked, order))
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return what a search draws, as it was chosen."""
+    first = config.layers()[0]
+    chosen: dict[str, Any] = {"units": first.units}
+    if config.model != "mlp":
+        chosen |= {"nu": first.nu, "pretrain_lr": first.lr, "pretrain_epochs": first.epochs}
+    return chosen | {"finetune_lr": config.finetune.optimizer.lr}
+
+
+def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
+    """Give a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet.
+
+    Layers whose row is there already are passed over.
+    """
+    there = [row.model for row in _measured(_rows(out), problem, "svm-codes", data, order)]
+    chosen, _ = search(_configs(problem, "sda-3", order), _folder(out, problem, "sda-3", order), data, reporter)
+    folder = RunFolder.open(chosen.layers)
+    codes = data
+    for k, layer in enumerate(load_layers(folder, data), 1):
+        codes = _coded(codes, layer, folder)
+        if f"svm-codes-{k}" not in there:
+            yield _by_machine(problem, f"svm-codes-{k}", data, codes, order, reporter)
+
+
+def _coded(data: Dataset, layer: DenoisingLayer, folder: RunFolder) -> Dataset:
+    """Return the data with the codes of ``layer`` for inputs; those of the test rows are made when they are read."""
+    device = device_of(folder.config().trainer)
+    encode, units = layer.to(device).encode, len(layer.bias)
+
+    def codes(split: Split) -> Split:
+        # Never larger than what fits: at most 50000 rows.
+        made = make_codes(encode, split.inputs, units, device, file=Path("unused"), budget_bytes=2**62)
+        return Split(np.asarray(made), split.labels)
+
+    load_test = data.load_test
+    with torch.no_grad():
+        return Dataset(data.name, data.classes, codes(data.train), codes(data.valid), lambda: codes(load_test()))

@@ -1,0 +1,1 @@
+"""Run folders: what they hold, their fingerprints, and what is left to do in them."""

@@ -1,0 +1,53 @@
+"""The figures of a stage, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from stacked_dae.errors import StageError
+from stacked_dae.utils.files import checksum, named, write_text
+
+
+class Metrics:
+    """A stage's ``metrics.csv``: a row an epoch, written before the epoch's checkpoint."""
+
+    def __init__(self, path: Path, sha256: str | None = None) -> None:
+        self.path, self._sha256 = path, sha256
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return the rows so far; none where there is no file.
+
+        Raises:
+            StageError: the file is not as it was written.
+        """
+        if self._sha256 is None and not self.path.exists():
+            return []
+        try:
+            # A device or a pipe would be read for ever.
+            if not self.path.is_file():
+                raise ValueError
+            if self._sha256 is not None and checksum(self.path) != self._sha256:
+                raise ValueError
+            with self.path.open(newline="") as file:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError, csv.Error):
+            raise StageError(f"{self.path} is damaged; run again with --rerun to train its stage again") from None
+
+    @property
+    def text(self) -> str:
+        """The file's text, empty where there is none."""
+        return self.path.read_text() if self.path.is_file() else ""
+
+    def restore(self, text: str) -> None:
+        """Write the file's text of an earlier time."""
+        write_text(self.path, text)
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add the row of one more epoch."""
+        lines = [",".join(str(value) for value in row.values())]
+        if not self.path.exists() or not self.path.stat().st_size:
+            lines.insert(0, ",".join(row))
+        with named(self.path), self.path.open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,294 @@
+"""One job, told in one W&B run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacked_dae.errors import StageError
+from stacked_dae.tracking.base import PRETRAIN, TRIAL, Subject
+from stacked_dae.tracking.mode import answers, line_of, say_offline, server
+from stacked_dae.tracking.state import Records
+from stacked_dae.tracking.worker import tell
+from stacked_dae.utils.progress import Reporter
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Seconds between two tellings of rows: told each by itself, those of short epochs would slow training.
+_PACE = 1.0
+# Seconds for a W&B run to begin, and for what is left to arrive when it ends.
+_BEGIN, _END = 30.0, 30.0
+# The folders that were given to the client as $WANDB_DATA_DIR by a job of this process.
+_staged: set[str] = set()
+
+
+def forget_staged() -> None:
+    """Take back $WANDB_DATA_DIR, where it is a job's."""
+    if os.environ.get("WANDB_DATA_DIR") in _staged:
+        del os.environ["WANDB_DATA_DIR"]
+
+
+class WandbJob:
+    """A job's W&B run: begun, told and ended by the thread that talks to W&B, so that no call here waits.
+
+    Args:
+        how: online or offline; online ends offline where no server answers.
+        subject: what the job is about.
+        job_type: what kind of job it is.
+        reporter: is told what W&B does not take.
+    """
+
+    watched = True
+
+    def __init__(self, how: str, subject: Subject, job_type: str, reporter: Reporter) -> None:
+        self._how, self._subject, self._job_type, self._reporter = how, subject, job_type, reporter
+        self._records = Records(subject.out)
+        self._known: set[str] = set()
+        self._rows = 0
+        self._waiting: list[tuple[str, dict[str, float]]] = []
+        self._told_at = 0.0
+        self._run: Any = None
+        self._lineage: dict[str, Any] = {}
+        self._pictures: dict[str, io.BytesIO] = {}
+        if self._records.entry(job_type).get("mark") != subject.mark:
+            # From now on the job is one that has not ended, whether or not W&B ever hears of it.
+            self._records.write(job_type, id=None, mark=subject.mark)
+        self._records.write(job_type, ended=False)
+        tell(self._begin)
+
+    # Called by the thread that trains: each returns at once.
+
+    def log(self, stage: str, row: Mapping[str, float]) -> None:
+        self._waiting.append((stage, dict(row)))
+        if time.monotonic() - self._told_at >= _PACE:
+            self._tell_rows()
+
+    def _tell_rows(self) -> None:
+        rows, self._waiting, self._told_at = self._waiting, [], time.monotonic()
+        first, self._rows = self._rows, self._rows + len(rows)
+
+        def log() -> None:
+            for number, (stage, row) in enumerate(rows, first):
+                self._log(stage, row, number)
+
+        self._tell(log)
+
+    def picture(self, figures: Mapping[str, Figure]) -> None:
+        drawn = {name: io.BytesIO() for name in figures}
+        for name, figure in figures.items():
+            figure.savefig(drawn[name], format="png", dpi=110)
+        self._tell(lambda: self._pictures.update(drawn))
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        self._tell(lambda: self._run.summary.update(dict(values)))
+
+    def keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
+        self._tell(lambda: self._keep(kind, files, weights))
+
+    def end(self, exit_code: int) -> None:
+        """End the W&B run; what is told later is lost."""
+        self._tell_rows()
+        self._tell(lambda: self._end(exit_code))
+        tell(forget_staged)
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        def guarded() -> None:
+            if self._run is not None:
+                try:
+                    call()
+                except Exception as error:  # whatever the client raises, training goes on
+                    self._give_up(error)
+
+        tell(guarded)
+
+    # Called by the thread that talks to W&B.
+
+    def _begin(self) -> None:
+        if "WANDB_DATA_DIR" not in os.environ:
+            # Artifacts are staged there: under the run folder, a later sync finds them.
+            os.environ["WANDB_DATA_DIR"] = folder = str(self._wandb.resolve())
+            _staged.add(folder)
+        try:
+            if self._how == "online" and not answers(server()):
+                self._go_offline("no server answers")
+            try:
+                self._run = self._init()
+            except Exception as error:
+                if self._how == "offline":
+                    raise
+                # The client holds on to the id of a run that it could not begin.
+                self._records.write(self._job_type, id=None)
+                self._go_offline(line_of(error))
+                self._run = self._init()
+        except Exception as error:
+            self._give_up(error)
+
+    def _go_offline(self, why: str) -> None:
+        self._how = "offline"
+        say_offline(why, self._subject.out, self._reporter)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        self._reporter.say(f"W&B: {line_of(error)}; training goes on, and {self._subject.out} has everything")
+
+    @property
+    def _wandb(self) -> Path:
+        return self._subject.out / "wandb"
+
+    def _init(self) -> Any:
+        import wandb
+
+        wandb.setup(wandb.Settings(silent=True))
+        tracking = self._subject.config.tracking
+        group = group_of(self._subject)
+        # Always one of our own: $WANDB_RUN_ID would make one run of all jobs.
+        run_id = os.environ["WANDB_RUN_ID"] if self._job_type == TRIAL else self._id() or secrets.token_hex(4)
+        self._lineage = {
+            "data": self._subject.data["fingerprint"],
+            "parent_run": self._parent().get("id"),
+            "parent_weights": list(self._subject.layers) or None,
+            "weights": None,
+        }
+        run = wandb.init(
+            entity=tracking.entity,
+            project=tracking.project or os.environ.get("WANDB_PROJECT") or "stacked-dae",
+            group=group,
+            job_type=self._job_type,
+            tags=tracking.tags,
+            # The group may be one that many runs share.
+            name=f"{self._subject.out.resolve().name}-{self._job_type}",
+            id=run_id,
+            resume="allow",
+            config={
+                **_with_equal_keys(self._subject.config.to_dict()),
+                "parts": self._subject.own,
+                "lineage": self._lineage,
+            },
+            dir=str(self._subject.out),
+            mode=self._how,  # type: ignore[arg-type]
+            # Its run is no other's: the one before may still be sending.
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=_BEGIN,
+                finish_timeout=_END,
+                finish_timeout_raises=True,
+            ),
+        )
+        self._records.write(self._job_type, id=run.id, mode=self._how, mark=self._subject.mark, ended=False)
+        return run
+
+    def _id(self) -> str | None:
+        """Return the id of the W&B run that this job goes on in, None where it begins one."""
+        entry = self._records.entry(self._job_type)
+        if entry.get("mark") != self._subject.mark or not entry.get("id"):
+            return None
+        folders = list(self._wandb.glob(f"*run-*-{entry['id']}"))
+        sent = [f for f in folders if f.name.startswith("run-") or list(f.glob("*.synced"))]
+        if self._how == "offline" and sent:
+            # Without a server nobody knows which rows it has; told again, it would have them twice.
+            return None
+        for folder in folders:
+            if folder not in sent:
+                # All rows are told again: uploaded too, it would double them.
+                shutil.rmtree(folder, ignore_errors=True)
+        return str(entry["id"])
+
+    def _parent(self) -> dict[str, Any]:
+        """Return the record of the W&B run that made the very layers of this job; empty where none was told."""
+        entry = Records(self._subject.parent or self._subject.out).entry(PRETRAIN)
+        made = self._subject.layers and entry.get("weights") == list(self._subject.layers)
+        return entry if made else {}
+
+    def _use(self) -> None:
+        """Tell the server what this run was made from: last of all, for the client waits for an answer."""
+        import wandb
+
+        data = self._subject.data
+        artifact = wandb.Artifact(f"data-{_in_a_name(data['name'])}", type="dataset", metadata=dict(data))
+        with artifact.new_file("data.json") as file:
+            file.write(json.dumps(dict(data), indent=2) + "\n")
+        self._run.use_artifact(artifact)
+        layers = self._parent().get("artifact")
+        if layers:
+            self._run.use_artifact(layers)
+
+    def _log(self, stage: str, row: dict[str, float], number: int) -> None:
+        # Each key is bound by its exact name to its own stage's epoch: W&B's own step never restarts, an epoch does.
+        named = {f"{stage}/{name}": value for name, value in row.items()}
+        for name in named.keys() - self._known:
+            self._run.define_metric(name, step_metric=f"{stage}/epoch")
+        self._known |= named.keys()
+        # A run that goes on has the first rows already.
+        if number >= self._run.starting_step:
+            self._run.log(named, step=number, commit=True)
+
+    def _show(self) -> None:
+        """Tell the pictures, last: a row of their own among those of the epochs would take a row's number."""
+        import wandb
+        from PIL import Image
+
+        if self._pictures:
+            # Opened as pixels: floats in [0, 1] would be shown black.
+            self._run.log({name: wandb.Image(Image.open(file)) for name, file in self._pictures.items()})
+
+    def _keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
+        import wandb
+
+        self._run.config.update({"lineage": {**self._lineage, "weights": list(weights)}}, allow_val_change=True)
+        artifact = wandb.Artifact(f"{kind}-{self._run.id}", type="model", metadata={"weights": list(weights)})
+        for file in files:
+            artifact.add_file(str(self._subject.out / file), name=file)
+        self._run.log_artifact(artifact)
+        name = f"{self._run.entity}/{self._run.project}/{kind}-{self._run.id}:latest" if self._how == "online" else None
+        self._records.write(self._job_type, weights=list(weights), artifact=name)
+
+    def _end(self, exit_code: int) -> None:
+        run = self._run
+        self._show()
+        if self._how == "online":
+            try:
+                self._use()
+            except Exception as error:  # the run stands without its edges
+                self._reporter.say(f"W&B: {line_of(error)}; the run is told without what it was made from")
+        self._run = None
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            raise StageError(
+                f"not all has arrived after {_END:g} s; give the same command again later, and the rest is sent"
+            ) from None
+        self._records.write(self._job_type, ended=exit_code == 0)
+
+
+def _with_equal_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with ``options`` as JSON: W&B drops an empty mapping, and the keys would differ."""
+    return {
+        name: json.dumps(value, sort_keys=True)
+        if name == "options"
+        else _with_equal_keys(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in config.items()
+    }
+
+
+def group_of(subject: Subject) -> str:
+    """Return the W&B group of a job: the experiment, or the sweep that a trial is of."""
+    of_sweep = os.environ.get("WANDB_SWEEP_ID")
+    return subject.config.tracking.group or os.environ.get("WANDB_RUN_GROUP") or of_sweep or subject.out.resolve().name
+
+
+def _in_a_name(text: str) -> str:
+    """Return ``text`` with only what the name of an artifact may hold."""
+    return re.sub(r"[^\w.-]", "-", text)

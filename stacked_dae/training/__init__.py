@@ -1,0 +1,1 @@
+"""Training of layers and stacks on Lightning."""

@@ -1,0 +1,60 @@
+"""The codes of one layer: made once, from clean inputs, in eval mode, and kept in memory or on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stacked_dae.data.disk_array import DiskArray, Inputs
+from stacked_dae.training.loader import Rows
+from stacked_dae.utils import distributed
+
+# Rows encoded at a time: large enough for full speed, small enough (16 MB for 1000 units) to stay in cache's reach.
+_BATCH = 4096
+
+
+def make_codes(
+    encode: Callable[[Tensor], Tensor],
+    inputs: Inputs,
+    units: int,
+    device: torch.device,
+    *,
+    file: Path,
+    budget_bytes: int,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Inputs:
+    """Return the codes of all rows of ``inputs``, in their order: (n, d) → (n, ``units``) float32.
+
+    Codes that need more than ``budget_bytes`` are written to ``file`` (.npy) and stay there; others are in memory.
+    ``advance`` is told the number of rows after each batch.
+
+    Raises:
+        OSError: the disk has no room for them.
+    """
+    shape = (len(inputs), units)
+    large = 4 * shape[0] * shape[1] > budget_bytes
+    # Of several processes one writes, and each encodes its share.
+    on_disk = DiskArray.create(file, shape) if large and distributed.first() else None
+    in_memory = np.empty((0, units) if large else shape, dtype=np.float32)
+    rows = Rows(inputs, device)
+    batch = _BATCH * distributed.count()
+    with torch.no_grad():
+        for start in range(0, len(inputs), batch):
+            size = min(batch, len(inputs) - start)
+            mine = distributed.share(size)
+            block = (
+                distributed.gather(encode(rows.read(slice(start + mine.start, start + mine.stop))), size).cpu().numpy()
+            )
+            if not large:
+                in_memory[start : start + size] = block
+            elif on_disk is not None:
+                on_disk.write(start, block)
+            advance(size)
+    if not large:
+        return in_memory
+    distributed.barrier()
+    return on_disk or DiskArray.open(file)

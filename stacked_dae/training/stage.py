@@ -1,0 +1,292 @@
+"""One stage in one fresh Trainer: epochs, records, checkpoints. The only builder of Trainers."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
+
+from stacked_dae.config.schema import TrainerConfig
+from stacked_dae.errors import ConfigError, DivergedError
+from stacked_dae.runs.metrics import Metrics
+from stacked_dae.tracking.base import Job
+from stacked_dae.training.checkpoints import AtomicCheckpoints, holds, is_state_of, read_checkpoint, write_checkpoint
+from stacked_dae.training.loader import ChunkLoader
+from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.utils import distributed, signals
+from stacked_dae.utils.progress import Reporter
+
+
+class _EndOfEpoch(pl.Callback):
+    """Makes an epoch's row, and shows it."""
+
+    def __init__(self, stage: str, reporter: Reporter) -> None:
+        self._stage, self._reporter = stage, reporter
+
+    def keep(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        """Keep the row of an epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ChunkedTask)
+        seconds = time.perf_counter() - self._started
+        epoch = trainer.current_epoch + 1
+        if not math.isfinite(pl_module.metrics["train_loss"]):
+            part = "finetune" if self._stage == "finetune" else "pretrain"
+            raise DivergedError(
+                f"{self._stage} diverged: its training loss is {pl_module.metrics['train_loss']} in epoch {epoch};"
+                f" lower {part}.optimizer.lr"
+            )
+        self.keep(trainer, {"epoch": epoch, **pl_module.metrics, "seconds": round(seconds, 4)})
+        self._reporter.advance(1, pl_module.metrics)
+
+
+class _Recorded(_EndOfEpoch):
+    """Writes an epoch's row, then its checkpoint."""
+
+    def __init__(
+        self, stage: str, metrics: Metrics, checkpoint: Path, stamp: str, reporter: Reporter, job: Job
+    ) -> None:
+        super().__init__(stage, reporter)
+        self._metrics, self._checkpoint, self._stamp, self._job = metrics, checkpoint, stamp, job
+
+    def keep(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        if trainer.is_global_zero:
+            self._metrics.append(row)
+        trainer.save_checkpoint(self._checkpoint)
+        self._job.log(self._stage, row)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # The rows too: a metrics.csv that was cut or lost is written again.
+        checkpoint |= {"stamp": self._stamp, "metrics": self._metrics.text}
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's remarks on data loaders and devices, which do not apply to chunks, out of the terminal."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _logger(name: str, stage: Path) -> Logger:
+    """Return Lightning's logger of this name, which writes into a folder of this name beside the stage's."""
+    folder = stage.parent / name
+    return CSVLogger(folder, stage.name) if name == "csv" else TensorBoardLogger(folder, stage.name)
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise ConfigError unless each of these loggers can be used here."""
+    if "tensorboard" in names and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise ConfigError("tracking.loggers: tensorboard is not installed; pip install tensorboard")
+
+
+def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
+    here, machines = distributed.processes()
+    try:
+        return pl.Trainer(
+            accelerator=config.accelerator,
+            # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
+            precision="32-true" if config.precision == "tf32" else config.precision,
+            devices=here,
+            num_nodes=machines,
+            strategy="ddp" if here * machines > 1 else "auto",
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            inference_mode=False,
+            **arguments,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"trainer.accelerator: {config.accelerator} cannot be used here: {reason}") from None
+
+
+def device_of(config: TrainerConfig) -> torch.device:
+    """Return the device that Lightning's accelerator stands for here; of several processes, all meet first.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    with _quiet_lightning():
+        strategy = _trainer(config, logger=False).strategy
+        if distributed.count() > 1:
+            strategy.setup_environment()
+        return strategy.root_device
+
+
+def fit_stage(
+    task: ChunkedTask,
+    train: ChunkLoader,
+    valid: ChunkLoader,
+    *,
+    epochs: int,
+    metrics: Metrics,
+    trainer: TrainerConfig,
+    reporter: Reporter,
+    job: Job,
+    stamp: str = "",
+    loggers: Sequence[str] = (),
+) -> None:
+    """Train ``task`` to the end of its stage, going on from the stage's checkpoint where there is one.
+
+    Each epoch ends with a row in ``metrics``, which ``job`` is told, and a checkpoint beside it, which carries
+    ``stamp``, the stage's fingerprint. A signal stops it after its minibatch, and it goes on there. ``loggers`` names
+    Lightning's own, csv or tensorboard, checked by :func:`check_loggers`.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+        KeyboardInterrupt: the user asked to stop.
+    """
+    checkpoint = metrics.path.with_name("checkpoint.ckpt")
+    minibatch = metrics.path.with_name("minibatch.ckpt")
+    if distributed.first():
+        metrics.path.parent.mkdir(parents=True, exist_ok=True)
+        epochs_done = _epochs_in(checkpoint, stamp, task, metrics, reporter)
+    distributed.barrier()
+    if not distributed.first():
+        state = read_checkpoint(checkpoint)
+        epochs_done = int(state["epoch"]) + 1 if state else 0
+    for row in metrics.rows():
+        job.log(task.stage, row)
+    task.resume = _cut_in(minibatch, stamp, epochs_done, task, -(-train.count // train.batch_size))
+    reporter.start(task.stage, epochs, "epochs", epochs_done)
+    with _quiet_lightning():
+        lightning = _trainer(
+            trainer,
+            max_epochs=epochs,
+            default_root_dir=str(metrics.path.parent),
+            logger=[_logger(name, metrics.path.parent) for name in loggers],
+            callbacks=[_Recorded(task.stage, metrics, checkpoint, stamp, reporter, job)],
+            plugins=[AtomicCheckpoints()],
+        )
+        try:
+            with signals.patient(), _interrupts(), _tf32(trainer.precision == "tf32"):
+                resume = str(checkpoint) if epochs_done else None
+                lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
+        except KeyboardInterrupt:
+            if task.cut is not None and distributed.first():
+                write_checkpoint({**task.cut, "stamp": stamp}, minibatch)
+            raise
+        finally:
+            reporter.stop()
+    if distributed.first():
+        minibatch.unlink(missing_ok=True)
+
+
+def fit_in_memory(
+    task: ChunkedTask,
+    train: ChunkLoader,
+    valid: ChunkLoader,
+    *,
+    epochs: int,
+    trainer: TrainerConfig,
+    reporter: Reporter,
+) -> None:
+    """Train ``task`` to the end of its stage, and write nothing.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+    """
+    reporter.start(task.stage, epochs, "epochs")
+    with _quiet_lightning(), _interrupts(), _tf32(trainer.precision == "tf32"):
+        lightning = _trainer(trainer, max_epochs=epochs, logger=False, callbacks=[_EndOfEpoch(task.stage, reporter)])
+        try:
+            lightning.fit(task, train, valid)
+        finally:
+            reporter.stop()
+
+
+# What is in a stage's checkpoint beside Lightning's own, and in that of a cut epoch.
+_CHECKPOINT = {"epoch": int, "stamp": str, "metrics": str, "optimizer_states": list}
+_CUT = {"epoch": int, "stamp": str, "minibatches": int, "total": Tensor, "optimizer": dict}
+
+
+def _epochs_in(checkpoint: Path, stamp: str, task: ChunkedTask, metrics: Metrics, reporter: Reporter) -> int:
+    """Return how many epochs the checkpoint has behind it, and give ``metrics`` their rows.
+
+    One that is damaged, or of another stage, is of no use: its stage begins anew, and says so.
+    """
+    state = read_checkpoint(checkpoint) or {}
+    of_another = isinstance(state.get("stamp"), str) and state["stamp"] != stamp
+    if not of_another and holds(state, _CHECKPOINT, "state_dict", task) and task.takes(state):
+        optimizers = state["optimizer_states"]
+        if len(optimizers) == 1 and is_state_of(task.configure_optimizers(), optimizers[0]):
+            metrics.restore(state["metrics"])
+            return int(state["epoch"]) + 1
+    if checkpoint.exists():
+        what = "is of another stage" if of_another else "is damaged"
+        reporter.say(f"{checkpoint} {what}: training begins at the stage's first epoch")
+        checkpoint.unlink()
+    metrics.restore("")
+    return 0
+
+
+def _cut_in(file: Path, stamp: str, epochs_done: int, task: ChunkedTask, most: int) -> dict[str, Any] | None:
+    """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew.
+
+    ``most`` is the number of minibatches in an epoch.
+    """
+    state = read_checkpoint(file)
+    if state is None or not holds(state, _CUT, "weights", task):
+        return None
+    if not is_state_of(task.configure_optimizers(), state["optimizer"]) or state["total"].dim():
+        return None
+    of_this = state["stamp"] == stamp and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
+    return state if of_this else None
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Let a GPU that has TF32 multiply float32 matrices with it, or not."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Give back the KeyboardInterrupt that Lightning turns into an exit, and the handler that it takes away."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise end.__context__ from None
+        signum = signals.asked()
+        if signum is None:
+            raise
+        raise signals.Stopped(signum) from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, before)

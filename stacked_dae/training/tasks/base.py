@@ -1,0 +1,164 @@
+"""What both tasks share: one minibatch, one update, many minibatches to a Lightning batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from stacked_dae.nn.updates import Descent
+from stacked_dae.training.cuda_graphs import Replay
+from stacked_dae.training.loader import Chunk, ChunkLoader
+from stacked_dae.utils import distributed, signals
+from stacked_dae.utils.seeding import seed_at
+
+
+class ChunkedTask(pl.LightningModule):
+    """A task whose ``training_step`` runs the minibatches of a :class:`~stacked_dae.training.loader.Chunk`, one update each.
+
+    Args:
+        stage: the stage's name, the address of its random numbers.
+        seed: the run's seed.
+        optimizer: makes the optimiser of this module's parameters.
+
+    After each epoch's validation ``metrics`` holds the epoch's figures by name. Told to stop by a signal, it ends the
+    minibatch, puts what the rest of the epoch needs into ``cut``, and raises :class:`~stacked_dae.utils.signals.Stopped`;
+    the same in ``resume`` before the training makes it go on there.
+    """
+
+    def __init__(self, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.stage, self.seed = stage, seed
+        self._make_optimizer = optimizer
+        self.metrics: dict[str, float] = {}
+        self.cut: dict[str, Any] | None = None
+        self.resume: dict[str, Any] | None = None
+
+    valid_sums: tuple[int, ...] = ()
+    """Shape of what :meth:`evaluate` returns."""
+
+    def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
+        """Return what the minibatches of a chunk are cut from, tensors of one row an example."""
+        raise NotImplementedError
+
+    def minibatch(self, *rows: Tensor) -> Tensor:
+        """Make one update with a cut of :meth:`prepare`; return the summed loss of the examples before it, ()."""
+        raise NotImplementedError
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the sums, over the examples, of what the epoch's validation metrics average."""
+        raise NotImplementedError
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        """Return the validation metrics by name, from the sums of :meth:`evaluate` over ``count`` examples."""
+        raise NotImplementedError
+
+    def takes(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint holds what this task keeps in it beside its weights."""
+        return True
+
+    def configure_optimizers(self) -> Optimizer:
+        return self._make_optimizer(list(self.parameters()))
+
+    def on_train_start(self) -> None:
+        # Not earlier: a resumed optimiser takes its state and its parameter groups from the checkpoint first.
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        # Lightning would leave the epoch without a word.
+        signals.listen_again()
+        assert isinstance(optimizer, Optimizer)
+        if self.resume:
+            self.load_state_dict(self.resume["weights"], strict=True)
+            optimizer.load_state_dict(self.resume["optimizer"])
+        self._optimizer = optimizer
+        if isinstance(self.trainer.strategy.model, DistributedDataParallel):
+            # The gradients are added up where they are made: autograd, which it would do it from, is not used.
+            self.trainer.strategy.model.require_backward_grad_sync = False
+        self._descent = Descent(optimizer)
+        self._noise = torch.Generator(self.device)
+        self._replay = Replay(self.minibatch, self._descent.rates, self.device)
+
+    def on_train_epoch_start(self) -> None:
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, ChunkLoader)
+        loader.shuffle(seed_at(self.seed, self.stage, self.current_epoch, "shuffle"))
+        self._noise.manual_seed(seed_at(self.seed, self.stage, self.current_epoch, "corruption"))
+        self._batch_size = loader.batch_size
+        self._replay.total.zero_()
+        self._minibatches = self._skipped = self._train_count = 0
+        if self.resume:
+            # The minibatches before the cut draw their noise again, and nothing else.
+            self._skipped = self.resume["minibatches"]
+            if distributed.first():
+                self._replay.total.copy_(self.resume["total"])
+            self.resume = None
+
+    def training_step(self, chunk: Chunk, batch_idx: int) -> None:
+        x, labels = chunk.read()
+        rows = self.prepare(x, labels, self._noise)
+        starts = range(0, len(x), self._batch_size)
+        for start in starts:
+            self._minibatches += 1
+            if self._minibatches > self._skipped:
+                self._minibatch(start, rows)
+                if distributed.count() == 1:
+                    self._stop_if_asked()
+        # Several processes must stop at the same place, and do not ask each other after every minibatch.
+        if distributed.count() > 1:
+            self._stop_if_asked()
+        self._train_count += len(x)
+        # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; told here
+        # how many were made, its global_step stays the number of updates.
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for counts in (progress.total, progress.current):
+            counts.ready += len(starts)
+            counts.completed += len(starts)
+
+    def _minibatch(self, start: int, rows: tuple[Tensor, ...]) -> None:
+        """Make one update with the rows from ``start`` on, or with this process's share of them."""
+        if distributed.count() == 1:
+            self._replay.run(*(tensor[start : start + self._batch_size] for tensor in rows))
+            return
+        size = min(self._batch_size, len(rows[0]) - start)
+        mine = distributed.share(size)
+        self._descent.share = (mine.stop - mine.start) / size
+        self._replay.run(*(tensor[start + mine.start : start + mine.stop] for tensor in rows))
+
+    def _stop_if_asked(self) -> None:
+        signum = distributed.any_of(signals.asked() or 0, self.device)
+        if signum:
+            self.cut = {
+                "epoch": self.current_epoch,
+                "minibatches": self._minibatches,
+                "total": distributed.add_up(self._replay.total.clone()),
+                "weights": self.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            }
+            raise signals.Stopped(signum)
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradient buffers, which Lightning would free before each validation."""
+
+    def on_validation_epoch_start(self) -> None:
+        loader = self.trainer.val_dataloaders
+        assert isinstance(loader, ChunkLoader)
+        self._valid_total = loader.count
+        self._valid_sums = torch.zeros(self.valid_sums, device=self.device)
+
+    def validation_step(self, chunk: Chunk, batch_idx: int) -> None:
+        self._stop_if_asked()
+        if batch_idx % distributed.count() != distributed.rank():
+            return
+        x, labels = chunk.read()
+        self._valid_sums = self._valid_sums + self.evaluate(x, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        train_loss = float(distributed.add_up(self._replay.total.clone())) / self._train_count
+        sums = distributed.add_up(self._valid_sums.clone())
+        self.metrics = {"train_loss": train_loss, **self.valid_metrics(sums, self._valid_total)}
+        self.log_dict(self.metrics)

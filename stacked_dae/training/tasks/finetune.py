@@ -1,0 +1,116 @@
+"""Fine-tuning of the stacked encoders under a softmax head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.training.checkpoints import same_shapes
+from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.utils.type_hints import fits
+
+
+class FinetuneTask(ChunkedTask):
+    """Trains an :class:`~stacked_dae.nn.stack.EncoderStack` with labels and keeps the weights of the best epoch.
+
+    ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
+
+    The best epoch is the first with the lowest validation error; training stops after ``patience`` further epochs
+    without a lower one. ``best_figure`` is that error. Logs, each epoch, ``train_loss``, ``valid_loss`` and
+    ``valid_error_percent``.
+    """
+
+    def __init__(
+        self,
+        stack: EncoderStack,
+        stage: str,
+        seed: int,
+        optimizer: Callable[[list[Tensor]], Optimizer],
+        patience: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(stage, seed, optimizer)
+        self.stack = stack
+        self.patience = patience
+        self.dropout = dropout
+        self.best_epoch = 0
+        self.best_figure = float("inf")
+        self.best_weights: dict[str, Tensor] = {}
+
+    valid_sums: tuple[int, ...] = (2,)
+
+    def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
+        assert labels is not None
+        kept = 1.0 - self.dropout
+        widths = self.stack.widths if self.dropout else ()
+        masks = (x.new_empty(len(x), width).bernoulli_(kept, generator=noise).div_(kept) for width in widths)
+        return x, labels, *masks
+
+    def minibatch(self, *rows: Tensor) -> Tensor:
+        x, labels, *masks = rows
+        return self.stack.step(x, labels, self._descent, masks)
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        logits = self.stack(x)
+        wrong = (logits.argmax(1) != labels).sum()
+        return torch.stack([functional.cross_entropy(logits, labels, reduction="sum"), wrong])
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        loss, wrong = sums.tolist()
+        error_percent = 100.0 * wrong / count
+        self._keep_if_best(error_percent)
+        return {"valid_loss": loss / count, "valid_error_percent": error_percent}
+
+    def _keep_if_best(self, figure: float) -> None:
+        if figure < self.best_figure:
+            self.best_figure, self.best_epoch = figure, self.current_epoch + 1
+            self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        # A stage that was killed after its last epoch has nothing left to do when it is resumed.
+        self._stop_when_patience_ends(self.current_epoch)
+
+    def on_train_epoch_end(self) -> None:
+        self._stop_when_patience_ends(self.current_epoch + 1)
+
+    def _stop_when_patience_ends(self, epochs_done: int) -> None:
+        if epochs_done - self.best_epoch >= self.patience:
+            self.trainer.should_stop = True
+
+    def takes(self, checkpoint: Mapping[str, Any]) -> bool:
+        best = checkpoint.get("best")
+        if not isinstance(best, tuple) or len(best) != 3:
+            return False
+        epoch, figure, weights = best
+        plain = fits(int, epoch) and fits(float, figure)
+        return plain and (weights == {} or same_shapes(weights, self.stack.state_dict()))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["best"] = (self.best_epoch, self.best_figure, self.best_weights)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.best_epoch, self.best_figure, self.best_weights = checkpoint["best"]
+
+
+class RegressTask(FinetuneTask):
+    """The same for a regression: ``labels`` are targets, (B, outputs) float32, and the lowest squared error is best."""
+
+    valid_sums = ()
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        error: Tensor = self.stack(x) - labels
+        return error.square().sum()
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        loss = float(sums) / count
+        self._keep_if_best(loss)
+        return {"valid_loss": loss}

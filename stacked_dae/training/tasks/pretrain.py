@@ -1,0 +1,41 @@
+"""Pre-training of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.training.tasks.base import ChunkedTask
+
+
+class PretrainTask(ChunkedTask):
+    """Trains a :class:`~stacked_dae.nn.autoencoder.DenoisingLayer` on the codes of the layer below.
+
+    Logs, each epoch, ``train_loss`` (rebuilding from corrupted inputs, averaged over the epoch as the weights move)
+    and ``valid_loss`` (rebuilding from clean inputs: no random number enters it).
+    """
+
+    def __init__(
+        self, layer: DenoisingLayer, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]
+    ) -> None:
+        super().__init__(stage, seed, optimizer)
+        self.layer = layer
+
+    def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
+        corrupted, weight = self.layer.corrupt(x, noise)
+        x = self.layer.fill(x)
+        return (x, corrupted) if weight is None else (x, corrupted, weight)
+
+    def minibatch(self, *rows: Tensor) -> Tensor:
+        x, corrupted, *weight = rows
+        return self.layer.step(x, corrupted, self._descent, *weight)
+
+    def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layer.loss(x).sum()
+
+    def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
+        return {"valid_loss": float(sums) / count}

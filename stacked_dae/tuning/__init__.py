@@ -1,0 +1,1 @@
+"""Searches and sweeps over configurations."""
