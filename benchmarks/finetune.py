@@ -37,7 +37,7 @@ from torch.nn import functional
 
 from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.nn.updates import make_optimizer
+from stacked_dae.training.optimizers import make_optimizer
 from stacked_dae.training.tasks.finetune import FinetuneTask
 
 # The first epoch, with the set-up, is not counted.

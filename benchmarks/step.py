@@ -35,7 +35,7 @@ from common import (
 
 from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.corruption import FixedMasking
-from stacked_dae.nn.updates import make_optimizer
+from stacked_dae.training.optimizers import make_optimizer
 from stacked_dae.training.tasks.pretrain import PretrainTask
 
 # The first epoch, with the set-up, is not counted.

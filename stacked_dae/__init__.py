@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from stacked_dae.errors import DivergedError as DivergedError
     from stacked_dae.errors import StackedDAEError as StackedDAEError
     from stacked_dae.errors import StageError as StageError
-    from stacked_dae.estimators.base import StackedDAEClassifier as StackedDAEClassifier
-    from stacked_dae.estimators.base import StackedDAERegressor as StackedDAERegressor
-    from stacked_dae.estimators.base import StackedDAETransformer as StackedDAETransformer
+    from stacked_dae.estimators.classifier import StackedDAEClassifier as StackedDAEClassifier
+    from stacked_dae.estimators.regressor import StackedDAERegressor as StackedDAERegressor
+    from stacked_dae.estimators.transformer import StackedDAETransformer as StackedDAETransformer
     from stacked_dae.inference.model import StackedDAE as StackedDAE
     from stacked_dae.nn.autoencoder import DenoisingLayer as DenoisingLayer
+    from stacked_dae.nn.components import Parts as Parts
     from stacked_dae.nn.corruption import FixedMasking as FixedMasking
     from stacked_dae.nn.corruption import Gaussian as Gaussian
     from stacked_dae.nn.corruption import Masking as Masking
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from stacked_dae.pipeline.runner import fit as fit
     from stacked_dae.pipeline.runner import pretrain as pretrain
     from stacked_dae.runs.folder import RunFolder as RunFolder
-    from stacked_dae.training.builders import Parts as Parts
 
 # Names are imported when they are used: the command line must answer without waiting for torch.
 _HOME = {

@@ -24,8 +24,9 @@ from stacked_dae.config.schema import CorruptionConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.pipeline import runner
 from stacked_dae.reporting import html
-from stacked_dae.reporting.comparison import Compared, compare, find_runs, read_run
+from stacked_dae.reporting.comparison import Compared, compare
 from stacked_dae.reporting.run_figures import draw_run
+from stacked_dae.reporting.run_folders import find_runs, read_run
 from stacked_dae.reporting.terminal import print_comparison
 from stacked_dae.utils.files import seal, unseal
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stacked_dae.config.loading import fingerprint, first_difference, flatten, from_dict, keys
+from stacked_dae.config.identity import fingerprint, first_difference
+from stacked_dae.config.loading import flatten, from_dict, keys
 from stacked_dae.config.schema import Config, PretrainConfig
 from stacked_dae.errors import ConfigError
 

@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from stacked_dae.errors import ConfigError
 from stacked_dae.nn import losses
-from stacked_dae.nn.autoencoder import DenoisingLayer, glorot_uniform
+from stacked_dae.nn.activations import glorot_uniform
+from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.corruption import FixedMasking
-from stacked_dae.nn.updates import Descent, make_optimizer
+from stacked_dae.nn.updates import Descent
+from stacked_dae.training.optimizers import make_optimizer
 
 D, H, B = 11, 7, 5
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "identity")

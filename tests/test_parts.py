@@ -10,8 +10,8 @@ from parts import Inverting, Scaled, absolute_error, thinned
 from stacked_dae import ConfigError, DataError, Masking, Parts, StackedDAE, StageError
 from stacked_dae.pipeline import runner
 from stacked_dae.reporting import run_figures
-from stacked_dae.reporting.comparison import read_run
-from stacked_dae.reporting.terminal import print_layers
+from stacked_dae.reporting.run_folders import read_run
+from stacked_dae.reporting.run_summary import print_layers
 
 DATA = blobs()
 

@@ -12,7 +12,8 @@ from conftest import blobs, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stacked_dae.config.loading import NOT_IDENTITY, flatten, from_dict
+from stacked_dae.config.identity import NOT_IDENTITY
+from stacked_dae.config.loading import flatten, from_dict
 from stacked_dae.data.splits import interleaved_split, labelled_rows
 from stacked_dae.errors import DataError
 from stacked_dae.nn.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper

@@ -11,8 +11,9 @@ import torch
 
 from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.corruption import FixedMasking
-from stacked_dae.nn.updates import Descent, make_optimizer
+from stacked_dae.nn.updates import Descent
 from stacked_dae.training.cuda_graphs import Replay
+from stacked_dae.training.optimizers import make_optimizer
 
 # On a machine with a GPU this tests the captured graph; elsewhere the plain call.
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -21,8 +21,9 @@ from stacked_dae.data.builtin.digits import digits
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.reproduction import models, parallel, published, runner
+from stacked_dae.reproduction.rendering import write_table
 from stacked_dae.reproduction.svm import pixels, support_vector_machine
-from stacked_dae.reproduction.table import Row, ordered, write_table
+from stacked_dae.reproduction.table import Row, ordered
 from stacked_dae.runs.fingerprints import result_mark
 from stacked_dae.utils.files import lock_folder
 from stacked_dae.utils.intervals import interval

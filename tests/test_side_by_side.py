@@ -13,8 +13,8 @@ from conftest import ROOT, Heard
 
 from stacked_dae.errors import StageError
 from stacked_dae.reproduction import parallel
-from stacked_dae.reproduction.models import NOTES
 from stacked_dae.reproduction.runner import Order
+from stacked_dae.reproduction.search_space import NOTES
 
 
 class Listener(Heard):

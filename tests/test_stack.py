@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.nn.updates import Descent, make_optimizer
+from stacked_dae.nn.updates import Descent
+from stacked_dae.training.optimizers import make_optimizer
 
 SIZES, CLASSES, B = (9, 8, 7), 4, 6
 X = torch.rand(B, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

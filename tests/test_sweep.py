@@ -13,7 +13,7 @@ from conftest import ROOT
 from stacked_dae.cli.main import main
 from stacked_dae.config.loading import flatten
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.reporting.comparison import find_runs, read_run
+from stacked_dae.reporting.run_folders import find_runs, read_run
 from stacked_dae.tuning import sweep
 from stacked_dae.tuning.search import judged
 from stacked_dae.utils.progress import Reporter

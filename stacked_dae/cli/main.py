@@ -16,11 +16,12 @@ from stacked_dae.cli.messages import JOB_OPTIONS, explain
 from stacked_dae.config.loading import check_keys
 from stacked_dae.config.schema import Config, Format, Source, Weights
 from stacked_dae.errors import ConfigError, StackedDAEError
-from stacked_dae.reproduction.models import BUDGETS, MODELS, STUDIES, Preset
+from stacked_dae.reproduction.models import MODELS, STUDIES
 from stacked_dae.reproduction.published import PROBLEMS
+from stacked_dae.reproduction.search_space import BUDGETS, Preset
 from stacked_dae.utils import distributed
-from stacked_dae.utils.files import read_yaml
 from stacked_dae.utils.signals import SIGNALS, Stopped, heard
+from stacked_dae.utils.yaml_io import read_yaml
 from stacked_dae.version import __version__
 
 _JOBS = {

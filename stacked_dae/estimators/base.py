@@ -10,14 +10,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import (
     BaseEstimator,
-    ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
-    RegressorMixin,
     TransformerMixin,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stacked_dae.config.loading import from_dict
 from stacked_dae.config.schema import FinetuneConfig, LayerConfig, TrainerConfig
@@ -294,165 +291,6 @@ class _Tuned(_Base):
                     reporter=reporter,
                 )
         self._keep(stack)
-
-
-class StackedDAETransformer(_Base):
-    """Layer-wise pre-training as a transformer: ``transform`` gives the codes of the uppermost layer.
-
-    Args:
-        units: of each layer, lowest first.
-        nu: noise level; one value, or one a layer.
-        corruption: fixed_masking, masking, gaussian, salt_and_pepper, swap, or an object such as those of
-            :mod:`stacked_dae.nn.corruption` (``nu`` does not count then).
-        activation: sigmoid, tanh, relu or identity.
-        tied: decode with the transposed weights.
-        scale: minmax (to [0, 1], by the training rows), standard (mean 0, deviation 1) or None. Cross-entropy is the
-            loss of inputs scaled to [0, 1] and of sigmoid codes; squared error, with an identity decoder, of others.
-        pretrain_epochs: passes over the rows; one value, or one a layer. 0: never pre-trained, the control.
-        pretrain_optimizer: a torch optimiser: sgd, adam, adamw, …
-        pretrain_lr: learning rate; one value, or one a layer.
-        batch_size: examples in a minibatch.
-        validation_fraction: of the rows, for the validation loss that ``verbose`` shows; training goes without them.
-        accelerator: Lightning's: auto, cpu, gpu, …
-        random_state: an int makes the result repeatable.
-        verbose: show progress.
-
-    Fitted: ``stack_`` (:class:`~stacked_dae.nn.stack.EncoderStack`, float64), ``n_features_in_``, ``feature_names_in_``.
-    NaN is a missing value: it enters as 0, as a destroyed input does, and is left out of the loss.
-    """
-
-    def fit(self, X: Any, y: Any = None) -> StackedDAETransformer:
-        """Train the layers on ``X``, (n, d); ``y`` is not read.
-
-        Raises:
-            ValueError: a setting is out of range, or ``X`` is no such array.
-        """
-        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
-        self._settings()
-        self._draw_seed()
-        held_out = self._held_out(np.zeros(len(X), np.int64))
-        train = np.setdiff1d(np.arange(len(X)), held_out)
-        self._fit_scale(X[train])
-        scaled = self._scaled(X)
-        with self._reporter() as reporter:
-            layers = self._pretrained(scaled[train], scaled[held_out if len(held_out) else train], reporter)
-        self._keep(self._stack(layers, 0))
-        return self
-
-
-class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
-    """Layer-wise pre-training on all rows, then fine-tuning on the labelled ones, as a classifier.
-
-    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`; so −1 can be no class of numbers. Score
-    on labelled rows alone: ``score`` and the searches take −1 for a class that was missed.
-
-    Args:
-        units, nu, corruption, activation, tied, scale, pretrain_epochs, pretrain_optimizer, pretrain_lr, batch_size,
-            accelerator, random_state, verbose: as for :class:`StackedDAETransformer`.
-        finetune_epochs: passes over the labelled rows at the most.
-        finetune_optimizer, finetune_lr: as those of pre-training.
-        patience: stop after so many epochs without a lower validation error; the best epoch's weights are kept.
-        dropout: share, in [0, 1), of each layer's codes that a training minibatch does without.
-        validation_fraction: of the labelled rows of each class, rounded down, to choose the epoch by. Where that is no
-            row, all epochs are made and the last one's weights kept.
-
-    Fitted: ``classes_``, ``stack_``, ``n_features_in_``, ``feature_names_in_``.
-    """
-
-    def fit(self, X: Any, y: Any) -> StackedDAEClassifier:
-        """Train on ``X``, (n, d), and ``y``, (n,): classes, −1 for rows without one.
-
-        Raises:
-            ValueError: a setting is out of range, ``X`` or ``y`` is no such array, or ``y`` has one class only.
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "O" and any(isinstance(label, (int, np.integer)) and label == -1 for label in y):
-            raise ValueError(
-                "y holds text and −1: number the classes first (sklearn.preprocessing.LabelEncoder, on the labelled"
-                " rows)"
-            )
-        check_classification_targets(y)
-        labelled = np.ones(len(y), np.bool_) if y.dtype.kind in "OUS" else y != -1
-        self.classes_, found = np.unique(y[labelled], return_inverse=True)
-        if len(self.classes_) < 2:
-            unlabelled = "" if labelled.all() else " besides −1, which marks a row without a label"
-            raise ValueError(
-                f"y has {len(self.classes_)} class{'es' * (len(self.classes_) != 1)}{unlabelled}; the classifier needs"
-                " 2 or more classes"
-            )
-        labels = np.full(len(y), -1, np.int64)
-        labels[labelled] = found
-        self._settings()
-        self._draw_seed()
-        self._fit(X, labels, labelled, self._held_out(labels), len(self.classes_), regression=False)
-        return self
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, (n, classes), in the order of ``classes_``; ``X`` is (n, d)."""
-        check_is_fitted(self)
-        logits = torch.from_numpy(self._forward(self._validated(X), "outputs"))
-        probabilities: Array = logits.softmax(1).numpy()
-        return probabilities
-
-    def predict(self, X: Any) -> Array:
-        """Return the most likely class of each row, (n,); ``X`` is (n, d)."""
-        check_is_fitted(self)
-        answers: Array = self.classes_[self._forward(self._validated(X), "outputs").argmax(1)]
-        return answers
-
-
-class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
-    """Layer-wise pre-training, then fine-tuning under a linear output by squared error, as a regressor.
-
-    Targets are standardised for the training. A NaN in a one-dimensional ``y`` is refused, as by scikit-learn's own.
-
-    Args:
-        units, nu, corruption, activation, tied, scale, pretrain_epochs, pretrain_optimizer, pretrain_lr, batch_size,
-            accelerator, random_state, verbose: as for :class:`StackedDAETransformer`.
-        finetune_epochs, finetune_optimizer, finetune_lr, patience, dropout: as for :class:`StackedDAEClassifier`.
-        validation_fraction: of the rows, rounded down, to choose the epoch by its squared error. Where that is no row,
-            all epochs are made and the last one's weights kept.
-
-    Fitted: ``stack_``, ``n_features_in_``, ``feature_names_in_``.
-    """
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.single_output = True
-        tags.target_tags.multi_output = True
-        return tags
-
-    def fit(self, X: Any, y: Any) -> StackedDAERegressor:
-        """Train on ``X``, (n, d), and ``y``, (n,) or (n, outputs).
-
-        Raises:
-            ValueError: a setting is out of range, or ``X`` or ``y`` is no such array.
-        """
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", multi_output=True, y_numeric=True
-        )
-        y = check_array(y, dtype=np.float64, ensure_2d=False)
-        self._is_flat = y.ndim == 1
-        y = y.reshape(len(y), -1)
-        self._settings()
-        self._draw_seed()
-        held_out = self._held_out(np.zeros(len(y), np.int64))
-        train = np.setdiff1d(np.arange(len(y)), held_out)
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.target_shift_, self.target_width_ = y[train].mean(0), y[train].std(0)
-        if not np.isfinite(self.target_width_).all():
-            raise ValueError("y spans too far to be scaled")
-        self.target_width_[self.target_width_ == 0.0] = 1.0
-        targets = ((y - self.target_shift_) / self.target_width_).astype(np.float32)
-        self._fit(X, targets, np.ones(len(y), np.bool_), held_out, y.shape[1], regression=True)
-        return self
-
-    def predict(self, X: Any) -> Array:
-        """Return the targets, (n,) or (n, outputs) as ``y`` was; ``X`` is (n, d)."""
-        check_is_fitted(self)
-        found: Array = self._forward(self._validated(X), "outputs") * self.target_width_ + self.target_shift_
-        return found[:, 0] if self._is_flat else found
 
 
 class _ValueErrors:

@@ -6,12 +6,14 @@ from safetensors.torch import load_file
 
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.errors import StageError
 from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.components import Parts
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.fingerprints import FINETUNE, stage_name
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.training.builders import Parts, build_layers, build_stack
+from stacked_dae.runs.planning import check_parts
+from stacked_dae.training.builders import build_layers, build_stack
 
 
 def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
@@ -33,18 +35,6 @@ def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
     stack = build_stack(folder.config(), data.inputs, data.classes)
     stack.load_state_dict(load_file(folder.weights(FINETUNE)), strict=True)
     return stack
-
-
-def check_parts(folder: RunFolder, own: str | None) -> None:
-    """Raise ConfigError unless the layers of a run were trained with the parts that ``own`` names; None for none."""
-    theirs = folder.manifest.get("own")
-    if theirs != own:
-        how = (
-            f"parts of its own ({theirs}); give them in Python: parts=Parts(…)"
-            if theirs
-            else "no parts; leave them out"
-        )
-        raise ConfigError(f"{folder.path} was trained with {how}")
 
 
 def load_layers(folder: RunFolder, data: Dataset, parts: Parts | None = None) -> list[DenoisingLayer]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from stacked_dae.data.tabular.preprocessing import UNSEEN, Numeric, Preprocessing, Values
 from stacked_dae.errors import ConfigError, StackedDAEError
@@ -62,28 +59,6 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return name
 
 
-def export_torch(model: StackedDAE, file: Path) -> float:
-    """Write the network of ``model`` as a torch.export program; return how far its outputs lie from ours at the most.
-
-    It takes inputs as the network does, (N, d) float32, NaN where a table's value is missing: the format holds no
-    names, so a table's scaling and one-hot columns stay outside (:meth:`StackedDAE.inputs_of`). It returns the
-    probabilities,
-    (N, classes), or, of layers that were never fine-tuned, the codes, (N, h).
-
-    Raises:
-        StackedDAEError: the outputs differ by more than :data:`TOLERANCE`; nothing is written.
-    """
-    inputs = model.inputs_of(_drawn_rows(model))
-    network = _Network(model).eval()
-    rows = torch.export.Dim("rows", min=1)
-    program = torch.export.export(network, (torch.from_numpy(inputs[:3]),), dynamic_shapes=({0: rows},))
-    content = io.BytesIO()
-    torch.export.save(program, content)
-    theirs = torch.export.load(io.BytesIO(content.getvalue())).module()(torch.from_numpy(inputs)).numpy()
-    ours = model.probabilities_of(inputs) if model.finetuned else model.codes_of(inputs)
-    return _write_if_near(ours, theirs, file, content.getvalue())
-
-
 def _write_if_near(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content: bytes) -> float:
     apart = float(np.abs(ours - theirs).max())
     if not apart <= TOLERANCE:
@@ -92,15 +67,6 @@ def _write_if_near(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content
         )
     write_atomically(file, lambda target: target.write(content))
     return apart
-
-
-class _Network(nn.Module):
-    def __init__(self, model: StackedDAE) -> None:
-        super().__init__()
-        self.stack, self.finetuned = model.stack, model.finetuned
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.stack(x).softmax(1) if self.finetuned else self.stack.codes(x)[-1]
 
 
 def _outputs(model: StackedDAE, rows: Any) -> NDArray[np.float32]:

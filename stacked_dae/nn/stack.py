@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stacked_dae.nn.autoencoder import DenoisingLayer, activate, activation_gradient, filled
+from stacked_dae.nn.activations import activate, activation_gradient, filled
+from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.updates import Descent
 
 

@@ -8,39 +8,11 @@ product itself, into a buffer that is kept, or, for plain SGD, straight into the
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.utils import distributed
-
-_TORCH_NAMES = {name.lower(): name for name in dir(torch.optim) if name[0].isupper()}
-
-
-def make_optimizer(name: str, parameters: list[Tensor], lr: float, options: dict[str, Any]) -> Optimizer:
-    """Return the torch optimiser ``name`` (lower case), fused where torch has that, capturable on a GPU.
-
-    Raises:
-        ConfigError: the optimiser takes no such option, or refuses its value.
-    """
-    cls: type[Optimizer] = getattr(torch.optim, _TORCH_NAMES[name])
-    known = inspect.signature(cls).parameters
-    for option in options:
-        if option not in known or option == "params":
-            raise ConfigError(f"optimizer.options.{option}: {name} has no such option{suggest(option, known)}")
-    arguments = {"lr": lr, **options}
-    if "capturable" in known and parameters[0].is_cuda:
-        arguments.setdefault("capturable", True)
-    if "fused" in known and not {"fused", "foreach"} & arguments.keys():
-        arguments["fused"] = True
-    try:
-        return cls(parameters, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"optimizer.options: {name} refuses {options}: {error}") from None
 
 
 def _is_plain_sgd(optimizer: Optimizer) -> bool:

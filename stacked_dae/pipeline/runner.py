@@ -22,22 +22,24 @@ from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.loading import load_layers, load_stack, run_data
 from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.components import Parts
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.nn.updates import make_optimizer
 from stacked_dae.reporting.figures import confusion, layer_pictures
 from stacked_dae.runs.fingerprints import FINETUNE
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.planning import Stage, check_folder, check_parent, open_folder, plan_stages, unfinished
 from stacked_dae.tracking.base import Job
 from stacked_dae.tracking.session import Telling
-from stacked_dae.training.builders import Parts, build_layers, build_stack, check_optimizers
+from stacked_dae.training.builders import build_layers, build_stack
 from stacked_dae.training.codes import make_codes
 from stacked_dae.training.evaluation import Score, score
 from stacked_dae.training.loader import ChunkLoader
-from stacked_dae.training.stage import check_loggers, device_of, fit_stage
+from stacked_dae.training.optimizers import check_optimizers, make_optimizer
+from stacked_dae.training.stage import fit_stage
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.tasks.finetune import FinetuneTask
 from stacked_dae.training.tasks.pretrain import PretrainTask
+from stacked_dae.training.trainer import check_loggers, device_of
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.progress import Reporter

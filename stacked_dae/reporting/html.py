@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stacked_dae.config.loading import NOT_IDENTITY
+from stacked_dae.config.identity import NOT_IDENTITY
 from stacked_dae.reporting.comparison import VALID, Compared, Comparison, shown
 from stacked_dae.runs.fingerprints import FINETUNE
 from stacked_dae.utils.files import write_text

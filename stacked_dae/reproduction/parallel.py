@@ -19,10 +19,10 @@ import torch
 
 from stacked_dae.config.schema import TrainerConfig
 from stacked_dae.errors import StageError
-from stacked_dae.reproduction.models import NOTES
 from stacked_dae.reproduction.runner import Order, missing, reproduce
+from stacked_dae.reproduction.search_space import NOTES
 from stacked_dae.reproduction.table import Row
-from stacked_dae.training.stage import device_of
+from stacked_dae.training.trainer import device_of
 from stacked_dae.utils.progress import Reporter
 
 # Those that take less time than the others: they come last, and no process works alone for long.

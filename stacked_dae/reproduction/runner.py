@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stacked_dae.config.loading import fingerprint
+from stacked_dae.config.identity import fingerprint
 from stacked_dae.config.schema import Config
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
@@ -21,13 +21,15 @@ from stacked_dae.errors import StageError
 from stacked_dae.inference.loading import load_layers
 from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.reproduction import published
-from stacked_dae.reproduction.models import DEPTH, MODERN, candidates, check_order
+from stacked_dae.reproduction.models import DEPTH, MODERN
+from stacked_dae.reproduction.rendering import draw_table, write_table
+from stacked_dae.reproduction.search_space import candidates, check_order
 from stacked_dae.reproduction.svm import support_vector_machine
-from stacked_dae.reproduction.table import Row, draw_table, write_table
+from stacked_dae.reproduction.table import Row
 from stacked_dae.runs.fingerprints import result_mark
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.training.codes import make_codes
-from stacked_dae.training.stage import device_of
+from stacked_dae.training.trainer import device_of
 from stacked_dae.tuning.search import search
 from stacked_dae.utils.files import lock_folder, write_text
 from stacked_dae.utils.hardware import machine

@@ -15,7 +15,8 @@ from stacked_dae.data.dataset import Dataset
 from stacked_dae.inference.loading import load_layers
 from stacked_dae.pipeline.runner import fit, pretrain
 from stacked_dae.reporting.figures import filters_sheet, save
-from stacked_dae.reproduction.models import FIRST, finetuning, passes
+from stacked_dae.reproduction.models import finetuning, passes
+from stacked_dae.reproduction.search_space import FIRST
 from stacked_dae.utils.files import write_csv
 from stacked_dae.utils.progress import Reporter
 

@@ -6,7 +6,7 @@ and layer 1 is not trained again.
 
 from __future__ import annotations
 
-from stacked_dae.config.loading import fingerprint
+from stacked_dae.config.identity import fingerprint
 from stacked_dae.config.schema import Config
 
 # Of a run folder; a change of it makes every fingerprint another.

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config.loading import fingerprint, from_dict
+from stacked_dae.config.identity import fingerprint
+from stacked_dae.config.loading import from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
@@ -18,7 +19,8 @@ from stacked_dae.runs.fingerprints import FINETUNE, FORMAT, marks
 from stacked_dae.runs.manifest import config_in, is_done, seal_of, text_of, unsealed, wrong_manifest, wrong_result
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.utils import distributed
-from stacked_dae.utils.files import LOCK, checksum, lock_folder, read_yaml, seal, write_text, yaml_text
+from stacked_dae.utils.files import LOCK, checksum, lock_folder, seal, write_text
+from stacked_dae.utils.yaml_io import read_yaml, yaml_text
 
 
 def _is_of_a_beginning(file: Path) -> bool:

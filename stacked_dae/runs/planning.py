@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacked_dae.config.loading import fingerprint, first_difference
+from stacked_dae.config.identity import fingerprint, first_difference
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.errors import StageError
-from stacked_dae.inference.loading import check_parts
+from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.runs.fingerprints import FINETUNE, FORMAT, marks, stage_name
 from stacked_dae.runs.folder import RunFolder
 
@@ -147,3 +146,15 @@ def open_folder(
     folder.write_preprocessing(data.table)
     folder.write_config(config)
     folder.write_manifest()
+
+
+def check_parts(folder: RunFolder, own: str | None) -> None:
+    """Raise ConfigError unless the layers of a run were trained with the parts that ``own`` names; None for none."""
+    theirs = folder.manifest.get("own")
+    if theirs != own:
+        how = (
+            f"parts of its own ({theirs}); give them in Python: parts=Parts(…)"
+            if theirs
+            else "no parts; leave them out"
+        )
+        raise ConfigError(f"{folder.path} was trained with {how}")

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from stacked_dae.config.schema import FinetuneConfig, LayerConfig, TrainerConfig
 from stacked_dae.nn.autoencoder import DenoisingLayer
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.nn.updates import make_optimizer
 from stacked_dae.runs.fingerprints import FINETUNE, stage_name
 from stacked_dae.training.codes import make_codes
 from stacked_dae.training.loader import ChunkLoader
-from stacked_dae.training.stage import device_of, fit_in_memory
+from stacked_dae.training.optimizers import make_optimizer
+from stacked_dae.training.stage import fit_in_memory
 from stacked_dae.training.tasks.finetune import FinetuneTask, RegressTask
 from stacked_dae.training.tasks.pretrain import PretrainTask
+from stacked_dae.training.trainer import device_of
 from stacked_dae.utils.progress import Reporter
 
 Rows = NDArray[np.float32]

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 
 from stacked_dae.config.schema import TrainerConfig
-from stacked_dae.errors import ConfigError, DivergedError
+from stacked_dae.errors import DivergedError
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.tracking.base import Job
 from stacked_dae.training.checkpoints import AtomicCheckpoints, holds, is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.training.trainer import _interrupts, _logger, _quiet_lightning, _tf32, _trainer
 from stacked_dae.utils import distributed, signals
 from stacked_dae.utils.progress import Reporter
 
@@ -76,70 +69,6 @@ class _Recorded(_EndOfEpoch):
     ) -> None:
         # The rows too: a metrics.csv that was cut or lost is written again.
         checkpoint |= {"stamp": self._stamp, "metrics": self._metrics.text}
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's remarks on data loaders and devices, which do not apply to chunks, out of the terminal."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _logger(name: str, stage: Path) -> Logger:
-    """Return Lightning's logger of this name, which writes into a folder of this name beside the stage's."""
-    folder = stage.parent / name
-    return CSVLogger(folder, stage.name) if name == "csv" else TensorBoardLogger(folder, stage.name)
-
-
-def check_loggers(names: Sequence[str]) -> None:
-    """Raise ConfigError unless each of these loggers can be used here."""
-    if "tensorboard" in names and not (find_spec("tensorboard") or find_spec("tensorboardX")):
-        raise ConfigError("tracking.loggers: tensorboard is not installed; pip install tensorboard")
-
-
-def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
-    here, machines = distributed.processes()
-    try:
-        return pl.Trainer(
-            accelerator=config.accelerator,
-            # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
-            precision="32-true" if config.precision == "tf32" else config.precision,
-            devices=here,
-            num_nodes=machines,
-            strategy="ddp" if here * machines > 1 else "auto",
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            inference_mode=False,
-            **arguments,
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"trainer.accelerator: {config.accelerator} cannot be used here: {reason}") from None
-
-
-def device_of(config: TrainerConfig) -> torch.device:
-    """Return the device that Lightning's accelerator stands for here; of several processes, all meet first.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    with _quiet_lightning():
-        strategy = _trainer(config, logger=False).strategy
-        if distributed.count() > 1:
-            strategy.setup_environment()
-        return strategy.root_device
 
 
 def fit_stage(
@@ -261,32 +190,3 @@ def _cut_in(file: Path, stamp: str, epochs_done: int, task: ChunkedTask, most: i
         return None
     of_this = state["stamp"] == stamp and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
     return state if of_this else None
-
-
-@contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Let a GPU that has TF32 multiply float32 matrices with it, or not."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """Give back the KeyboardInterrupt that Lightning turns into an exit, and the handler that it takes away."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise end.__context__ from None
-        signum = signals.asked()
-        if signum is None:
-            raise
-        raise signals.Stopped(signum) from None
-    finally:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and before is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, before)

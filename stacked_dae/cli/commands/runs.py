@@ -27,7 +27,7 @@ def run_plot(asked: Any) -> None:
 
 def run_summary(asked: Any) -> None:
     """Print what a run is: its data, layers, stages and result."""
-    from stacked_dae.reporting.terminal import print_layers, print_summary
+    from stacked_dae.reporting.run_summary import print_layers, print_summary
     from stacked_dae.runs.folder import RunFolder
 
     folder = RunFolder.open(Path(asked.run))
@@ -68,7 +68,8 @@ def run_export(asked: Any) -> None:
     ending = {"onnx": ".onnx", "torch": ".pt2"}[asked.format]
     out = _output(asked, ending) if asked.out else Path(asked.run) / f"model{ending}"
     from stacked_dae.inference.model import StackedDAE
-    from stacked_dae.inference.onnx_export import export_onnx, export_torch
+    from stacked_dae.inference.onnx_export import export_onnx
+    from stacked_dae.inference.torch_export import export_torch
 
     model = StackedDAE.from_run(asked.run)
     apart = (export_onnx if asked.format == "onnx" else export_torch)(model, out)

@@ -1,0 +1,33 @@
+"""The command that runs a sweep here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.errors import ConfigError
+
+
+def run_sweep(asked: Any) -> None:
+    """Run the trials of a sweep file here, and compare them."""
+    if asked.local is None:
+        raise ConfigError(f"sweep needs --local N, how many trials to run here; with W&B: wandb sweep {asked.file}")
+    if asked.local < 1:
+        raise ConfigError(f"--local must be a whole number above 0, not {asked.local}")
+    if asked.seed < 0:
+        raise ConfigError(f"--seed must be a whole number of at least 0, not {asked.seed}")
+    from stacked_dae.reporting.comparison import compare
+    from stacked_dae.reporting.run_figures import draw_run
+    from stacked_dae.reporting.run_folders import read_run
+    from stacked_dae.reporting.terminal import print_comparison
+    from stacked_dae.tuning import sweep
+    from stacked_dae.utils.progress import TerminalReporter
+
+    plan = sweep.read_sweep(asked.file)
+    out = Path(asked.out or f"runs/sweep-{Path(asked.file).stem}")
+    with TerminalReporter() as reporter:
+        folders = sweep.run_sweep(plan, asked.local, asked.seed, out, reporter)
+        for folder in folders:
+            draw_run(folder)
+    print_comparison(compare([read_run(folder) for folder in folders], "valid"))
+    print(f"run folders: {out}; a page of them: stacked-dae compare {out} --out report.html")

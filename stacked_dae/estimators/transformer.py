@@ -1,0 +1,54 @@
+"""Layer-wise pre-training as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from stacked_dae.estimators.base import _Base
+
+
+class StackedDAETransformer(_Base):
+    """Layer-wise pre-training as a transformer: ``transform`` gives the codes of the uppermost layer.
+
+    Args:
+        units: of each layer, lowest first.
+        nu: noise level; one value, or one a layer.
+        corruption: fixed_masking, masking, gaussian, salt_and_pepper, swap, or an object such as those of
+            :mod:`stacked_dae.nn.corruption` (``nu`` does not count then).
+        activation: sigmoid, tanh, relu or identity.
+        tied: decode with the transposed weights.
+        scale: minmax (to [0, 1], by the training rows), standard (mean 0, deviation 1) or None. Cross-entropy is the
+            loss of inputs scaled to [0, 1] and of sigmoid codes; squared error, with an identity decoder, of others.
+        pretrain_epochs: passes over the rows; one value, or one a layer. 0: never pre-trained, the control.
+        pretrain_optimizer: a torch optimiser: sgd, adam, adamw, …
+        pretrain_lr: learning rate; one value, or one a layer.
+        batch_size: examples in a minibatch.
+        validation_fraction: of the rows, for the validation loss that ``verbose`` shows; training goes without them.
+        accelerator: Lightning's: auto, cpu, gpu, …
+        random_state: an int makes the result repeatable.
+        verbose: show progress.
+
+    Fitted: ``stack_`` (:class:`~stacked_dae.nn.stack.EncoderStack`, float64), ``n_features_in_``, ``feature_names_in_``.
+    NaN is a missing value: it enters as 0, as a destroyed input does, and is left out of the loss.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> StackedDAETransformer:
+        """Train the layers on ``X``, (n, d); ``y`` is not read.
+
+        Raises:
+            ValueError: a setting is out of range, or ``X`` is no such array.
+        """
+        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+        self._settings()
+        self._draw_seed()
+        held_out = self._held_out(np.zeros(len(X), np.int64))
+        train = np.setdiff1d(np.arange(len(X)), held_out)
+        self._fit_scale(X[train])
+        scaled = self._scaled(X)
+        with self._reporter() as reporter:
+            layers = self._pretrained(scaled[train], scaled[held_out if len(held_out) else train], reporter)
+        self._keep(self._stack(layers, 0))
+        return self

@@ -1,0 +1,79 @@
+"""The summary of one run in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stacked_dae.runs.fingerprints import FINETUNE, stage_name
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.utils.intervals import with_interval
+
+_MODELS = {
+    "sda": "stacked denoising autoencoders",
+    "saa": "stacked autoencoders (control: nu = 0)",
+    "mlp": "never pre-trained (control)",
+}
+
+
+def print_summary(folder: RunFolder) -> None:
+    """Print stage, epochs, loss or error, and seconds; then the test error with its 95 % interval and n."""
+    config = folder.config()
+    table = Table(title=escape(f"{folder.path}: {_MODELS[config.model]} on {folder.manifest['dataset']['name']}"))
+    table.add_column("stage")
+    table.add_column("epochs", justify="right")
+    table.add_column("validation", justify="right")
+    table.add_column("seconds", justify="right")
+    for stage, entry in folder.manifest["stages"].items():
+        rows = folder.metrics(stage).rows()
+        if entry["status"] != "done" or not rows:
+            table.add_row(stage, "", entry["status"], "")
+        elif stage == FINETUNE:
+            best = f"error {entry['best_valid_error_percent']:.2f} % (epoch {entry['best_epoch']})"
+            table.add_row(stage, str(entry["epochs"]), best, f"{entry['seconds']:.1f}")
+        else:
+            table.add_row(stage, str(entry["epochs"]), f"loss {rows[-1]['valid_loss']:.4g}", f"{entry['seconds']:.1f}")
+    console = Console()
+    console.print(table)
+    if (folder.path / "result.json").exists():
+        result = folder.result()
+        console.print(
+            f"test error {with_interval(result['test_error_percent'], result['test_error_ci95_percent'])} %"
+            f" (95 % interval, n = {result['n_test']})",
+            highlight=False,
+        )
+
+
+def print_layers(folder: RunFolder) -> None:
+    """Print the data and the network of a run: each layer's units, activation, corruption, loss and parameters."""
+    config, data = folder.config(), folder.manifest["dataset"]
+    preprocessing = folder.preprocessing()
+    console = Console(highlight=False)
+    told = f"{data['name']}: {data['inputs']} inputs"
+    if preprocessing is not None:
+        names = preprocessing.names
+        told += f" out of {len(names)} columns ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+        if preprocessing.target:
+            classes = preprocessing.classes
+            told += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
+    console.print(escape(told), soft_wrap=True)
+    own = folder.manifest.get("own")
+    if own:
+        console.print(escape(f"in place of the settings below: {own}"), soft_wrap=True)
+    table = Table()
+    for name in ("layer", "units", "activation", "corruption", "loss", "parameters"):
+        table.add_column(name, justify="right" if name in ("units", "parameters") else "left")
+    inputs = data["inputs"]
+    for k, layer in enumerate(config.layers(), 1):
+        pre_trained = config.model != "mlp"
+        table.add_row(
+            stage_name(k),
+            str(layer.units),
+            layer.activation,
+            f"{layer.kind}, nu {layer.nu:g}" if pre_trained and layer.nu else "none",
+            layer.loss if pre_trained else "",
+            f"{layer.units * (inputs + 1):,}",
+        )
+        inputs = layer.units
+    console.print(table)
