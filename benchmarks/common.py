@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from stacked_dae.config.schema import TrainerConfig
 from stacked_dae.runs.metrics import Metrics
-from stacked_dae.tracking.base import Silent
+from stacked_dae.tracking.base import NullTracker
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.stage import fit_stage
 from stacked_dae.training.tasks.base import ChunkedTask
@@ -183,7 +183,7 @@ def our_epoch(task: ChunkedTask, inputs: Any, labels: Any, batch: int, device: s
             metrics=Metrics(Path(folder) / task.stage / "metrics.csv"),
             trainer=TrainerConfig(accelerator="gpu" if device == "cuda" else "cpu"),
             reporter=clock,
-            job=Silent(),
+            job=NullTracker(),
         )
     return clock.seconds()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import options, seconds_of, show, write
 
-from stacked_dae import fit, from_dict
+from stacked_dae import config_from_dict, fit
 from stacked_dae.reporting.run_figures import draw_run
 
 SETTINGS = {"units": [50, 50, 50], "epochs": 20}
@@ -27,7 +27,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for k in range(chosen.runs):
             pretrain = {**SETTINGS, "corruption": {"nu": round(k / chosen.runs, 3)}}
-            draw_run(fit(from_dict({"data": {"name": "digits"}, "pretrain": pretrain}), Path(place) / f"run_{k}"))
+            draw_run(
+                fit(config_from_dict({"data": {"name": "digits"}, "pretrain": pretrain}), Path(place) / f"run_{k}")
+            )
         words = [sys.executable, "-m", "stacked_dae", "compare", place]
         sides = {"table": words, "table and page": [*words, "--out", f"{place}/page.html"]}
         times: dict[str, list[float]] = {name: [] for name in sides}

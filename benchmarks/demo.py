@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from stacked_dae import StackedDAEError, finetune, fit, from_dict, pretrain
+from stacked_dae import StackedDAEError, config_from_dict, finetune, fit, pretrain
 from stacked_dae.reporting.run_figures import draw_run
 from stacked_dae.utils.progress import Reporter, TerminalReporter
 
@@ -34,12 +34,12 @@ NAMES = {"sda": "pre-trained", "mlp": "never pre-trained"}
 def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
     """Train what is not trained yet; return the errors by model, one a seed."""
     path = ROOT / "configs" / "demo.yaml"
-    config = from_dict(yaml.safe_load(path.read_text()), str(path))
+    config = config_from_dict(yaml.safe_load(path.read_text()), str(path))
     layers = pretrain(config, out / "layers", reporter=reporter)
     draw_run(layers)
     errors: dict[str, list[float]] = {model: [] for model in NAMES}
     seconds: dict[str, float] = {
-        "pretrain": sum(entry["seconds"] for entry in layers.manifest["stages"].values()),
+        "pretrain": sum(record.seconds or 0.0 for record in layers.manifest.stages.values()),
         **dict.fromkeys(NAMES, 0.0),
     }
     n_test = 0

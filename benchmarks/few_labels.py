@@ -38,7 +38,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
 from stacked_dae import StackedDAEClassifier
-from stacked_dae.data.registry import load
+from stacked_dae.data.registry import load_dataset
 from stacked_dae.data.splits import interleaved_split, labelled_rows
 from stacked_dae.reporting.figures import save
 from stacked_dae.utils.files import write_csv, write_text
@@ -82,7 +82,7 @@ def read(name: str) -> tuple[Rows, Rows]:
         x, y = TABLES[name](return_X_y=True)
         train, _, test = interleaved_split(y.astype(np.int64), "TTE")
         return (x[train], y[train].astype(np.int64)), (x[test], y[test].astype(np.int64))
-    data = load(name)
+    data = load_dataset(name)
     test = data.load_test()
     scale = 255.0 if data.train.inputs.dtype == np.uint8 else 1.0
     return (

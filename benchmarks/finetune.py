@@ -35,9 +35,9 @@ from common import (
 )  # fmt: skip
 from torch.nn import functional
 
-from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.training.optimizers import make_optimizer
+from stacked_dae.training.optimizers import build_optimizer
 from stacked_dae.training.tasks.finetune import FinetuneTask
 
 # The first epoch, with the set-up, is not counted.
@@ -75,9 +75,9 @@ def case(batch: int, rows: int, rounds: int, device: str) -> dict[str, Any]:
         return seconds_of(epoch, device) / (rows // batch)
 
     def ours() -> float:
-        layers = [DenoisingLayer(d, h) for d, h in itertools.pairwise(SIZES)]
-        stack = EncoderStack(SIZES, ["sigmoid"] * 3, CLASSES).take(layers)
-        task = FinetuneTask(stack, "finetune", 0, partial(make_optimizer, "sgd", lr=LR, options={}), patience=99)
+        layers = [DenoisingAutoencoder(d, h) for d, h in itertools.pairwise(SIZES)]
+        stack = EncoderStack(SIZES, ["sigmoid"] * 3, CLASSES).copy_encoders_from(layers)
+        task = FinetuneTask(stack, "finetune", 0, partial(build_optimizer, "sgd", lr=LR, options={}), patience=99)
         return our_epoch(task, data, labels, batch, device, EPOCHS) / steps
 
     tensors = [floats, torch.from_numpy(labels)]

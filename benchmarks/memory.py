@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from common import INPUTS, options, show, write
 
-from stacked_dae import from_dict, make_dataset, pretrain
+from stacked_dae import config_from_dict, make_dataset, pretrain
 from stacked_dae.data.disk_array import DiskArray
 
 BUDGET_GB = 1.0
@@ -43,7 +43,7 @@ def side(file: str, units: int, on_disk: bool) -> dict[str, float]:
     labels = np.arange(len(x)) % 10
     few = np.array(x[:1000])
     data = make_dataset("random", (x, labels), (few, labels[:1000]), lambda: (few, labels[:1000]))
-    config = from_dict(
+    config = config_from_dict(
         {
             "data": {"name": "random", "memory_budget": BUDGET_GB},
             "pretrain": {"units": [units], "batch_size": 100, "epochs": 1, "optimizer": {"lr": 0.01}},

@@ -21,8 +21,8 @@ import torch
 from common import CLASSES, INPUTS, NU, UNITS, IdiomaticClassifier, IdiomaticDAE, fit_idiomatic, options, show, write
 from torch import nn
 
-from stacked_dae import fit, from_dict
-from stacked_dae.data.registry import load
+from stacked_dae import config_from_dict, fit
+from stacked_dae.data.registry import load_dataset
 
 SIZES = (INPUTS, UNITS, UNITS, UNITS)
 PRETRAIN_EPOCHS, FINETUNE_EPOCHS, LR = 5, 10, 0.1
@@ -30,7 +30,7 @@ PRETRAIN_EPOCHS, FINETUNE_EPOCHS, LR = 5, 10, 0.1
 
 def ours(batch: int, seed: int, device: str) -> float:
     """Run a fit; return its best validation error."""
-    config = from_dict(
+    config = config_from_dict(
         {
             "seed": seed,
             "data": {"name": "mnist5k"},
@@ -52,7 +52,7 @@ def ours(batch: int, seed: int, device: str) -> float:
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        return float(fit(config, Path(folder) / "run").result()["best_valid_error_percent"])
+        return float(fit(config, Path(folder) / "run").result().best_valid_error_percent)
 
 
 class _BestError(pl.Callback):
@@ -71,7 +71,7 @@ def glorot(linear: nn.Linear) -> None:
 def idiomatic(batch: int, seed: int, device: str) -> float:
     """Run the same work as a Lightning script does it; return its best validation error."""
     pl.seed_everything(seed, verbose=False)
-    data = load("mnist5k")
+    data = load_dataset("mnist5k")
     x, xv = (torch.from_numpy(split.inputs).float().div_(255) for split in (data.train, data.valid))
     y, yv = (torch.from_numpy(split.labels) for split in (data.train, data.valid))
     test = data.load_test()

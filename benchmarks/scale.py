@@ -18,7 +18,7 @@ from typing import Any
 
 from common import INPUTS, options, pixels, show, write
 
-from stacked_dae import from_dict, make_dataset, pretrain
+from stacked_dae import config_from_dict, make_dataset, pretrain
 
 BASE = {"examples": 10000, "width": 500, "depth": 1}
 MB = 1e6
@@ -29,7 +29,7 @@ def cell(examples: int, width: int, depth: int, epochs: int, device: str) -> dic
     x, v = pixels(examples), pixels(500, seed=1)
     labels = [i % 10 for i in range(examples)]
     data = make_dataset("random", (x, labels), (v, labels[:500]), lambda: (v, labels[:500]))
-    config = from_dict(
+    config = config_from_dict(
         {
             "data": {"name": "random"},
             "pretrain": {"units": [width] * depth, "batch_size": 100, "epochs": epochs, "optimizer": {"lr": 0.01}},
@@ -38,7 +38,7 @@ def cell(examples: int, width: int, depth: int, epochs: int, device: str) -> dic
     )
     with tempfile.TemporaryDirectory() as folder:
         run = pretrain(config, Path(folder) / "run", dataset=data)
-        seconds = sum(entry["seconds"] for entry in run.manifest["stages"].values())
+        seconds = sum(record.seconds or 0.0 for record in run.manifest.stages.values())
     codes = 4 * examples * width * min(2, depth - 1)
     return {
         "examples": examples,

@@ -33,9 +33,9 @@ from common import (
     write,
 )  # fmt: skip
 
-from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import FixedMasking
-from stacked_dae.training.optimizers import make_optimizer
+from stacked_dae.training.optimizers import build_optimizer
 from stacked_dae.training.tasks.pretrain import PretrainTask
 
 # The first epoch, with the set-up, is not counted.
@@ -69,8 +69,8 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
         return seconds_of(epoch, device) / (rows // batch)
 
     def ours() -> float:
-        layer = DenoisingLayer(INPUTS, UNITS, corruption=FixedMasking(NU), tied=tied)
-        task = PretrainTask(layer, "layer_1", 0, partial(make_optimizer, name, lr=lr, options={}))
+        layer = DenoisingAutoencoder(INPUTS, UNITS, corruption=FixedMasking(NU), tied=tied)
+        task = PretrainTask(layer, "layer_1", 0, partial(build_optimizer, name, lr=lr, options={}))
         return our_epoch(task, data, None, batch, device, EPOCHS) / steps
 
     plain_module = IdiomaticDAE(INPUTS, UNITS, tied, name, lr).to(device)

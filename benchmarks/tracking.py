@@ -21,7 +21,7 @@ from common import options, show, write
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from wandb_server import Server
 
-from stacked_dae import fit, from_dict
+from stacked_dae import config_from_dict, fit
 from stacked_dae.config.schema import Config, TrackingConfig
 from stacked_dae.tracking.mode import answers
 
@@ -36,12 +36,12 @@ def seconds(config: Config, folder: Path) -> tuple[float, float]:
     """Return the seconds of a whole fit, and those of its epochs alone."""
     started = time.perf_counter()
     run = fit(config, folder)
-    return time.perf_counter() - started, float(run.result()["seconds"])
+    return time.perf_counter() - started, float(run.result().seconds)
 
 
 def main() -> None:
     asked = options(__doc__ or "", rounds=5)
-    plain = from_dict(CONFIG)
+    plain = config_from_dict(CONFIG)
     tracked = replace(plain, tracking=TrackingConfig(mode="online"))
     times: list[tuple[tuple[float, float], tuple[float, float]]] = []
     with Server(hang="") as server, tempfile.TemporaryDirectory() as folder:

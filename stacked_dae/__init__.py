@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stacked_dae.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from stacked_dae.config.loading import from_dict as from_dict
+    from stacked_dae.config.loading import config_from_dict as config_from_dict
     from stacked_dae.config.schema import Config as Config
     from stacked_dae.data.dataset import make_dataset as make_dataset
     from stacked_dae.data.registry import load_data as load_data
@@ -25,56 +25,56 @@ if TYPE_CHECKING:
     from stacked_dae.estimators.regressor import StackedDAERegressor as StackedDAERegressor
     from stacked_dae.estimators.transformer import StackedDAETransformer as StackedDAETransformer
     from stacked_dae.inference.model import StackedDAE as StackedDAE
-    from stacked_dae.nn.autoencoder import DenoisingLayer as DenoisingLayer
-    from stacked_dae.nn.components import Parts as Parts
+    from stacked_dae.nn.autoencoder import DenoisingAutoencoder as DenoisingAutoencoder
+    from stacked_dae.nn.components import Components as Components
     from stacked_dae.nn.corruption import FixedMasking as FixedMasking
     from stacked_dae.nn.corruption import Gaussian as Gaussian
     from stacked_dae.nn.corruption import Masking as Masking
     from stacked_dae.nn.corruption import SaltAndPepper as SaltAndPepper
-    from stacked_dae.nn.corruption import Swap as Swap
+    from stacked_dae.nn.corruption import SwapNoise as SwapNoise
     from stacked_dae.nn.stack import EncoderStack as EncoderStack
-    from stacked_dae.pipeline.runner import evaluate as evaluate
-    from stacked_dae.pipeline.runner import finetune as finetune
-    from stacked_dae.pipeline.runner import fit as fit
-    from stacked_dae.pipeline.runner import pretrain as pretrain
+    from stacked_dae.pipeline.api import evaluate as evaluate
+    from stacked_dae.pipeline.api import finetune as finetune
+    from stacked_dae.pipeline.api import fit as fit
+    from stacked_dae.pipeline.api import pretrain as pretrain
     from stacked_dae.runs.folder import RunFolder as RunFolder
 
-# Names are imported when they are used: the command line must answer without waiting for torch.
-_HOME = {
+# The module of each public name, imported when the name is first used: `stacked-dae --help` must not wait for torch.
+_MODULES = {
+    "Components": "nn.components",
     "Config": "config.schema",
-    "from_dict": "config.loading",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "DenoisingAutoencoder": "nn.autoencoder",
+    "DivergedError": "errors",
+    "EncoderStack": "nn.stack",
     "FixedMasking": "nn.corruption",
     "Gaussian": "nn.corruption",
     "Masking": "nn.corruption",
-    "SaltAndPepper": "nn.corruption",
-    "Swap": "nn.corruption",
-    "make_dataset": "data.dataset",
-    "load_data": "data.registry",
-    "ConfigError": "errors",
-    "DataError": "errors",
-    "DivergedError": "errors",
-    "StackedDAEError": "errors",
-    "StageError": "errors",
-    "StackedDAEClassifier": "estimators.base",
-    "StackedDAERegressor": "estimators.base",
-    "StackedDAETransformer": "estimators.base",
-    "DenoisingLayer": "nn.autoencoder",
     "RunFolder": "runs.folder",
-    "Parts": "training.builders",
+    "SaltAndPepper": "nn.corruption",
     "StackedDAE": "inference.model",
-    "EncoderStack": "nn.stack",
-    "evaluate": "pipeline.runner",
-    "finetune": "pipeline.runner",
-    "fit": "pipeline.runner",
-    "pretrain": "pipeline.runner",
+    "StackedDAEClassifier": "estimators.classifier",
+    "StackedDAEError": "errors",
+    "StackedDAERegressor": "estimators.regressor",
+    "StackedDAETransformer": "estimators.transformer",
+    "StageError": "errors",
+    "SwapNoise": "nn.corruption",
+    "config_from_dict": "config.loading",
+    "evaluate": "pipeline.api",
+    "finetune": "pipeline.api",
+    "fit": "pipeline.api",
+    "load_data": "data.registry",
+    "make_dataset": "data.dataset",
+    "pretrain": "pipeline.api",
 }
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

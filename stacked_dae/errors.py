@@ -22,6 +22,10 @@ class StageError(StackedDAEError):
     """A run folder does not hold what the command needs."""
 
 
+class PeerError(StackedDAEError):
+    """Another process of the same job ended, so that this one cannot continue."""
+
+
 class DivergedError(StageError):
     """A training whose loss is no longer finite."""
 

@@ -8,9 +8,9 @@ import sys
 from functools import cache
 
 import pytest
-from conftest import ROOT, blobs, small
+from helpers.small_runs import ROOT, blobs, small
 
-from stacked_dae.pipeline import runner
+from stacked_dae.pipeline import api
 
 # A package imports from itself and from those of the lines above its own.
 ORDER = """
@@ -133,7 +133,7 @@ def run_python(code):
 )
 def test_quick_commands_do_not_import_torch(arguments, tmp_path):
     if arguments == ["compare", "run"]:
-        runner.fit(small(), tmp_path / "run", dataset=blobs())
+        api.fit(small(), tmp_path / "run", dataset=blobs())
         arguments = ["compare", str(tmp_path / "run")]
     done = run_python(
         f"""

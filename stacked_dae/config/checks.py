@@ -14,37 +14,44 @@ T = TypeVar("T")
 _LARGEST = 2**31 - 1
 
 
-def _require(ok: bool, message: str) -> None:
+def require(ok: bool, message: str) -> None:
+    """Raise ConfigError with ``message`` unless ``ok``."""
     if not ok:
         raise ConfigError(message)
 
 
-def _default(cls: type, name: str) -> Any:
-    """Return what a setting is when it is not given."""
+def default_of(cls: type, name: str) -> Any:
+    """Return the default of a dataclass field; ``...`` where it has none."""
     (found,) = (f for f in fields(cls) if f.name == name)
-    return found.default if found.default_factory is MISSING else found.default_factory()
+    if found.default_factory is not MISSING:
+        return found.default_factory()
+    return ... if found.default is MISSING else found.default
 
 
-def _values(value: T | list[T]) -> list[T]:
+def as_list(value: T | list[T]) -> list[T]:
+    """Return a list as it is, another value as a list of itself."""
     return value if isinstance(value, list) else [value]
 
 
-def _positive_int(name: str, value: Any) -> None:
-    _require(isinstance(value, int) and value > 0, f"{name} must be a whole number above 0, not {value!r}")
-    _require(value <= _LARGEST, f"{name} must be at most {_LARGEST}, not {value!r}")
+def require_positive_int(name: str, value: Any) -> None:
+    """Raise ConfigError unless ``value`` is a whole number from 1 to 2³¹ − 1."""
+    require(isinstance(value, int) and value > 0, f"{name} must be a whole number above 0, not {value!r}")
+    require(value <= _LARGEST, f"{name} must be at most {_LARGEST}, not {value!r}")
 
 
-def _number(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+def require_number(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    """Raise ConfigError unless ``value`` is finite and in [``low``, ``high``], or above ``low`` with ``open_low``."""
     inside = math.isfinite(value) and (value > low if open_low else value >= low) and value <= high
     if math.isinf(high):
         span = f"above {low:g}" if open_low else f"at least {low:g}"
     else:
         span = f"in {'(' if open_low else '['}{low:g}, {high:g}]"
-    _require(inside, f"{name} must be {span}, not {value!r}")
+    require(inside, f"{name} must be {span}, not {value!r}")
 
 
-def _choice(name: str, value: Any, literal: Any) -> None:
+def require_choice(name: str, value: Any, literal: Any) -> None:
+    """Raise ConfigError unless ``value`` is one of those of the type ``literal``."""
     choices = literal.__args__
-    _require(
+    require(
         value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}{suggest(str(value), choices)}"
     )

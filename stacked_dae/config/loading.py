@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.utils.type_hints import fits, hints_of, in_words
+from stacked_dae.utils.type_hints import describe_type, field_types, matches_type
 
 # A value in an error: its beginning is enough.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 
 
-def from_dict(values: Mapping[str, Any], source: str = "") -> Config:
+def config_from_dict(values: Mapping[str, Any], source: str = "") -> Config:
     """Return the Config that ``values`` (nested plain dictionaries) describes; absent keys take their defaults.
 
     Raises:
@@ -35,7 +35,7 @@ def _said_of(source: str, text: str) -> str:
 
 
 def _build(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-    hints = hints_of(cls)
+    hints = field_types(cls)
     made = {}
     for name, value in values.items():
         if is_dataclass(hints[name]):
@@ -48,7 +48,7 @@ def _build(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
 def _unfit(name: str, hint: Any, value: Any) -> str:
     choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
     near = suggest(value, choices) if isinstance(value, str) else ""
-    return f"{name} must be {in_words(hint)}, not {_SHORT.repr(value)}{near}"
+    return f"{name} must be {describe_type(hint)}, not {_SHORT.repr(value)}{near}"
 
 
 def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", also: tuple[str, ...] = ()) -> None:
@@ -60,26 +60,28 @@ def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", al
         raise ConfigError(
             _said_of(source, f"{prefix.rstrip('.') or 'it'} must be a mapping of settings, not {_SHORT.repr(values)}")
         )
-    hints = hints_of(cls)
+    hints = field_types(cls)
     known = [f.name for f in fields(cls)]
     for name, value in values.items():
         if name in also and not prefix:
             continue
         if name not in known:
-            raise ConfigError(_said_of(source, f"{prefix}{name} is no setting{suggest_key(prefix + str(name))}"))
+            raise ConfigError(_said_of(source, f"unknown setting {prefix}{name}{suggest_key(prefix + str(name))}"))
         if is_dataclass(hints[name]):
             check_keys(value, source, hints[name], f"{prefix}{name}.")
-        elif not fits(hints[name], value):
+        elif not matches_type(hints[name], value):
             raise ConfigError(_said_of(source, _unfit(f"{prefix}{name}", hints[name], value)))
 
 
-def keys(cls: Any = Config, prefix: str = "") -> list[str]:
+def setting_names(cls: Any = Config, prefix: str = "") -> list[str]:
     """Return the dotted name of every setting."""
-    hints = hints_of(cls)
+    hints = field_types(cls)
     return [
         key
         for f in fields(cls)
-        for key in (keys(hints[f.name], f"{prefix}{f.name}.") if is_dataclass(hints[f.name]) else [f"{prefix}{f.name}"])
+        for key in (
+            setting_names(hints[f.name], f"{prefix}{f.name}.") if is_dataclass(hints[f.name]) else [f"{prefix}{f.name}"]
+        )
     ]
 
 
@@ -87,16 +89,5 @@ def suggest_key(key: str) -> str:
     """Return the hint that names the setting nearest to the dotted ``key``: of its siblings first, then of all."""
     group = key.rpartition(".")[0]
     depth = key.count(".") + 1
-    known = [".".join(name.split(".")[:depth]) for name in keys()]
-    return suggest(key, {name for name in known if name.rpartition(".")[0] == group}) or suggest(key, keys())
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted keys; ``options`` stay whole."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and name != "options":
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+    known = [".".join(name.split(".")[:depth]) for name in setting_names()]
+    return suggest(key, {name for name in known if name.rpartition(".")[0] == group}) or suggest(key, setting_names())

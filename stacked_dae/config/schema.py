@@ -8,93 +8,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import PurePath
 from typing import Any, Literal
 
-from stacked_dae.config.checks import _choice, _default, _number, _positive_int, _require, _values
-from stacked_dae.utils.type_hints import fits
+from stacked_dae.config.checks import as_list, require, require_choice, require_number, require_positive_int
+from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.utils.type_hints import matches_type
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
 Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
 CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
-Scale = Literal["minmax", "standard"]
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
 Model = Literal["sda", "saa", "mlp"]
 Precision = Literal["32-true", "tf32", "bf16-mixed"]
-Source = Literal["regenerated", "original"]
 LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
 
 # Of a trained model, asked for on the command line.
 Weights = Literal["finetuned", "pretrained"]
 Format = Literal["onnx", "torch"]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which data set, where its files are, and how many of its labels may be used."""
-
-    name: str = "digits"
-    """Data set; `stacked-dae data list` names them all."""
-    path: str | None = None
-    """A table of your own instead: a file that ends in .csv, .parquet, .npy or .npz."""
-    target: str | None = None
-    """Of a table: the column of the class, text or whole numbers. Rows where it is empty are for pre-training alone."""
-    keep: list[str] = field(default_factory=list)
-    """Of a table: the columns that are inputs; all but the target when empty."""
-    drop: list[str] = field(default_factory=list)
-    """Of a table: columns that are left out."""
-    categorical: list[str] = field(default_factory=list)
-    """Of a table: columns whose values are names though they look like numbers. Columns of text are so anyway."""
-    scale: Scale = "minmax"
-    """Of a table's columns of numbers, by the training rows: minmax: to [0, 1]; standard: to mean 0 and deviation 1.
-    Columns of names are one-hot."""
-    split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
-    """Of a table: the shares of training, validation and test rows; or the name of a column that says train, valid or
-    test."""
-    root: str | None = None
-    """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
-    source: Source = "regenerated"
-    """Of an ICML-2007 problem: made here by its description, or the original archive (downloaded when absent)."""
-    labels_per_class: int | None = None
-    """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
-    Pre-training sees all inputs either way."""
-    memory_budget: float = 4.0
-    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of half this
-    size, one ahead of the other."""
-
-    def __post_init__(self) -> None:
-        _choice("data.source", self.source, Source)
-        _choice("data.scale", self.scale, Scale)
-        if self.path is None:
-            for name in ("target", "keep", "drop", "categorical", "scale", "split"):
-                given = getattr(self, name) != _default(DataConfig, name)
-                _require(not given, f"data.{name} is of a table: name its file with data.path")
-        else:
-            _require(self.source == "regenerated", "data.source is of an ICML-2007 problem; leave it out for a table")
-            _require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
-        if isinstance(self.split, list):
-            shares = self.split
-            ok = len(shares) == 3 and all(0.0 < share < 1.0 for share in shares) and abs(sum(shares) - 1.0) < 1e-6
-            _require(
-                ok,
-                "data.split must be three shares above 0 that make 1, such as [0.7, 0.1, 0.2], or the name of a column,"
-                f" not {shares!r}",
-            )
-        if self.labels_per_class is not None:
-            _positive_int("data.labels_per_class", self.labels_per_class)
-        _number("data.memory_budget", self.memory_budget, 0.0)
-
-    @property
-    def budget_bytes(self) -> int:
-        """The memory budget in bytes."""
-        return int(self.memory_budget * 1e9)
-
-    @property
-    def title(self) -> str:
-        """The data set's name, or the table's."""
-        return self.name if self.path is None else PurePath(self.path).stem
 
 
 @dataclass(frozen=True)
@@ -110,10 +42,10 @@ class CorruptionConfig:
     """Noise level: the destroyed fraction in [0, 1]; for gaussian the standard deviation. One value, or one a layer."""
 
     def __post_init__(self) -> None:
-        _choice("pretrain.corruption.kind", self.kind, CorruptionKind)
+        require_choice("pretrain.corruption.kind", self.kind, CorruptionKind)
         high = math.inf if self.kind == "gaussian" else 1.0
-        for nu in _values(self.nu):
-            _number("pretrain.corruption.nu", nu, 0.0, high)
+        for nu in as_list(self.nu):
+            require_number("pretrain.corruption.nu", nu, 0.0, high)
 
 
 @dataclass(frozen=True)
@@ -126,9 +58,9 @@ class EmphasisConfig:
     """Weight of the loss on the inputs that were left alone, at least 0."""
 
     def __post_init__(self) -> None:
-        _number("pretrain.emphasis.alpha", self.alpha, 0.0)
-        _number("pretrain.emphasis.beta", self.beta, 0.0)
-        _require(
+        require_number("pretrain.emphasis.alpha", self.alpha, 0.0)
+        require_number("pretrain.emphasis.beta", self.beta, 0.0)
+        require(
             self.alpha + self.beta > 0, "pretrain.emphasis.alpha and beta are both 0: there would be nothing to learn"
         )
 
@@ -164,17 +96,17 @@ class OptimizerConfig:
 
 
 def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig) -> None:
-    _choice(f"{stage}.optimizer.name", config.name, OptimizerName)
-    for lr in _values(config.lr):
-        _number(f"{stage}.optimizer.lr", lr, 0.0, open_low=True)
-    _require("lr" not in config.options, f"{stage}.optimizer.options.lr: set {stage}.optimizer.lr instead")
+    require_choice(f"{stage}.optimizer.name", config.name, OptimizerName)
+    for lr in as_list(config.lr):
+        require_number(f"{stage}.optimizer.lr", lr, 0.0, open_low=True)
+    require("lr" not in config.options, f"{stage}.optimizer.options.lr: set {stage}.optimizer.lr instead")
     for name, value in config.options.items():
-        _require(isinstance(name, str), f"{stage}.optimizer.options must have names, not {name!r}")
+        require(isinstance(name, str), f"{stage}.optimizer.options must have names, not {name!r}")
         plain = all(
-            part is None or isinstance(part, (bool, str)) or (fits(float, part) and math.isfinite(part))
-            for part in _values(value)
+            part is None or isinstance(part, (bool, str)) or (matches_type(float, part) and math.isfinite(part))
+            for part in as_list(value)
         )
-        _require(plain, f"{stage}.optimizer.options.{name} must be a number, text, true, false or a list of numbers")
+        require(plain, f"{stage}.optimizer.options.{name} must be a number, text, true, false or a list of numbers")
 
 
 @dataclass(frozen=True)
@@ -222,33 +154,33 @@ class PretrainConfig:
     optimizer: LayerOptimizerConfig = field(default_factory=LayerOptimizerConfig)
 
     def __post_init__(self) -> None:
-        for units in _values(self.units):
-            _positive_int("pretrain.units", units)
-        for epochs in _values(self.epochs):
-            _positive_int("pretrain.epochs", epochs)
-        _positive_int("pretrain.batch_size", self.batch_size)
+        for units in as_list(self.units):
+            require_positive_int("pretrain.units", units)
+        for epochs in as_list(self.epochs):
+            require_positive_int("pretrain.epochs", epochs)
+        require_positive_int("pretrain.batch_size", self.batch_size)
         for name, literal in (("activation", Activation), ("decoder", Decoder), ("loss", Loss)):
-            for value in _values(getattr(self, name)):
-                _choice(f"pretrain.{name}", value, literal)
+            for value in as_list(getattr(self, name)):
+                require_choice(f"pretrain.{name}", value, literal)
         layers = self.layers()
         uses_emphasis = self.emphasis.alpha != self.emphasis.beta
-        _require(
+        require(
             not (uses_emphasis and self.corruption.kind == "gaussian"),
             "pretrain.emphasis needs a corruption that destroys some inputs and not others; gaussian changes all",
         )
         for k, layer in enumerate(layers, 1):
-            _require(
+            require(
                 not (layer.loss != "squared_error" and layer.decoder == "identity"),
                 f"pretrain.decoder: layer {k} has an identity decoder, which cross_entropy cannot use;"
                 " set pretrain.loss to squared_error or pretrain.decoder to sigmoid",
             )
-            _require(
+            require(
                 not (layer.loss == "by_column" and k > 1),
                 f"pretrain.loss: layer {k} has by_column, but its inputs are codes; give one loss a layer, such as"
                 " [by_column, cross_entropy]",
             )
             below = layers[k - 2].activation if k > 1 else "sigmoid"
-            _require(
+            require(
                 not (layer.loss in ("auto", "cross_entropy") and below != "sigmoid"),
                 f"pretrain.loss: layer {k} has cross_entropy, but the {below} codes of layer {k - 1} are not in [0, 1];"
                 " give one loss a layer, such as [cross_entropy, squared_error]",
@@ -275,10 +207,10 @@ class PretrainConfig:
         """
         lists = {name: value for name, value in self._per_layer().items() if isinstance(value, list)}
         for name, value in lists.items():
-            _require(len(value) > 0, f"{name} is an empty list: give one value, or one a layer")
+            require(len(value) > 0, f"{name} is an empty list: give one value, or one a layer")
         first, depth = next(((name, len(value)) for name, value in lists.items()), ("", 1))
         for name, value in lists.items():
-            _require(
+            require(
                 len(value) == depth,
                 f"{name} has {len(value)} value{'s' * (len(value) != 1)}, but {first} says {depth}"
                 f" layer{'s' * (depth != 1)}: give one value, or one a layer",
@@ -324,9 +256,9 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience"):
-            _positive_int(f"finetune.{name}", getattr(self, name))
-        _number("finetune.dropout", self.dropout, 0.0, 1.0)
-        _require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
+            require_positive_int(f"finetune.{name}", getattr(self, name))
+        require_number("finetune.dropout", self.dropout, 0.0, 1.0)
+        require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 
 
 @dataclass(frozen=True)
@@ -347,9 +279,9 @@ class TrackingConfig:
     """Lightning's own loggers, csv and tensorboard, each writing into a folder of its name in the run folder."""
 
     def __post_init__(self) -> None:
-        _choice("tracking.mode", self.mode, TrackingMode)
+        require_choice("tracking.mode", self.mode, TrackingMode)
         for name in self.loggers:
-            _choice("tracking.loggers", name, LoggerName)
+            require_choice("tracking.loggers", name, LoggerName)
 
 
 @dataclass(frozen=True)
@@ -364,11 +296,11 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         choices = ("auto", "cpu", "gpu", "cuda", "mps")
-        _require(
+        require(
             self.accelerator in choices,
             f"trainer.accelerator must be one of {', '.join(choices)}, not {self.accelerator!r}",
         )
-        _choice("trainer.precision", self.precision, Precision)
+        require_choice("trainer.precision", self.precision, Precision)
 
 
 @dataclass(frozen=True)
@@ -387,12 +319,12 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             isinstance(self.seed, int) and self.seed >= 0,
             f"seed must be a whole number of at least 0, not {self.seed!r}",
         )
-        _choice("model", self.model, Model)
-        _require(
+        require_choice("model", self.model, Model)
+        require(
             self.pretrain.layers()[0].loss != "by_column" or self.data.path is not None,
             "pretrain.loss: by_column is of a table's columns: name its file with data.path",
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.disk_array import DiskArray, Inputs, blocks_of
+from stacked_dae.data.disk_array import DiskArray, Inputs, iter_blocks
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import DataError
 
@@ -41,7 +41,7 @@ class Split:
         """Add the rows to a checksum."""
         for array in (self.inputs, self.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            for block in blocks_of(array):
+            for block in iter_blocks(array):
                 digest.update(np.ascontiguousarray(block).data)
 
 
@@ -122,7 +122,7 @@ def make_dataset(
 def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, classes: int = 0, least: int = 0) -> Split:
     """Return the checked split."""
     where = f"{name}, {part} rows"
-    on_disk = DiskArray.of(inputs) if isinstance(inputs, np.memmap) else None
+    on_disk = DiskArray.from_memmap(inputs) if isinstance(inputs, np.memmap) else None
     x: Inputs = np.asarray(inputs) if on_disk is None else on_disk
     y = np.asarray(labels)
     if len(x.shape) != 2 or 0 in x.shape:
@@ -148,7 +148,7 @@ def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, class
 def _first(inputs: Inputs, wrong: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int, float] | None:
     """Return row, column and value of the first input that is ``wrong``, None where none is."""
     start = 0
-    for block in blocks_of(inputs):
+    for block in iter_blocks(inputs):
         bad = wrong(block)
         if bad.any():
             row, column = np.argwhere(bad)[0]

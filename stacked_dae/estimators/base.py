@@ -16,16 +16,16 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from stacked_dae.config.loading import from_dict
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import FinetuneConfig, LayerConfig, TrainerConfig
 from stacked_dae.errors import StackedDAEError
-from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import Corruption
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.builders import build_layer
-from stacked_dae.training.greedy import finetune_stack, pretrain_layers
+from stacked_dae.training.greedy import MemoryStore, finetune_stack, pretrain_layers
 from stacked_dae.utils.progress import Reporter, TerminalReporter
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.utils.seeding import derive_seed
 
 Array = NDArray[Any]
 
@@ -110,7 +110,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         if not isinstance(fraction, (int, float)) or not 0.0 <= fraction < 1.0:
             raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction!r}")
         with _ValueErrors():
-            config = from_dict({"pretrain": pretrain, "trainer": {"accelerator": self.accelerator}})
+            config = config_from_dict({"pretrain": pretrain, "trainer": {"accelerator": self.accelerator}})
             return config.pretrain.layers(), config.trainer
 
     @property
@@ -153,7 +153,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def _validated(self, X: Any) -> Any:
         return validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
 
-    def _pretrained(self, X: Array, valid: Array, reporter: Reporter) -> list[DenoisingLayer]:
+    def _pretrained(self, X: Array, valid: Array, reporter: Reporter) -> list[DenoisingAutoencoder]:
         """Return the layers, trained on scaled rows."""
         settings, trainer = self._settings()
         layers = []
@@ -174,13 +174,13 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 valid.astype(np.float32),
                 seed=self._seed,
                 trainer=trainer,
-                reporter=reporter,
+                store=MemoryStore(trainer, reporter),
             )
         return [layer.cpu() for layer in layers]
 
     def _held_out(self, groups: Array) -> Array:
         """Return the rows of the validation set: ``validation_fraction`` of each group, rounded down."""
-        draw = np.random.Generator(np.random.PCG64(seed_at(self._seed, "validation")))
+        draw = np.random.Generator(np.random.PCG64(derive_seed(self._seed, "validation")))
         found = [np.empty(0, np.intp)]
         for group in np.unique(groups[groups >= 0]):
             rows = draw.permutation(np.flatnonzero(groups == group))
@@ -190,12 +190,12 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def _draw_seed(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _stack(self, layers: Sequence[DenoisingLayer], outputs: int, *, regression: bool = False) -> EncoderStack:
+    def _stack(self, layers: Sequence[DenoisingAutoencoder], outputs: int, *, regression: bool = False) -> EncoderStack:
         sizes = [len(layers[0].decoder_bias), *(len(layer.bias) for layer in layers)]
         stack = EncoderStack(
             sizes, [layer.activation for layer in layers], outputs, missing=True, regression=regression
         )
-        return stack.take(layers)
+        return stack.copy_encoders_from(layers)
 
     def _keep(self, stack: EncoderStack) -> None:
         # In float64 the answer to a row does not depend on the rows beside it.
@@ -258,7 +258,7 @@ class _Tuned(_Base):
 
     def _finetune_settings(self) -> FinetuneConfig:
         with _ValueErrors():
-            return from_dict(
+            return config_from_dict(
                 {
                     "finetune": {
                         "batch_size": _plain(self.batch_size),
@@ -272,7 +272,7 @@ class _Tuned(_Base):
 
     def _fit(self, X: Array, targets: Array, labelled: Array, held_out: Array, outputs: int, regression: bool) -> None:
         """Pre-train on all rows that are not held out, fine-tune on those of them that are labelled."""
-        settings = self._finetune_settings()
+        settings, trainer = self._finetune_settings(), self._settings()[1]
         train = np.setdiff1d(np.arange(len(X)), held_out)
         self._fit_scale(X[train])
         scaled = self._scaled(X).astype(np.float32)
@@ -284,11 +284,11 @@ class _Tuned(_Base):
                 finetune_stack(
                     stack,
                     settings,
-                    (scaled[tuned], targets[tuned]),
-                    (scaled[held_out], targets[held_out]) if len(held_out) else None,
+                    (scaled[tuned], targets[tuned], None),
+                    (scaled[held_out], targets[held_out], None) if len(held_out) else None,
                     seed=self._seed,
-                    trainer=self._settings()[1],
-                    reporter=reporter,
+                    trainer=trainer,
+                    store=MemoryStore(trainer, reporter),
                 )
         self._keep(stack)
 

@@ -7,12 +7,11 @@ from safetensors.torch import load_file
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
-from stacked_dae.nn.autoencoder import DenoisingLayer
-from stacked_dae.nn.components import Parts
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.components import Components
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.runs.fingerprints import FINETUNE, stage_name
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.runs.planning import check_parts
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.builders import build_layers, build_stack
 
 
@@ -23,7 +22,7 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         StageError: the data have changed since.
     """
     data = dataset or registry.load_data(folder.config().data, root)
-    if data.fingerprint != folder.manifest["dataset"]["fingerprint"]:
+    if data.fingerprint != folder.manifest.dataset.fingerprint:
         path = folder.config().data.path
         where = f"the table {path} holds now" if path else f"{data.name!r} holds now; see --data.root"
         raise StageError(f"{folder.path} was trained on other data than {where}")
@@ -33,18 +32,18 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
 def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
     """Return the fine-tuned stack of a run."""
     stack = build_stack(folder.config(), data.inputs, data.classes)
-    stack.load_state_dict(load_file(folder.weights(FINETUNE)), strict=True)
+    stack.load_state_dict(load_file(folder.weights_path(FINETUNE)), strict=True)
     return stack
 
 
-def load_layers(folder: RunFolder, data: Dataset, parts: Parts | None = None) -> list[DenoisingLayer]:
+def load_layers(folder: RunFolder, data: Dataset, components: Components | None = None) -> list[DenoisingAutoencoder]:
     """Return the pre-trained layers of a run on ``data``, lowest first.
 
     Raises:
-        ConfigError: it was trained with parts of one's own, and these are others.
+        ConfigError: it was trained with other custom components.
     """
-    check_parts(folder, parts.name if parts else None)
-    layers = build_layers(folder.config(), data.inputs, data.table, parts)
+    folder.check_components(components.name if components else None)
+    layers = build_layers(folder.config(), data.inputs, data.table, components)
     for k, layer in enumerate(layers, 1):
-        layer.load_state_dict(load_file(folder.weights(stage_name(k))), strict=True)
+        layer.load_state_dict(load_file(folder.weights_path(stage_name(k))), strict=True)
     return layers

@@ -21,11 +21,11 @@ from stacked_dae.data.tabular.loading import inputs_of, table_rows
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.runs.fingerprints import FINETUNE, stage_name
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.training.loader import Rows
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.type_hints import fits
+from stacked_dae.utils.type_hints import matches_type
 
 FORMAT = 1
 _BATCH = 4096
@@ -69,12 +69,12 @@ class StackedDAE:
         run = RunFolder.open(Path(folder))
         config = run.config()
         if weights is None:
-            weights = "finetuned" if run.stage(FINETUNE).get("status") == "done" else "pretrained"
+            weights = "finetuned" if run.has_done(FINETUNE) else "pretrained"
         names = [FINETUNE] if weights == "finetuned" else [stage_name(k) for k in range(1, len(config.layers()) + 1)]
         for name in names:
-            if run.stage(name).get("status") != "done":
+            if not run.has_done(name):
                 raise StageError(f"{folder} has no trained {name}; run its fit to the end, or ask for other weights")
-        tensors = [load_file(run.weights(name)) for name in names]
+        tensors = [load_file(run.weights_path(name)) for name in names]
         if weights == "finetuned":
             (state,) = tensors
         else:
@@ -112,7 +112,9 @@ class StackedDAE:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {})["stacked_dae"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if not isinstance(header, dict) or not all(fits(hint, header.get(k)) for k, hint in _HEADER.items()):
+            if not isinstance(header, dict) or not all(
+                matches_type(hint, header.get(k)) for k, hint in _HEADER.items()
+            ):
                 raise ValueError("its header is not a model's")
             if header["format"] != FORMAT:
                 raise ValueError(f"it has format {header['format']}, but this version reads {FORMAT}")
@@ -247,7 +249,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _blocks(inputs: Inputs) -> Iterator[torch.Tensor]:
-    rows = Rows(inputs, torch.device("cpu"))
+    rows = DeviceRows(inputs, torch.device("cpu"))
     for start in range(0, len(inputs), _BATCH):
         yield rows.read(slice(start, start + _BATCH))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.tabular.preprocessing import UNSEEN, Numeric, Preprocessing, Values
+from stacked_dae.data.tabular.preprocessing import UNSEEN, NumericColumn, Preprocessing, Values
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.utils.files import write_atomically
@@ -81,7 +81,7 @@ def _drawn_rows(model: StackedDAE) -> Any:
     rows: dict[str, Values] = {}
     for column in model.preprocessing.columns:
         missing = draw.random(_CHECKED) < 0.1
-        if isinstance(column, Numeric):
+        if isinstance(column, NumericColumn):
             spread = draw.standard_normal(_CHECKED) if column.standardised else draw.uniform(-0.2, 1.2, _CHECKED)
             rows[column.name] = np.where(missing, np.nan, column.shift + column.width * spread)
         else:
@@ -96,7 +96,7 @@ def _feeds(model: StackedDAE, rows: Any) -> dict[str, NDArray[Any]]:
         return {"x": rows}
     return {
         column.name: rows[column.name][:, None]
-        if isinstance(column, Numeric)
+        if isinstance(column, NumericColumn)
         else np.array([[value or ""] for value in rows[column.name]], object)
         for column in model.preprocessing.columns
     }
@@ -195,7 +195,7 @@ class _Graph:
 
         parts = []
         for column in preprocessing.columns:
-            if isinstance(column, Numeric):
+            if isinstance(column, NumericColumn):
                 x = self._input(column.name, TensorProto.DOUBLE, 1)
                 scaled = self._add("Sub", [x, self._constant(np.array(column.shift))])
                 scaled = self._add("Div", [scaled, self._constant(np.array(column.width))])

@@ -23,7 +23,7 @@ def activate(a: Tensor, activation: str) -> Tensor:
     return a
 
 
-def filled(x: Tensor) -> Tensor:
+def replace_missing(x: Tensor) -> Tensor:
     """Return ``x`` with 0 for NaN, a missing value: as corruption leaves an input; same shape."""
     return torch.where(x.isnan(), 0.0, x)
 

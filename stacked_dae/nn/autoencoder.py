@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from stacked_dae.nn import losses
-from stacked_dae.nn.activations import activate, activation_gradient, filled, glorot_uniform
+from stacked_dae.nn.activations import activate, activation_gradient, glorot_uniform, replace_missing
 from stacked_dae.nn.corruption import Corruption
-from stacked_dae.nn.updates import Descent
+from stacked_dae.nn.updates import ParameterUpdater
 
 
-class DenoisingLayer(nn.Module):
+class DenoisingAutoencoder(nn.Module):
     """A denoising autoencoder of d inputs and h units.
 
     encode: y = s(x Wᵀ + b), W (h, d); decode: z = s'(y W'ᵀ + b'), W' (d, h), W' = Wᵀ where tied.
@@ -93,7 +93,7 @@ class DenoisingLayer(nn.Module):
 
     def fill(self, x: Tensor) -> Tensor:
         """Return the inputs as they enter the layer, missing ones as 0: (B, d)."""
-        return filled(x) if self.missing else x
+        return replace_missing(x) if self.missing else x
 
     def _of_known(self, x: Tensor, weight: Tensor | None) -> Tensor | None:
         """Return the weights of the loss with those of missing inputs 0."""
@@ -146,7 +146,7 @@ class DenoisingLayer(nn.Module):
         return losses.squared_error(z, x, weight), gradient
 
     @torch.no_grad()
-    def step(self, x: Tensor, corrupted: Tensor, descent: Descent, weight: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, corrupted: Tensor, descent: ParameterUpdater, weight: Tensor | None = None) -> Tensor:
         """Make one update on a minibatch and return its summed loss before the update, ().
 
         Args:

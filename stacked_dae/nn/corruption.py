@@ -106,7 +106,7 @@ class SaltAndPepper(_Fraction):
 
 
 @dataclass(frozen=True)
-class Swap(_Fraction):
+class SwapNoise(_Fraction):
     """Give each input with probability ``nu`` the value that another example has there (swap noise, of tables).
 
     The other example is any other one of the rows that are corrupted together, evenly; a row that is alone stays as

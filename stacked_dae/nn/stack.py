@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stacked_dae.nn.activations import activate, activation_gradient, filled
-from stacked_dae.nn.autoencoder import DenoisingLayer
-from stacked_dae.nn.updates import Descent
+from stacked_dae.nn.activations import activate, activation_gradient, replace_missing
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.updates import ParameterUpdater
 
 
 class Encoder(nn.Module):
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         return activate(torch.addmm(self.bias, x, self.weight.t()), self.activation)
 
 
-class SoftmaxHead(nn.Module):
+class LinearHead(nn.Module):
     """The classifier on top: logits y Vᵀ + c, V (classes, h). Starts at 0, so that every class is equally likely.
 
     Of a regression the outputs y Vᵀ + c are the answers themselves.
@@ -45,7 +45,7 @@ class SoftmaxHead(nn.Module):
 
 
 class EncoderStack(nn.Module):
-    """Encoders, lowest first, under a :class:`SoftmaxHead`.
+    """Encoders, lowest first, under a :class:`LinearHead`.
 
     Args:
         sizes: widths (d, h_1, …, h_K).
@@ -54,7 +54,7 @@ class EncoderStack(nn.Module):
         missing: whether an input that is NaN is a missing value, which enters as 0.
         regression: whether the loss is the squared error of the outputs, not that of the softmax.
 
-    The encoders' weights are empty until :meth:`take` or ``load_state_dict`` gives them some.
+    The encoders' weights are empty until :meth:`copy_encoders_from` or ``load_state_dict`` gives them some.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class EncoderStack(nn.Module):
         self.encoders = nn.ModuleList(
             Encoder(d, h, s) for d, h, s in zip(sizes[:-1], sizes[1:], activations, strict=True)
         )
-        self.head = SoftmaxHead(sizes[-1], outputs)
+        self.head = LinearHead(sizes[-1], outputs)
 
-    def take(self, layers: Sequence[DenoisingLayer]) -> EncoderStack:
+    def copy_encoders_from(self, layers: Sequence[DenoisingAutoencoder]) -> EncoderStack:
         """Copy the encoders' weights from ``layers``, bit by bit, and return self.
 
         Raises:
@@ -96,7 +96,7 @@ class EncoderStack(nn.Module):
 
     def fill(self, x: Tensor) -> Tensor:
         """Return the inputs as they enter the first layer, missing ones as 0: (B, d)."""
-        return filled(x) if self.missing else x
+        return replace_missing(x) if self.missing else x
 
     def codes(self, x: Tensor) -> list[Tensor]:
         """Return the codes of every layer, lowest first: (B, d) → (B, h_k) each."""
@@ -113,7 +113,7 @@ class EncoderStack(nn.Module):
         return logits
 
     @torch.no_grad()
-    def step(self, x: Tensor, labels: Tensor, descent: Descent, masks: Sequence[Tensor] = ()) -> Tensor:
+    def step(self, x: Tensor, labels: Tensor, descent: ParameterUpdater, masks: Sequence[Tensor] = ()) -> Tensor:
         """Make one update on the minibatch ``x`` (B, d), ``labels`` (B,) int64; return its summed loss before it, ().
 
         ``masks``, if there are any, multiply the codes of each layer, (B, h_k) each: dropout. Of a regression
@@ -138,7 +138,7 @@ class EncoderStack(nn.Module):
             delta = log_p.exp_()
             delta.scatter_add_(1, labels[:, None], delta.new_full((len(labels), 1), -1.0)).div_(len(labels))
         encoders = self.layers
-        modules: list[Encoder | SoftmaxHead] = [*encoders, self.head]
+        modules: list[Encoder | LinearHead] = [*encoders, self.head]
         for k in reversed(range(len(modules))):
             weight, below = modules[k].weight, inputs[k]
             # The delta of the layer below needs the old weights, so it is computed before they move.

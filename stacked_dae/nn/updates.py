@@ -23,7 +23,7 @@ def _is_plain_sgd(optimizer: Optimizer) -> bool:
     )
 
 
-class Descent:
+class ParameterUpdater:
     """Takes the gradients of one minibatch and makes one update of the optimiser's parameters.
 
     Of several processes each takes those of its rows of the minibatch, ``share`` of all (0 to 1), and the update is
@@ -35,7 +35,7 @@ class Descent:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.in_place = _is_plain_sgd(optimizer) and distributed.count() == 1
+        self.in_place = _is_plain_sgd(optimizer) and distributed.world_size() == 1
         self.share = 1.0
         self._groups = {p: group for group in optimizer.param_groups for p in group["params"]}
         self._gradients = torch.empty(0)
@@ -80,6 +80,6 @@ class Descent:
     def update(self) -> None:
         """Make the update (for plain SGD it has been made already, in place)."""
         if not self.in_place:
-            if distributed.count() > 1:
-                distributed.add_up(self._gradients.mul_(self.share))
+            if distributed.world_size() > 1:
+                distributed.all_reduce_sum(self._gradients.mul_(self.share))
             self.optimizer.step()

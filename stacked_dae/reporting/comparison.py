@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config.identity import NOT_IDENTITY
+from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.utils.files import write_csv
 from stacked_dae.utils.intervals import with_interval
@@ -132,7 +132,7 @@ def compare(runs: Sequence[Compared], sort: str | None = None) -> Comparison:
     Raises:
         ConfigError: there is no such column or setting.
     """
-    known = list(dict.fromkeys(key for run in runs for key in run.settings if not key.startswith(NOT_IDENTITY)))
+    known = list(dict.fromkeys(key for run in runs for key in run.settings if not key.startswith(NON_IDENTITY_KEYS)))
     # An absent setting (of another version) differs from every value.
     keys = [key for key in known if any(run.settings.get(key, ...) != runs[0].settings.get(key, ...) for run in runs)]
     layers = sorted({layer for run in runs for layer in run.losses}, key=lambda name: (len(name), name))

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DataError
-from stacked_dae.nn.autoencoder import DenoisingLayer
-from stacked_dae.runs.fingerprints import FINETUNE, stage_name
-from stacked_dae.training.loader import Rows
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.runs.manifest import Result
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.intervals import with_interval
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.utils.seeding import derive_seed
 
 
 def save(figure: Figure, file: Path) -> Path:
@@ -69,7 +69,7 @@ def filters(weight: NDArray[np.float32], image_shape: tuple[int, int], most: int
 
 @torch.no_grad()
 def reconstructions(
-    layers: Sequence[DenoisingLayer], examples: torch.Tensor, image_shape: tuple[int, int], seed: int
+    layers: Sequence[DenoisingAutoencoder], examples: torch.Tensor, image_shape: tuple[int, int], seed: int
 ) -> Figure:
     """Draw clean, corrupted and rebuilt examples for each layer; codes are shown decoded down to the input.
 
@@ -83,7 +83,7 @@ def reconstructions(
     panels = np.atleast_1d(figure.subplots(len(layers), 1))
     code = examples
     for k, (layer, axes) in enumerate(zip(layers, panels, strict=True), 1):
-        generator = torch.Generator().manual_seed(seed_at(seed, stage_name(k), "figure"))
+        generator = torch.Generator().manual_seed(derive_seed(seed, stage_name(k), "figure"))
         corrupted, _ = layer.corrupt(code, generator)
         rows = []
         for shown in (code, corrupted, layer.decode(layer.encode(corrupted))):
@@ -104,21 +104,23 @@ def reconstructions(
     return figure
 
 
-def layer_pictures(layers: Sequence[DenoisingLayer], data: Dataset, seed: int) -> dict[str, Figure]:
+def layer_pictures(layers: Sequence[DenoisingAutoencoder], data: Dataset, seed: int) -> dict[str, Figure]:
     """Draw the filters of the first of all ``layers``, and reconstructions of some validation examples by each.
 
     Returns none where the examples are no images.
     """
     if data.image_shape is None:
         return {}
-    examples = Rows(data.valid.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(data.valid) // 12)))[:12]
+    examples = DeviceRows(data.valid.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(data.valid) // 12)))[
+        :12
+    ]
     return {
         "filters": filters(layers[0].weight.detach().numpy(), data.image_shape),
         "reconstructions": reconstructions(layers, examples, data.image_shape, seed),
     }
 
 
-def _noise(layer: DenoisingLayer) -> str:
+def _noise(layer: DenoisingAutoencoder) -> str:
     """Return the layer's corruption in words."""
     if layer.corruption is None:
         return "no corruption"
@@ -152,13 +154,13 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return figure
 
 
-def confusion(result: Mapping[str, Any], names: Sequence[str] = ()) -> Figure:
-    """Draw the confusion matrix of a ``result.json``: true classes down, answers across, counts in the cells.
+def confusion(result: Result, names: Sequence[str] = ()) -> Figure:
+    """Draw the confusion matrix of a tested run: true classes down, answers across, counts in the cells.
 
     ``names`` are those of the classes; their numbers if there are none.
     """
-    counts = np.asarray(result["confusion"])
-    error = with_interval(result["test_error_percent"], result["test_error_ci95_percent"])
+    counts = np.asarray(result.confusion)
+    error = with_interval(result.test_error_percent, result.test_error_ci95_percent)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(4.0, 0.5 * len(counts) + 1.0)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -179,7 +181,7 @@ def confusion(result: Mapping[str, Any], names: Sequence[str] = ()) -> Figure:
     axes.set_yticks(range(len(counts)), labels)
     axes.set_xlabel("answered class")
     axes.set_ylabel("true class")
-    axes.set_title(f"Test error {error} % (n = {result['n_test']})", fontsize=11)
+    axes.set_title(f"Test error {error} % (n = {result.n_test})", fontsize=11)
     return figure
 
 
@@ -198,7 +200,7 @@ def samples(data: Dataset, each: int = 10) -> Figure:
         raise DataError(f"{data.name}: its examples are no images, so there is nothing to show")
     chosen = [np.flatnonzero(data.train.labels == c)[:each] for c in range(data.classes)]
     rows = torch.from_numpy(np.concatenate([np.resize(rows, each) for rows in chosen]))
-    images = Rows(data.train.inputs, torch.device("cpu")).read(rows).numpy().reshape(-1, *data.image_shape)
+    images = DeviceRows(data.train.inputs, torch.device("cpu")).read(rows).numpy().reshape(-1, *data.image_shape)
     sheet = tiles(images, each, gap=0.5)
     figure = Figure(figsize=(7, 7 * sheet.shape[0] / sheet.shape[1] + 0.5), layout="constrained")
     axes = figure.subplots()

@@ -15,9 +15,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stacked_dae.config.identity import NOT_IDENTITY
+from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.reporting.comparison import VALID, Compared, Comparison, shown
-from stacked_dae.runs.fingerprints import FINETUNE
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils.files import write_text
 
 _STYLE = """
@@ -159,7 +159,7 @@ def _shared(comparison: Comparison) -> str:
     lines = [
         f"<tr><td><code>{escape(key)}</code></td><td>{escape(str(value))}</td></tr>"
         for key, value in settings.items()
-        if key not in comparison.keys and not key.startswith(NOT_IDENTITY)
+        if key not in comparison.keys and not key.startswith(NON_IDENTITY_KEYS)
     ]
     return (
         "<h2>Settings that all share</h2><details><summary>Show them</summary>"

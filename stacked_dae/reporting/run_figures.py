@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.inference.loading import load_layers, run_data
 from stacked_dae.reporting.figures import confusion, curves, layer_pictures, samples, save
-from stacked_dae.runs.fingerprints import FINETUNE
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.stage_names import FINETUNE
 
 
 def draw_samples(data: Dataset, file: Path) -> Path:
@@ -28,17 +27,17 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         StageError: no stage has begun, or the data have changed.
     """
     made: dict[str, Figure] = {}
-    stages: dict[str, Any] = folder.manifest["stages"]
+    stages = folder.manifest.stages
     metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
     if metrics:
         made["curves"] = curves(metrics)
-    trained = [stage for stage, entry in stages.items() if stage != FINETUNE and entry["status"] == "done"]
+    trained = [stage for stage, record in stages.items() if stage != FINETUNE and record.is_done]
     data = run_data(folder, dataset, root)
-    # Without the parts of one's own its layers cannot be made.
-    is_whole = len(trained) == len(folder.config().layers()) and folder.manifest.get("own") is None
+    # Without its custom components the layers cannot be built.
+    is_whole = len(trained) == len(folder.config().layers()) and folder.manifest.components is None
     if trained and is_whole:
         made |= layer_pictures(load_layers(folder, data), data, folder.config().seed)
-    if (folder.path / "result.json").exists():
+    if folder.has_result:
         made["confusion"] = confusion(folder.result(), data.table.classes if data.table else ())
     (folder.path / "figures").mkdir(exist_ok=True)
     return [save(figure, folder.path / "figures" / f"{name}.png") for name, figure in made.items()]

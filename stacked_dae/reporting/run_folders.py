@@ -5,13 +5,12 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from stacked_dae.config.loading import flatten
 from stacked_dae.errors import StageError
 from stacked_dae.reporting.comparison import Compared
-from stacked_dae.runs.fingerprints import FINETUNE, stage_name
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.utils.nested import flatten
 
 
 def find_runs(places: Sequence[str]) -> list[RunFolder]:
@@ -48,12 +47,12 @@ def _under(place: Path) -> list[Path]:
 
 def _above(folder: RunFolder) -> RunFolder | None:
     """Return the other run that trained the layers of this one, where there is one that still holds them."""
-    parent = folder.manifest.get("parent")
+    parent = folder.manifest.parent
     if not parent or not (Path(parent) / "manifest.json").is_file():
         return None
     above = RunFolder.open(Path(parent))
-    last = above.stage(stage_name(len(folder.config().layers())))
-    return above if last.get("fingerprint") == folder.manifest["layers"] else None
+    last = above.manifest.stages.get(stage_name(len(folder.config().layers())))
+    return above if last is not None and last.fingerprint == folder.manifest.layers else None
 
 
 def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
@@ -62,32 +61,32 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     Raises:
         StageError: a file of it is damaged.
     """
-    stages: dict[str, Any] = folder.manifest["stages"]
+    stages = folder.manifest.stages
     histories = {name: folder.metrics(name).rows() for name in stages}
-    entries = dict(stages)
+    records = dict(stages)
     place = folder.path / "figures" / "filters.png"
     above = _above(folder)
     if above is not None:
-        layers = {name: entry for name, entry in above.manifest["stages"].items() if name != FINETUNE}
-        entries = {**layers, **entries}
+        layers = {name: record for name, record in above.manifest.stages.items() if name != FINETUNE}
+        records = {**layers, **records}
         histories = {**{name: above.metrics(name).rows() for name in layers}, **histories}
         place = place if place.exists() else above.path / "figures" / "filters.png"
-    result = folder.result() if (folder.path / "result.json").exists() else {}
-    cut = next((name for name, entry in stages.items() if entry["status"] != "done"), None)
+    result = folder.result() if folder.has_result else None
+    cut = next((name for name, record in stages.items() if not record.is_done), None)
     untested = FINETUNE in stages and not result
     return Compared(
         name=str(folder.path),
-        settings={**flatten(folder.config().to_dict()), "parts": folder.manifest.get("own")},
+        settings={**flatten(folder.config().to_dict()), "parts": folder.manifest.components},
         losses={
             name: rows[-1]["valid_loss"]
             for name, rows in histories.items()
             if name != FINETUNE and rows and "valid_loss" in rows[-1]
         },
-        valid_error_percent=entries.get(FINETUNE, {}).get("best_valid_error_percent"),
-        test_error_percent=result.get("test_error_percent"),
-        test_error_ci95_percent=result.get("test_error_ci95_percent"),
-        n_test=result.get("n_test", 0),
-        seconds=round(sum(entry.get("seconds", 0.0) for entry in entries.values()), 1),
+        valid_error_percent=records[FINETUNE].best_valid_error_percent if FINETUNE in records else None,
+        test_error_percent=result.test_error_percent if result else None,
+        test_error_ci95_percent=result.test_error_ci95_percent if result else None,
+        n_test=result.n_test if result else 0,
+        seconds=round(sum(record.seconds or 0.0 for record in records.values()), 1),
         state=f"cut in {cut}" if cut else "not tested" if untested else "done",
         histories={name: rows for name, rows in histories.items() if rows},
         filters=place.read_bytes() if pictures and place.is_file() else None,

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.runs.fingerprints import FINETUNE, stage_name
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.utils.intervals import with_interval
 
 _MODELS = {
@@ -20,37 +20,37 @@ _MODELS = {
 def print_summary(folder: RunFolder) -> None:
     """Print stage, epochs, loss or error, and seconds; then the test error with its 95 % interval and n."""
     config = folder.config()
-    table = Table(title=escape(f"{folder.path}: {_MODELS[config.model]} on {folder.manifest['dataset']['name']}"))
+    table = Table(title=escape(f"{folder.path}: {_MODELS[config.model]} on {folder.manifest.dataset.name}"))
     table.add_column("stage")
     table.add_column("epochs", justify="right")
     table.add_column("validation", justify="right")
     table.add_column("seconds", justify="right")
-    for stage, entry in folder.manifest["stages"].items():
+    for stage, record in folder.manifest.stages.items():
         rows = folder.metrics(stage).rows()
-        if entry["status"] != "done" or not rows:
-            table.add_row(stage, "", entry["status"], "")
+        if not record.is_done or not rows:
+            table.add_row(stage, "", record.status, "")
         elif stage == FINETUNE:
-            best = f"error {entry['best_valid_error_percent']:.2f} % (epoch {entry['best_epoch']})"
-            table.add_row(stage, str(entry["epochs"]), best, f"{entry['seconds']:.1f}")
+            best = f"error {record.best_valid_error_percent:.2f} % (epoch {record.best_epoch})"
+            table.add_row(stage, str(record.epochs), best, f"{record.seconds:.1f}")
         else:
-            table.add_row(stage, str(entry["epochs"]), f"loss {rows[-1]['valid_loss']:.4g}", f"{entry['seconds']:.1f}")
+            table.add_row(stage, str(record.epochs), f"loss {rows[-1]['valid_loss']:.4g}", f"{record.seconds:.1f}")
     console = Console()
     console.print(table)
-    if (folder.path / "result.json").exists():
+    if folder.has_result:
         result = folder.result()
         console.print(
-            f"test error {with_interval(result['test_error_percent'], result['test_error_ci95_percent'])} %"
-            f" (95 % interval, n = {result['n_test']})",
+            f"test error {with_interval(result.test_error_percent, result.test_error_ci95_percent)} %"
+            f" (95 % interval, n = {result.n_test})",
             highlight=False,
         )
 
 
 def print_layers(folder: RunFolder) -> None:
     """Print the data and the network of a run: each layer's units, activation, corruption, loss and parameters."""
-    config, data = folder.config(), folder.manifest["dataset"]
+    config, data = folder.config(), folder.manifest.dataset
     preprocessing = folder.preprocessing()
     console = Console(highlight=False)
-    told = f"{data['name']}: {data['inputs']} inputs"
+    told = f"{data.name}: {data.inputs} inputs"
     if preprocessing is not None:
         names = preprocessing.names
         told += f" out of {len(names)} columns ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
@@ -58,13 +58,13 @@ def print_layers(folder: RunFolder) -> None:
             classes = preprocessing.classes
             told += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
     console.print(escape(told), soft_wrap=True)
-    own = folder.manifest.get("own")
-    if own:
-        console.print(escape(f"in place of the settings below: {own}"), soft_wrap=True)
+    components = folder.manifest.components
+    if components:
+        console.print(escape(f"in place of the settings below: {components}"), soft_wrap=True)
     table = Table()
     for name in ("layer", "units", "activation", "corruption", "loss", "parameters"):
         table.add_column(name, justify="right" if name in ("units", "parameters") else "left")
-    inputs = data["inputs"]
+    inputs = data.inputs
     for k, layer in enumerate(config.layers(), 1):
         pre_trained = config.model != "mlp"
         table.add_row(

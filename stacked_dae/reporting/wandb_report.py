@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.runs.fingerprints import FINETUNE
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.mode import line_of
 
 

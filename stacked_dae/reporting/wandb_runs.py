@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from stacked_dae.config.loading import flatten
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.reporting.comparison import INTERVAL, TEST, VALID, Compared
-from stacked_dae.runs.fingerprints import FINETUNE
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import PRETRAIN
-from stacked_dae.tracking.wandb_api import Told, told_runs
+from stacked_dae.tracking.wandb_api import WandbRun, read_runs
+from stacked_dae.utils.nested import flatten
 
 
 def read_wandb(path: str) -> list[Compared]:
@@ -30,7 +30,7 @@ def read_wandb(path: str) -> list[Compared]:
     if len(parts) < 2 or not all(parts):
         raise ConfigError(f"--wandb must be ENTITY/PROJECT or ENTITY/PROJECT/GROUP, not {path!r}")
     project = f"{parts[0]}/{parts[1]}"
-    told = told_runs(project, {"group": parts[2]} if len(parts) > 2 else {})
+    told = read_runs(project, {"group": parts[2]} if len(parts) > 2 else {})
     if not told:
         raise StageError(f"--wandb {path}: there are no runs")
     others = [run for run in told if run.job_type != PRETRAIN]
@@ -39,17 +39,17 @@ def read_wandb(path: str) -> list[Compared]:
     elsewhere = sorted(str(id_) for id_ in used - layers.keys())
     if elsewhere:
         # Layers of another group, fine-tuned in this one.
-        layers |= {run.id: run for run in told_runs(project, {"name": {"$in": elsewhere}})}
+        layers |= {run.id: run for run in read_runs(project, {"name": {"$in": elsewhere}})}
     alone = [run for run in told if run.job_type == PRETRAIN and run.id not in used]
     return [_compared(run, layers.get(str(_lineage(run).get("parent_run")))) for run in [*others, *alone]]
 
 
-def _lineage(run: Told) -> Mapping[str, Any]:
+def _lineage(run: WandbRun) -> Mapping[str, Any]:
     found = run.config.get("lineage")
     return found if isinstance(found, Mapping) else {}
 
 
-def _compared(run: Told, parent: Told | None) -> Compared:
+def _compared(run: WandbRun, parent: WandbRun | None) -> Compared:
     histories = {**(_histories(parent) if parent else {}), **_histories(run)}
     # A run of somebody else's has settings of its own, and none of the figures.
     settings = {key: value for key, value in run.config.items() if key != "lineage"}
@@ -87,7 +87,7 @@ def _as_was(key: str, value: Any) -> Any:
     return value
 
 
-def _histories(run: Told) -> dict[str, Sequence[Mapping[str, float]]]:
+def _histories(run: WandbRun) -> dict[str, Sequence[Mapping[str, float]]]:
     """Return the rows of a W&B run by stage."""
     stages: dict[str, list[dict[str, float]]] = defaultdict(list)
     for row in run.history:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stacked_dae.config.loading import from_dict
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 
 MODELS = {
@@ -20,23 +20,21 @@ MODELS = {
 }
 
 # Those that the paper knows nothing of; they are set against the lowest error of its table.
-MODERN = ("modern", "modern-mlp", "relu-mlp")
+MODERN_MODELS = ("modern", "modern-mlp", "relu-mlp")
 
-# What can be reproduced: the table, and two studies with a picture each.
-STUDIES = ("icml2008", "filters", "noise")
 
 # Layers of every network.
 DEPTH = 3
 
 
-def passes(problem: str) -> int:
+def epoch_multiplier(problem: str) -> int:
     """Return by how much the epochs of a problem are multiplied: rect has a tenth of most others' training examples."""
     return 10 if problem == "rect" else 1
 
 
 def finetuning(problem: str) -> dict[str, Any]:
     """Return how long every network of a problem is fine-tuned at the most."""
-    return {"epochs": 30 * passes(problem), "patience": 10 * passes(problem)}
+    return {"epochs": 30 * epoch_multiplier(problem), "patience": 10 * epoch_multiplier(problem)}
 
 
 def _config(
@@ -59,7 +57,7 @@ def _config(
         network = "mlp"
     else:
         pretrain |= {
-            "epochs": pretrain_epochs * passes(problem),
+            "epochs": pretrain_epochs * epoch_multiplier(problem),
             "optimizer": {"lr": pretrain_lr},
             "corruption": {"nu": nu},
         }
@@ -69,7 +67,7 @@ def _config(
     if model == "sda-3-emphasis":
         pretrain["corruption"] = {"kind": "salt_and_pepper", "nu": nu}
         pretrain["emphasis"] = {"alpha": 1.0, "beta": 0.5}
-    if model in MODERN:
+    if model in MODERN_MODELS:
         # Adam's rates are a thousandth of plain SGD's, for the stack and for its controls.
         optimizer = {"name": "adam", "lr": 0.001 * finetune_lr}
         finetune |= {"batch_size": 100, "dropout": 0.2, "optimizer": optimizer}
@@ -80,4 +78,4 @@ def _config(
         pretrain |= {"activation": "relu", "loss": "squared_error", "decoder": "identity"}
     values: dict[str, Any] = {"seed": seed, "model": network, "data": {"name": problem, "source": source}}
     values |= {"pretrain": pretrain, "finetune": finetune}
-    return from_dict(values)
+    return config_from_dict(values)

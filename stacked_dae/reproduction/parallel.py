@@ -19,10 +19,10 @@ import torch
 
 from stacked_dae.config.schema import TrainerConfig
 from stacked_dae.errors import StageError
-from stacked_dae.reproduction.runner import Order, missing, reproduce
+from stacked_dae.reproduction.runner import ReproductionRequest, pending_rows, reproduce
 from stacked_dae.reproduction.search_space import NOTES
-from stacked_dae.reproduction.table import Row
-from stacked_dae.training.trainer import device_of
+from stacked_dae.reproduction.table import TableRow
+from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
 
 # Those that take less time than the others: they come last, and no process works alone for long.
@@ -32,7 +32,7 @@ _PROGRESS = re.compile(r"(.+): (\d+)/(\d+) (\w+)")
 _ERROR = "stacked-dae: error: "
 
 
-def reproduce_side_by_side(order: Order, out: Path, reporter: Reporter) -> list[Row]:
+def reproduce_side_by_side(request: ReproductionRequest, out: Path, reporter: Reporter) -> list[TableRow]:
     """Do what :func:`~stacked_dae.reproduction.runner.reproduce` does, on a CPU with as many processes as it has cores.
 
     The rows are the same but for the seconds, which are those of a process with its share of the cores.
@@ -41,21 +41,21 @@ def reproduce_side_by_side(order: Order, out: Path, reporter: Reporter) -> list[
         ConfigError, DataError: as there.
         StageError: as there, or a process failed for another reason; what is done is kept.
     """
-    parts = _parts(missing(order, out))
+    parts = _parts(pending_rows(request, out))
     count = min(len(parts), _workers())
     if count > 1:
         out.mkdir(parents=True, exist_ok=True)
         threads = max(1, torch.get_num_threads() // count)
         reporter.start("table", len(parts), "searches")
-        commands = {f"{problem} {models[0]}": _words(problem, models, order, out) for problem, models in parts}
+        commands = {f"{problem} {models[0]}": _words(problem, models, request, out) for problem, models in parts}
         run_side_by_side(commands, count, threads, reporter)
         reporter.stop()
-    return reproduce(order, out, reporter)
+    return reproduce(request, out, reporter)
 
 
 def _workers() -> int:
     """Return how many processes there is room for: a GPU is one process's."""
-    return torch.get_num_threads() if device_of(TrainerConfig()).type == "cpu" else 1
+    return torch.get_num_threads() if resolve_device(TrainerConfig()).type == "cpu" else 1
 
 
 def _parts(rows: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
@@ -66,11 +66,20 @@ def _parts(rows: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     return sorted(((problem, models) for (problem, _), models in parts.items()), key=lambda part: part[1][0] in _SHORT)
 
 
-def _words(problem: str, models: Sequence[str], order: Order, out: Path) -> list[str]:
+def _words(problem: str, models: Sequence[str], request: ReproductionRequest, out: Path) -> list[str]:
     """Return the command that measures a part."""
-    words = ["reproduce", "icml2008", "--problems", problem, "--models", *models, "--preset", order.preset]
-    words += ["--budget", str(order.budget), "--seed", str(order.seed), "--source", order.source, "--out", str(out)]
-    return [sys.executable, "-m", "stacked_dae", *words, *(["--data.root", order.root] if order.root else [])]
+    words = ["reproduce", "icml2008", "--problems", problem, "--models", *models, "--preset", request.preset]
+    words += [
+        "--budget",
+        str(request.budget),
+        "--seed",
+        str(request.seed),
+        "--source",
+        request.source,
+        "--out",
+        str(out),
+    ]
+    return [sys.executable, "-m", "stacked_dae", *words, *(["--data.root", request.root] if request.root else [])]
 
 
 def run_side_by_side(commands: dict[str, list[str]], count: int, threads: int, reporter: Reporter) -> None:

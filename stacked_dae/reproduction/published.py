@@ -17,7 +17,7 @@ def _published() -> dict[str, Any]:
     return values
 
 
-def figure(problem: str, model: str) -> tuple[float, float] | None:
+def published_error(problem: str, model: str) -> tuple[float, float] | None:
     """Return the published test error and half its 95 % interval, in percent; None where there is no figure."""
     for table in ("icml2008", "jmlr2010"):
         found = _published()[table].get(problem, {}).get(model)
@@ -26,13 +26,13 @@ def figure(problem: str, model: str) -> tuple[float, float] | None:
     return None
 
 
-def best(problem: str) -> tuple[float, float]:
+def best_published_error(problem: str) -> tuple[float, float]:
     """Return the lowest test error of the six columns of Table 1, and half its 95 % interval, in percent."""
     error, half = min(_published()["icml2008"][problem].values())
     return float(error), float(half)
 
 
-def noise(problem: str) -> float:
+def published_noise(problem: str) -> float:
     """Return ν of the paper's SdA-3."""
     return float(_published()["nu"][problem])
 

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from stacked_dae.reporting.figures import save
 from stacked_dae.reproduction import published
-from stacked_dae.reproduction.table import Row, named, ordered
+from stacked_dae.reproduction.table import TableRow, named, ordered
 from stacked_dae.utils.files import write_csv, write_text
 from stacked_dae.utils.intervals import with_interval
 
 
-def _told_apart(row: Row, rows: Sequence[Row]) -> str:
+def _told_apart(row: TableRow, rows: Sequence[TableRow]) -> str:
     """Return the model's name; with its preset where it has a row of another, with its seed where any row has."""
     others = [other for other in rows if other.preset]
     same = [other for other in others if (named(other), other.model) == (named(row), row.model)]
@@ -25,7 +25,7 @@ def _told_apart(row: Row, rows: Sequence[Row]) -> str:
     return f"{row.model} ({', '.join(marks)})" if row.preset and marks else row.model
 
 
-def _tried(row: Row) -> str:
+def _tried(row: TableRow) -> str:
     """Return how large the search was, and what was asked for where that is something else."""
     if row.asked == "svm-rbf":
         return f"{row.tried} pairs"
@@ -35,7 +35,7 @@ def _tried(row: Row) -> str:
     return f"{row.preset} {row.tried}{asked}" + (f", {row.diverged} diverged" if row.diverged else "")
 
 
-def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def cells(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the table for people."""
     header = ["problem", "model", "paper", "ours", "verdict", "validation", "tried", "chosen"]
     lines = []
@@ -49,7 +49,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, lines
 
 
-def write_table(rows: Sequence[Row], out: Path) -> None:
+def write_table(rows: Sequence[TableRow], out: Path) -> None:
     """Write ``table.md`` for people and ``table.csv`` for machines into ``out``."""
     header, lines = cells(rows)
     text = ["# Table 1, measured", ""]
@@ -78,7 +78,7 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
     write_csv(out / "table.csv", plain)
 
 
-def _seed(row: Row) -> str:
+def _seed(row: TableRow) -> str:
     return f"; seed {row.seed}" if row.preset else ""
 
 
@@ -86,7 +86,7 @@ def _plain(settings: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in settings.items())
 
 
-def draw_table(rows: Sequence[Row], file: Path) -> Path:
+def draw_table(rows: Sequence[TableRow], file: Path) -> Path:
     """Draw the table into ``file`` (PNG), a panel a problem: the paper's errors and ours, with intervals."""
     problems = list(dict.fromkeys(named(row) for row in ordered(rows)))
     across = min(4, len(problems))

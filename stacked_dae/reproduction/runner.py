@@ -19,26 +19,26 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.errors import StageError
 from stacked_dae.inference.loading import load_layers
-from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.reproduction import published
-from stacked_dae.reproduction.models import DEPTH, MODERN
+from stacked_dae.reproduction.models import DEPTH, MODERN_MODELS
 from stacked_dae.reproduction.rendering import draw_table, write_table
-from stacked_dae.reproduction.search_space import candidates, check_order
+from stacked_dae.reproduction.search_space import check_request, search_candidates
 from stacked_dae.reproduction.svm import support_vector_machine
-from stacked_dae.reproduction.table import Row
-from stacked_dae.runs.fingerprints import result_mark
+from stacked_dae.reproduction.table import TableRow
+from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.training.codes import make_codes
-from stacked_dae.training.trainer import device_of
-from stacked_dae.tuning.search import search
+from stacked_dae.training.codes import encode_inputs
+from stacked_dae.training.trainer import resolve_device
+from stacked_dae.tuning.search import select_best
 from stacked_dae.utils.files import lock_folder, write_text
-from stacked_dae.utils.hardware import machine
+from stacked_dae.utils.hardware import describe_hardware
 from stacked_dae.utils.intervals import interval
 from stacked_dae.utils.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Order:
+class ReproductionRequest:
     """What is asked for.
 
     Args:
@@ -59,7 +59,7 @@ class Order:
     root: str | None
 
 
-def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
+def reproduce(request: ReproductionRequest, out: Path, reporter: Reporter) -> list[TableRow]:
     """Measure what is asked for and not measured yet, and return all rows of ``out``.
 
     A row is kept in ``out/rows.json`` as soon as it is there, and the table, its machine-readable twin and its picture
@@ -73,34 +73,34 @@ def reproduce(order: Order, out: Path, reporter: Reporter) -> list[Row]:
         DataError: a problem cannot be made ready; nothing was measured.
         StageError: every configuration of a search diverged, or a file in ``out`` is damaged.
     """
-    todo = missing(order, out)
+    todo = pending_rows(request, out)
     out.mkdir(parents=True, exist_ok=True)
     for problem, model in todo:
-        data = registry.load(problem, order.root, order.source)
+        data = registry.load_dataset(problem, request.root, request.source)
         reporter.say(f"{problem}: {model}")
-        for row in _measure(problem, model, data, order, out, reporter):
+        for row in _measure(problem, model, data, request, out, reporter):
             _keep(out, row)
     return _keep(out)
 
 
-def missing(order: Order, out: Path) -> list[tuple[str, str]]:
+def pending_rows(request: ReproductionRequest, out: Path) -> list[tuple[str, str]]:
     """Return each problem and model that is asked for and has no row yet, made from these data and ranges.
 
     Each problem is made ready, so that an absent file is told before anything is measured. Nothing is written to
     ``out``. Raises what :func:`reproduce` raises.
     """
-    check_order(order.problems, order.models, order.budget, order.seed)
+    check_request(request.problems, request.models, request.budget, request.seed)
     rows = _rows(out)
     todo = []
-    for problem in dict.fromkeys(order.problems):
-        data = registry.load(problem, order.root, order.source)
-        for model in dict.fromkeys(order.models):
-            if len(_measured(rows, problem, model, data, order)) < (DEPTH if model == "svm-codes" else 1):
+    for problem in dict.fromkeys(request.problems):
+        data = registry.load_dataset(problem, request.root, request.source)
+        for model in dict.fromkeys(request.models):
+            if len(_measured(rows, problem, model, data, request)) < (DEPTH if model == "svm-codes" else 1):
                 todo.append((problem, model))
     return todo
 
 
-def _keep(out: Path, *new: Row) -> list[Row]:
+def _keep(out: Path, *new: TableRow) -> list[TableRow]:
     """Write the table with the ``new`` rows in the place of those of the same keys, and return all rows."""
     # Other processes may measure other rows of this table meanwhile.
     lock = lock_folder(out, wait=True)
@@ -113,12 +113,12 @@ def _keep(out: Path, *new: Row) -> list[Row]:
         os.close(lock)
 
 
-def _rows(out: Path) -> list[Row]:
+def _rows(out: Path) -> list[TableRow]:
     file = out / "rows.json"
     if not file.exists():
         return []
     try:
-        rows = [Row(**row) for row in json.loads(file.read_text())]
+        rows = [TableRow(**row) for row in json.loads(file.read_text())]
         if all(row.holds() for row in rows):
             return rows
         raise ValueError
@@ -126,47 +126,55 @@ def _rows(out: Path) -> list[Row]:
         raise StageError(f"{file} is damaged; move it away, and the same command writes it again") from None
 
 
-def _write(out: Path, rows: list[Row]) -> None:
+def _write(out: Path, rows: list[TableRow]) -> None:
     write_text(out / "rows.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     write_table(rows, out)
     draw_table(rows, out / "table.png")
 
 
-def _measured(rows: list[Row], problem: str, model: str, data: Dataset, order: Order) -> list[Row]:
+def _measured(
+    rows: list[TableRow], problem: str, model: str, data: Dataset, request: ReproductionRequest
+) -> list[TableRow]:
     """Return the rows of this order that are there, made from these data and these ranges."""
-    own = [row for row in rows if (row.problem, row.source, row.asked) == (problem, order.source, model)]
+    own = [row for row in rows if (row.problem, row.source, row.asked) == (problem, request.source, model)]
     if model != "svm-rbf":
         own = [
-            row for row in own if (row.preset, row.seed) == (order.preset, order.seed) and row.budget >= order.budget
+            row
+            for row in own
+            if (row.preset, row.seed) == (request.preset, request.seed) and row.budget >= request.budget
         ]
-    return [row for row in own if row.made_from == _made_from(data, model, replace(order, budget=row.budget))]
+    return [row for row in own if row.made_from == _made_from(data, model, replace(request, budget=row.budget))]
 
 
-def _configs(problem: str, model: str, order: Order) -> list[Config]:
-    return candidates(problem, model, order.preset, order.budget, order.seed, order.source)
+def _configs(problem: str, model: str, request: ReproductionRequest) -> list[Config]:
+    return search_candidates(problem, model, request.preset, request.budget, request.seed, request.source)
 
 
-def _made_from(data: Dataset, model: str, order: Order) -> str:
+def _made_from(data: Dataset, model: str, request: ReproductionRequest) -> str:
     """Return the fingerprint of what decides a row: the data, and the configurations that are searched."""
     if model == "svm-rbf":
         return fingerprint(data.fingerprint)
-    searched = _configs(data.name, "sda-3" if model == "svm-codes" else model, order)
-    return fingerprint([result_mark(config, data.fingerprint) for config in searched])
+    searched = _configs(data.name, "sda-3" if model == "svm-codes" else model, request)
+    return fingerprint([result_fingerprint(config, data.fingerprint) for config in searched])
 
 
-def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
+def _measure(
+    problem: str, model: str, data: Dataset, request: ReproductionRequest, out: Path, reporter: Reporter
+) -> Iterator[TableRow]:
     if model == "svm-rbf":
-        row = _by_machine(problem, model, data, data, order, reporter)
+        row = _by_machine(problem, model, data, data, request, reporter)
         yield replace(row, preset="", budget=row.tried, seed=0)
     elif model == "svm-codes":
-        yield from _on_codes(problem, data, order, out, reporter)
+        yield from _on_codes(problem, data, request, out, reporter)
     else:
-        chosen, tries = search(_configs(problem, model, order), _folder(out, problem, model, order), data, reporter)
+        chosen, tries = select_best(
+            _configs(problem, model, request), _folder(out, problem, model, request), data, reporter
+        )
         folder = RunFolder.open(chosen.folder)
         result = folder.result()
         yield replace(
-            _row(problem, model, data, order, result["test_error_percent"], result["n_test"]),
-            valid_error_percent=result["best_valid_error_percent"],
+            _row(problem, model, data, request, result.test_error_percent, result.n_test),
+            valid_error_percent=result.best_valid_error_percent,
             tried=len(tries),
             diverged=sum(t.valid_error_percent is None for t in tries),
             settings=_settings(folder.config()),
@@ -174,12 +182,14 @@ def _measure(problem: str, model: str, data: Dataset, order: Order, out: Path, r
         )
 
 
-def _by_machine(problem: str, model: str, data: Dataset, inputs: Dataset, order: Order, reporter: Reporter) -> Row:
+def _by_machine(
+    problem: str, model: str, data: Dataset, inputs: Dataset, request: ReproductionRequest, reporter: Reporter
+) -> TableRow:
     """Return the row of a support vector machine on ``inputs``, made from ``data``."""
     started = time.perf_counter()
     found = support_vector_machine(inputs, reporter)
     return replace(
-        _row(problem, model, data, order, found.test_error_percent, found.n),
+        _row(problem, model, data, request, found.test_error_percent, found.n),
         valid_error_percent=round(found.valid_error_percent, 3),
         tried=found.tried,
         settings={"gamma": float(f"{found.gamma:.3g}"), "C": float(f"{found.c:.3g}")},
@@ -187,28 +197,30 @@ def _by_machine(problem: str, model: str, data: Dataset, inputs: Dataset, order:
     )
 
 
-def _folder(out: Path, problem: str, model: str, order: Order) -> Path:
-    return out / (problem if order.source == "regenerated" else f"{problem}-{order.source}") / model
+def _folder(out: Path, problem: str, model: str, request: ReproductionRequest) -> Path:
+    return out / (problem if request.source == "regenerated" else f"{problem}-{request.source}") / model
 
 
-def _row(problem: str, model: str, data: Dataset, order: Order, error: float, n: int) -> Row:
-    there = published.best(problem) if model in MODERN else published.figure(problem, model)
-    row = Row(
+def _row(problem: str, model: str, data: Dataset, request: ReproductionRequest, error: float, n: int) -> TableRow:
+    there = (
+        published.best_published_error(problem) if model in MODERN_MODELS else published.published_error(problem, model)
+    )
+    row = TableRow(
         problem=problem,
         model=model,
-        source=order.source,
+        source=request.source,
         test_error_percent=round(error, 3),
         ci95_percent=round(interval(error, n), 3),
         n_test=n,
         paper_percent=there[0] if there else None,
         paper_ci95_percent=there[1] if there else None,
-        preset=order.preset,
-        budget=order.budget,
-        seed=order.seed,
-        machine=machine(torch.cuda.get_device_name() if torch.cuda.is_available() else ""),
+        preset=request.preset,
+        budget=request.budget,
+        seed=request.seed,
+        machine=describe_hardware(torch.cuda.get_device_name() if torch.cuda.is_available() else ""),
         date=time.strftime("%Y-%m-%d"),
     )
-    return replace(row, made_from=_made_from(data, row.asked, order))
+    return replace(row, made_from=_made_from(data, row.asked, request))
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -220,29 +232,33 @@ def _settings(config: Config) -> dict[str, Any]:
     return chosen | {"finetune_lr": config.finetune.optimizer.lr}
 
 
-def _on_codes(problem: str, data: Dataset, order: Order, out: Path, reporter: Reporter) -> Iterator[Row]:
+def _on_codes(
+    problem: str, data: Dataset, request: ReproductionRequest, out: Path, reporter: Reporter
+) -> Iterator[TableRow]:
     """Give a row for each pre-trained layer of the chosen sda-3, which is searched for first where it is not yet.
 
     Layers whose row is there already are passed over.
     """
-    there = [row.model for row in _measured(_rows(out), problem, "svm-codes", data, order)]
-    chosen, _ = search(_configs(problem, "sda-3", order), _folder(out, problem, "sda-3", order), data, reporter)
+    there = [row.model for row in _measured(_rows(out), problem, "svm-codes", data, request)]
+    chosen, _ = select_best(
+        _configs(problem, "sda-3", request), _folder(out, problem, "sda-3", request), data, reporter
+    )
     folder = RunFolder.open(chosen.layers)
     codes = data
     for k, layer in enumerate(load_layers(folder, data), 1):
         codes = _coded(codes, layer, folder)
         if f"svm-codes-{k}" not in there:
-            yield _by_machine(problem, f"svm-codes-{k}", data, codes, order, reporter)
+            yield _by_machine(problem, f"svm-codes-{k}", data, codes, request, reporter)
 
 
-def _coded(data: Dataset, layer: DenoisingLayer, folder: RunFolder) -> Dataset:
+def _coded(data: Dataset, layer: DenoisingAutoencoder, folder: RunFolder) -> Dataset:
     """Return the data with the codes of ``layer`` for inputs; those of the test rows are made when they are read."""
-    device = device_of(folder.config().trainer)
+    device = resolve_device(folder.config().trainer)
     encode, units = layer.to(device).encode, len(layer.bias)
 
     def codes(split: Split) -> Split:
         # Never larger than what fits: at most 50000 rows.
-        made = make_codes(encode, split.inputs, units, device, file=Path("unused"), budget_bytes=2**62)
+        made = encode_inputs(encode, split.inputs, units, device, file=Path("unused"), budget_bytes=2**62)
         return Split(np.asarray(made), split.labels)
 
     load_test = data.load_test

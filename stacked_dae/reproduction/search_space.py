@@ -12,8 +12,8 @@ import numpy as np
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.reproduction.models import MODELS, _config
-from stacked_dae.reproduction.published import PROBLEMS, noise
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.reproduction.published import PROBLEMS, published_noise
+from stacked_dae.utils.seeding import derive_seed
 
 Preset = Literal["quick", "paper"]
 
@@ -38,16 +38,16 @@ class Ranges:
 
 
 # The layers that every search begins with, before any are drawn; nu is the paper's.
-FIRST: dict[str, Any] = {"units": 1000, "pretrain_lr": 0.1, "pretrain_epochs": 50}
+DEFAULT_LAYERS: dict[str, Any] = {"units": 1000, "pretrain_lr": 0.1, "pretrain_epochs": 50}
 
 # Rates are for the mean over a minibatch of 20 examples. The journal's, taken to be for an example at a time, would be
 # 20 times as high here: 1e-4 to 2 for the layers, 0.01 to 4 for fine-tuning. These are a part of that.
 _RANGES = {
     "quick": Ranges(
-        (FIRST["units"],),
+        (DEFAULT_LAYERS["units"],),
         (0.1, 0.25, 0.4),
-        (FIRST["pretrain_lr"],),
-        (FIRST["pretrain_epochs"],),
+        (DEFAULT_LAYERS["pretrain_lr"],),
+        (DEFAULT_LAYERS["pretrain_epochs"],),
         (1.0, 0.3, 0.1),
     ),
     "paper": Ranges(
@@ -60,7 +60,7 @@ _RANGES = {
 }
 
 
-def check_order(problems: Sequence[str], models: Sequence[str], budget: int, seed: int) -> None:
+def check_request(problems: Sequence[str], models: Sequence[str], budget: int, seed: int) -> None:
     """Raise ConfigError for the first thing asked for that is not there."""
     for option, names, known in (("problems", problems, PROBLEMS), ("models", models, tuple(MODELS))):
         for name in names:
@@ -72,18 +72,21 @@ def check_order(problems: Sequence[str], models: Sequence[str], budget: int, see
         raise ConfigError(f"--seed must be a whole number of at least 0, not {seed}")
 
 
-def candidates(problem: str, model: str, preset: str, budget: int, seed: int, source: str) -> list[Config]:
+def search_candidates(problem: str, model: str, preset: str, budget: int, seed: int, source: str) -> list[Config]:
     """Return the configurations of a search, ``budget`` of them.
 
     The layers are the preset's own first, then those of all ranges in a seeded order; each come with all rates of
     fine-tuning, since layers cost more. A larger budget begins with a smaller one. Small ranges may give fewer.
     """
-    random = np.random.Generator(np.random.PCG64(seed_at(seed, problem, model, preset, "search")))
+    random = np.random.Generator(np.random.PCG64(derive_seed(seed, problem, model, preset, "search")))
     ranges = dict(vars(_RANGES[preset]))
     rates = ranges.pop("finetune_lr")
     drawn = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
     found: list[Config] = []
-    for layers in ({**FIRST, "nu": noise(problem)}, *(drawn[k] for k in random.permutation(len(drawn)))):
+    for layers in (
+        {**DEFAULT_LAYERS, "nu": published_noise(problem)},
+        *(drawn[k] for k in random.permutation(len(drawn))),
+    ):
         for rate in rates:
             config = _config(problem, model, seed, source, finetune_lr=rate, **layers)
             if config not in found:

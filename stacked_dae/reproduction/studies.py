@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stacked_dae.config.loading import from_dict
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.inference.loading import load_layers
-from stacked_dae.pipeline.runner import fit, pretrain
+from stacked_dae.pipeline.api import fit, pretrain
 from stacked_dae.reporting.figures import filters_sheet, save
-from stacked_dae.reproduction.models import finetuning, passes
-from stacked_dae.reproduction.search_space import FIRST
+from stacked_dae.reproduction.models import epoch_multiplier, finetuning
+from stacked_dae.reproduction.search_space import DEFAULT_LAYERS
 from stacked_dae.utils.files import write_csv
 from stacked_dae.utils.progress import Reporter
 
@@ -30,10 +30,14 @@ def _config(data: Dataset, source: str, seed: int, depth: int, nu: float, model:
         "seed": seed,
         "model": model,
         "data": {"name": data.name, "source": source},
-        "pretrain": {"units": [FIRST["units"]] * depth, "epochs": 15 * passes(data.name), "corruption": {"nu": nu}},
+        "pretrain": {
+            "units": [DEFAULT_LAYERS["units"]] * depth,
+            "epochs": 15 * epoch_multiplier(data.name),
+            "corruption": {"nu": nu},
+        },
         "finetune": {**finetuning(data.name), "optimizer": {"lr": 0.3}},
     }
-    return from_dict(values)
+    return config_from_dict(values)
 
 
 def filters_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: Reporter) -> Path:
@@ -71,7 +75,7 @@ def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: 
             run = fit(config, out / f"depth_{depth}_{model}_{nu:g}", dataset=data, reporter=reporter)
             result = run.result()
             kept = ("test_error_percent", "test_error_ci95_percent", "n_test", "best_valid_error_percent", "seconds")
-            rows.append({"depth": depth, "model": model, "nu": nu, **{name: result[name] for name in kept}})
+            rows.append({"depth": depth, "model": model, "nu": nu, **{name: getattr(result, name) for name in kept}})
     write_csv(out / "errors.csv", rows)
     return save(_draw_errors(data.name, rows), out / "errors.png")
 

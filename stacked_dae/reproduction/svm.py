@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.disk_array import Inputs
-from stacked_dae.training.loader import Rows
+from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.progress import Reporter
 
 # γ is in units of 1 / (mean squared distance), so that one grid serves pixels and codes.
@@ -24,7 +24,7 @@ _BLOCK = 2000
 
 
 @dataclass(frozen=True)
-class Machine:
+class SVMResult:
     """A machine that was chosen, trained and tested: errors in percent, over ``n`` test rows."""
 
     test_error_percent: float
@@ -37,10 +37,10 @@ class Machine:
 
 def pixels(rows: Inputs) -> Tensor:
     """Return inputs as float32; bytes are used as 0 to 1."""
-    return Rows(rows, torch.device("cpu")).read(slice(None))
+    return DeviceRows(rows, torch.device("cpu")).read(slice(None))
 
 
-def support_vector_machine(data: Dataset, reporter: Reporter) -> Machine:
+def support_vector_machine(data: Dataset, reporter: Reporter) -> SVMResult:
     """Return the machine that makes the fewest validation errors, trained again on training and validation rows.
 
     That is how the paper's authors used the validation rows. The test rows are read once, at the end. The kernel
@@ -85,7 +85,7 @@ def support_vector_machine(data: Dataset, reporter: Reporter) -> Machine:
         wrong += int((answers != test.labels[start : start + _BLOCK]).sum())
         reporter.advance(len(block))
     reporter.stop()
-    return Machine(100 * wrong / len(test), len(test), tried[gamma, c], gamma, c, len(tried))
+    return SVMResult(100 * wrong / len(test), len(test), tried[gamma, c], gamma, c, len(tried))
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

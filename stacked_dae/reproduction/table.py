@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stacked_dae.reproduction import published
-from stacked_dae.utils.type_hints import fits, hints_of
+from stacked_dae.utils.type_hints import field_types, matches_type
 
 _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1", "svm-codes-2", "svm-codes-3")
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A model on a problem. Errors are test errors in percent, with half their 95 % binomial interval.
 
     ``preset``, ``budget`` and ``seed`` say what was asked for: ``budget`` configurations, of which ``tried`` were there
@@ -44,9 +44,9 @@ class Row:
 
     def holds(self) -> bool:
         """Whether every value is of its type, and the problem one of the eight."""
-        hints = hints_of(Row)
+        hints = field_types(TableRow)
         return self.problem in published.PROBLEMS and all(
-            fits(hints[name], value) for name, value in vars(self).items()
+            matches_type(hints[name], value) for name, value in vars(self).items()
         )
 
     @property
@@ -82,11 +82,11 @@ def _rank(model: str) -> tuple[int, str]:
     return (_ORDER.index(model) if model in _ORDER else len(_ORDER), model)
 
 
-def ordered(rows: Sequence[Row]) -> list[Row]:
+def ordered(rows: Sequence[TableRow]) -> list[TableRow]:
     """Return the rows in the order of the paper's problems, regenerated ones first."""
     return sorted(rows, key=lambda r: (published.PROBLEMS.index(r.problem), r.source != "regenerated", _rank(r.model)))
 
 
-def named(row: Row) -> str:
+def named(row: TableRow) -> str:
     """Return the problem's name, with its source where that is the original."""
     return row.problem if row.source == "regenerated" else f"{row.problem} ({row.source})"

@@ -6,33 +6,24 @@ and layer 1 is not trained again.
 
 from __future__ import annotations
 
-from stacked_dae.config.identity import fingerprint
+from stacked_dae.config.identity import HASH_VERSION, fingerprint
 from stacked_dae.config.schema import Config
-
-# Of a run folder; a change of it makes every fingerprint another.
-FORMAT = 4
-# The stage that trains the stack; those of the layers are named by their numbers.
-FINETUNE = "finetune"
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
 
 
-def stage_name(k: int) -> str:
-    """Return the name of the stage that trains layer ``k``, from 1."""
-    return f"layer_{k}"
-
-
-def result_mark(config: Config, data: str) -> str:
+def result_fingerprint(config: Config, data: str) -> str:
     """Return the fingerprint of what decides the result of a run that trains its own layers on ``data``."""
-    return marks(config, data, None)[FINETUNE]
+    return stage_fingerprints(config, data, None)[FINETUNE]
 
 
-def marks(config: Config, data: str, parent: str | None, own: str | None = None) -> dict[str, str]:
+def stage_fingerprints(config: Config, data: str, parent: str | None, components: str | None = None) -> dict[str, str]:
     """Return the fingerprint of every stage, in order, by name.
 
     Args:
-        config: the experiment.
-        data: the fingerprint of its data.
-        parent: where the layers of another run are fine-tuned, that of the last of them.
-        own: the name of the layers' parts that are no settings', if any.
+        config: the settings.
+        data: fingerprint of the data.
+        parent: fingerprint of the parent run's last layer; None where the run trains its own layers.
+        components: name of the custom components, or None.
     """
     layers = config.layers()
     found: dict[str, str] = {}
@@ -41,10 +32,10 @@ def marks(config: Config, data: str, parent: str | None, own: str | None = None)
     elif config.model == "mlp":
         before = fingerprint(data, [(layer.units, layer.activation) for layer in layers])
     else:
-        before = data if own is None else fingerprint(data, own)
+        before = data if components is None else fingerprint(data, components)
         for k, layer in enumerate(layers, 1):
-            before = fingerprint(FORMAT, "layer", layer, config.seed, config.trainer.precision, before)
+            before = fingerprint(HASH_VERSION, "layer", layer, config.seed, config.trainer.precision, before)
             found[stage_name(k)] = before
-    parts = (config.finetune, config.data.labels_per_class, config.seed, config.trainer.precision, before)
-    found[FINETUNE] = fingerprint(FORMAT, FINETUNE, *parts)
+    decides = (config.finetune, config.data.labels_per_class, config.seed, config.trainer.precision, before)
+    found[FINETUNE] = fingerprint(HASH_VERSION, FINETUNE, *decides)
     return found

@@ -5,50 +5,59 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stacked_dae.config.identity import fingerprint
-from stacked_dae.config.loading import from_dict
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.runs.fingerprints import FINETUNE, FORMAT, marks
-from stacked_dae.runs.manifest import config_in, is_done, seal_of, text_of, unsealed, wrong_manifest, wrong_result
+from stacked_dae.runs.fingerprints import stage_fingerprints
+from stacked_dae.runs.integrity import is_intact, parse_checksummed, read_small, with_checksum
+from stacked_dae.runs.manifest import LAYOUT_VERSION, Manifest, RecordError, Result, StageRecord
 from stacked_dae.runs.metrics import Metrics
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils import distributed
-from stacked_dae.utils.files import LOCK, checksum, lock_folder, seal, write_text
-from stacked_dae.utils.yaml_io import read_yaml, yaml_text
+from stacked_dae.utils.files import LOCK, checksum, dump_checksummed, lock_folder, write_text
+from stacked_dae.utils.yaml_io import dump_yaml, read_yaml
 
-
-def _is_of_a_beginning(file: Path) -> bool:
-    """Whether a run that was killed before its first manifest leaves such a file."""
-    if file.name == "config.yaml":
-        # A settings file of the user's own is none of ours to write over.
-        return file.is_file() and config_in(text_of(file)) is not None
-    return file.name in ("preprocessing.json", LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
+_TRAIN_AGAIN = "train the run again in a new folder"
 
 
 class RunFolder:
     """A run folder: ``config.yaml``, ``manifest.json``, a folder for each stage, ``figures/``, ``result.json``.
 
-    Of a table also ``preprocessing.json``.
+    A run on a table also has ``preprocessing.json``. The files carry their own checksums, or the manifest holds one, and
+    a whole file of another run does not match the fingerprints: a change is found when the file is read.
 
-    ``manifest.json`` holds ``format``, ``dataset`` (name, inputs, fingerprint; of a table also the fingerprint of its
-    ``preprocessing``), ``parent`` (the run whose layers were
-    fine-tuned, or null), ``layers`` (the fingerprint of that run's last layer, or null), ``own`` (what was
-    given in Python instead of settings, or null) and ``stages``: for
-    each its ``fingerprint``, ``status`` (pending, running, done) and, when done, ``seconds``, ``epochs`` and the
-    SHA-256 of its weights and metrics. The files carry their own checksums, or stand in the manifest with one, and
-    whole files of another run are told from this one's: what was changed is found when it is read.
+    Args:
+        path: the folder.
+        manifest: what its ``manifest.json`` holds; None of a new folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
         self.path = path
-        self.manifest: dict[str, Any] = {}
+        self._manifest = manifest
         self._as_read = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the folder has no manifest yet."""
+        return self._manifest is None
+
+    @property
+    def manifest(self) -> Manifest:
+        """What ``manifest.json`` holds."""
+        assert self._manifest is not None, f"{self.path} has no manifest yet"
+        return self._manifest
+
+    @manifest.setter
+    def manifest(self, manifest: Manifest) -> None:
+        self._manifest = manifest
 
     @staticmethod
     def open(path: Path) -> RunFolder:
@@ -57,36 +66,35 @@ class RunFolder:
         Raises:
             StageError: there is none, or its manifest cannot be read.
         """
-        folder = RunFolder(path)
         file = path / "manifest.json"
         if not file.is_file() or not (path / "config.yaml").is_file():
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
             raise StageError(f"{path} is not a run folder: it {what}; name the --out folder of an earlier run")
-        folder._as_read = text_of(file)
-        written = re.search(r'^  "format": (\d{1,9}),', folder._as_read, re.MULTILINE)
-        if written and int(written[1]) != FORMAT:
+        text = read_small(file)
+        written = re.search(r'^  "format": (\d{1,9}),', text, re.MULTILINE)
+        if written and int(written[1]) != LAYOUT_VERSION:
             raise StageError(
-                f"{file} has format {written[1]}, but this version reads {FORMAT}; use the version it came from"
+                f"{file} has format {written[1]}, but this version reads {LAYOUT_VERSION}; use the version it came from"
             )
-        mend = "train the run again in a new folder"
-        folder.manifest = unsealed(file, folder._as_read, mend)
-        wrong = wrong_manifest(folder.manifest)
-        if wrong is not None:
-            raise StageError(f"{file} is damaged: its {wrong} is not a run's; {mend}")
+        try:
+            folder = RunFolder(path, Manifest.from_dict(parse_checksummed(file, text, _TRAIN_AGAIN)))
+        except RecordError as error:
+            raise StageError(f"{file} is damaged: its {error.key} is not a run's; {_TRAIN_AGAIN}") from None
+        folder._as_read = text
         link = _link_out_of(path)
         if link is not None:
             raise StageError(f"{link} is a link to elsewhere; put the folder itself there")
         return folder
 
     @staticmethod
-    def open_or_new(path: Path) -> RunFolder:
+    def open_or_create(path: Path) -> RunFolder:
         """Return the run folder at ``path``, or a new one where nothing is there yet; writes nothing.
 
         Raises:
             StageError: something else is there.
             ConfigError: the folder cannot be written to.
         """
-        if path.exists() and not (path.is_dir() and all(map(_is_of_a_beginning, path.iterdir()))):
+        if path.exists() and not (path.is_dir() and all(map(_is_left_by_start, path.iterdir()))):
             return RunFolder.open(path)
         place = path
         while not place.exists():
@@ -102,7 +110,7 @@ class RunFolder:
         Raises:
             StageError: another one is at work on it, or has been since it was read.
         """
-        if not distributed.first():
+        if not distributed.is_rank_zero():
             # Its first process keeps the others' place.
             yield
             return
@@ -128,45 +136,42 @@ class RunFolder:
             StageError: ``config.yaml`` is damaged.
         """
         file = self.path / "config.yaml"
-        mend = "train the run again in a new folder"
-        if config_in(text_of(file)) is None:
-            raise StageError(f"{file} is damaged: it is not as it was written; {mend}")
+        if not is_intact(read_small(file)):
+            raise StageError(f"{file} is damaged: it is not as it was written; {_TRAIN_AGAIN}")
         try:
-            config = from_dict(read_yaml(file), str(file))
+            config = config_from_dict(read_yaml(file), str(file))
         except ConfigError as error:
             raise StageError(f"{error}; the run folder is damaged") from None
-        there = self.manifest["stages"]
-        kept = self.manifest
-        found = marks(config, kept["dataset"]["fingerprint"], kept.get("layers"), kept.get("own"))
-        for name, mark in found.items():
+        there = self.manifest
+        found = stage_fingerprints(config, there.dataset.fingerprint, there.layers, there.components)
+        for name, value in found.items():
             # A whole file of another run is found by what it would have trained.
-            if there.get(name, {}).get("fingerprint", mark) != mark:
-                raise StageError(f"{file} is damaged: it is of another run than {self.path / 'manifest.json'}; {mend}")
+            if name in there.stages and there.stages[name].fingerprint != value:
+                raise StageError(f"{file} is damaged: {_of_another_run(self.path)}; {_TRAIN_AGAIN}")
         return config
 
     def write_config(self, config: Config) -> None:
         """Write ``config.yaml``."""
-        if not distributed.first():
+        if not distributed.is_rank_zero():
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml_text(config.to_dict())
-        write_text(self.path / "config.yaml", f"{text}{seal_of(text)}")
+        write_text(self.path / "config.yaml", with_checksum(dump_yaml(config.to_dict())))
 
     def write_manifest(self) -> None:
         """Write ``manifest.json``; of several processes, the first does."""
-        if distributed.first():
-            write_text(self.path / "manifest.json", seal(self.manifest))
+        if distributed.is_rank_zero():
+            write_text(self.path / "manifest.json", dump_checksummed(self.manifest.to_dict()))
 
     def write_preprocessing(self, table: Preprocessing | None) -> None:
         """Write ``preprocessing.json`` of a table; without one there is none."""
-        if not distributed.first():
+        if not distributed.is_rank_zero():
             return
         file = self.path / "preprocessing.json"
         if table is None:
             file.unlink(missing_ok=True)
         else:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(file, seal(table.to_dict()))
+            write_text(file, dump_checksummed(table.to_dict()))
 
     def preprocessing(self) -> Preprocessing | None:
         """Return how the table of the run became inputs; None where it was trained on no table.
@@ -177,82 +182,103 @@ class RunFolder:
         if self.config().data.path is None:
             return None
         file = self.path / "preprocessing.json"
-        mend = "give its fit again, which writes it from the table"
+        remedy = "give its fit again, which writes it from the table"
         if not file.is_file():
-            raise StageError(f"{file} is gone; {mend}")
-        values = unsealed(file, text_of(file), mend)
-        if fingerprint(values) != self.manifest["dataset"].get("preprocessing"):
-            raise StageError(f"{file} is damaged: it is of another run than {self.path / 'manifest.json'}; {mend}")
+            raise StageError(f"{file} is gone; {remedy}")
+        values = parse_checksummed(file, read_small(file), remedy)
+        if fingerprint(values) != self.manifest.dataset.preprocessing:
+            raise StageError(f"{file} is damaged: {_of_another_run(self.path)}; {remedy}")
         return Preprocessing.from_dict(values)
 
-    def stage(self, name: str) -> dict[str, Any]:
-        """Return the manifest's entry of a stage; empty where it has none."""
-        entry: dict[str, Any] = self.manifest.get("stages", {}).get(name, {})
-        return entry
+    def stage(self, name: str) -> StageRecord:
+        """Return the manifest's entry of a stage.
 
-    def record(self, name: str, **entry: Any) -> None:
+        Raises:
+            StageError: the run has no such stage.
+        """
+        if name not in self.manifest.stages:
+            raise StageError(f"{self.path} has no stage {name}; it has {', '.join(self.manifest.stages)}")
+        return self.manifest.stages[name]
+
+    def has_done(self, name: str, fingerprint: str | None = None) -> bool:
+        """Return whether the stage is trained to its end, with this fingerprint if one is given."""
+        record = None if self.is_new else self.manifest.stages.get(name)
+        return record is not None and record.is_done and fingerprint in (None, record.fingerprint)
+
+    def update_stage(self, name: str, **values: Any) -> None:
         """Update a stage's entry in the manifest and write it."""
-        self.manifest["stages"][name] = {**self.stage(name), **entry}
+        self.manifest.stages[name] = replace(self.stage(name), **values)
         self.write_manifest()
 
-    def finish(self, name: str, **entry: Any) -> None:
+    def mark_done(self, name: str, **values: Any) -> None:
         """Mark a stage done, with the SHA-256 of the weights and the metrics in its folder."""
-        # A row was not yet asked to outlast a power cut; the checkpoint, which has them too, goes after this.
+        # Appended rows need not have survived a power cut; the checkpoint, which holds them too, is deleted after this.
         metrics = self.metrics(name)
         metrics.restore(metrics.text)
         sums = {
-            key: checksum(self.folder(name) / file)
+            key: checksum(self.stage_dir(name) / file)
             for key, file in (("sha256", "weights.safetensors"), ("metrics_sha256", "metrics.csv"))
         }
-        self.record(name, status="done", **sums, **entry)
+        self.update_stage(name, status="done", **sums, **values)
 
-    def done(self, name: str, fingerprint: str) -> bool:
-        """Whether the stage is done, with this fingerprint."""
-        entry = self.stage(name)
-        return is_done(entry) and entry.get("fingerprint") == fingerprint
+    def check_components(self, components: str | None) -> None:
+        """Raise ConfigError unless the layers were trained with the custom components of this name; None for none."""
+        theirs = self.manifest.components
+        if theirs != components:
+            how = (
+                f"custom components ({theirs}); give them in Python: components=Components(…)"
+                if theirs
+                else "no custom components; leave them out"
+            )
+            raise ConfigError(f"{self.path} was trained with {how}")
 
-    def folder(self, name: str) -> Path:
+    def stage_dir(self, name: str) -> Path:
         """Return the folder of a stage."""
         return self.path / name
 
-    def clear(self, name: str) -> None:
+    def delete_stage(self, name: str) -> None:
         """Remove the folder of a stage."""
-        if distributed.first():
-            if self.folder(name).is_dir():
-                shutil.rmtree(self.folder(name), ignore_errors=True)
+        if distributed.is_rank_zero():
+            if self.stage_dir(name).is_dir():
+                shutil.rmtree(self.stage_dir(name), ignore_errors=True)
             else:
-                self.folder(name).unlink(missing_ok=True)
+                self.stage_dir(name).unlink(missing_ok=True)
 
     def metrics(self, name: str) -> Metrics:
         """Return the metrics of a stage; those of a done one are checked against the manifest when they are read."""
-        entry = self.stage(name)
-        return Metrics(self.folder(name) / "metrics.csv", entry["metrics_sha256"] if is_done(entry) else None)
+        sha256 = self.stage(name).metrics_sha256 if self.has_done(name) else None
+        return Metrics(self.stage_dir(name) / "metrics.csv", sha256)
 
-    def weights(self, name: str) -> Path:
+    def weights_path(self, name: str) -> Path:
         """Return the weights file of a done stage, checked against the manifest.
 
         Raises:
             StageError: the file is gone or changed.
         """
-        file = self.folder(name) / "weights.safetensors"
+        file = self.stage_dir(name) / "weights.safetensors"
         if not file.is_file():
             raise StageError(f"{file} is gone; run the command again with --rerun to train {name} again")
-        if checksum(file) != self.stage(name).get("sha256"):
+        if checksum(file) != self.stage(name).sha256:
             raise StageError(f"{file} has changed since it was written; run again with --rerun to train {name} again")
         return file
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
+    def write_result(self, result: Result) -> None:
         """Write ``result.json``; of several processes, the first does."""
-        if distributed.first():
-            write_text(self.path / "result.json", seal(result))
+        if distributed.is_rank_zero():
+            write_text(self.path / "result.json", dump_checksummed(result.to_dict()))
 
-    def forget_result(self) -> None:
+    def delete_result(self) -> None:
         """Remove ``result.json``."""
-        if distributed.first():
+        if distributed.is_rank_zero():
             (self.path / "result.json").unlink(missing_ok=True)
 
-    def result(self) -> dict[str, Any]:
-        """Return ``result.json``.
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a ``result.json``, damaged or not."""
+        return (self.path / "result.json").exists()
+
+    def result(self) -> Result:
+        """Return what ``result.json`` holds.
 
         Raises:
             StageError: the run has none yet, or it is damaged.
@@ -260,12 +286,25 @@ class RunFolder:
         file = self.path / "result.json"
         if not file.is_file():
             raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again")
-        mend = "give its fit again, which tests again and trains nothing"
-        result = unsealed(file, text_of(file), mend)
-        wrong = wrong_result(result, self.stage(FINETUNE).get("sha256"))
-        if wrong is not None:
-            raise StageError(f"{file} is damaged: its {wrong} is not a result's; {mend}")
-        return result
+        remedy = "give its fit again, which tests again and trains nothing"
+        values = parse_checksummed(file, read_small(file), remedy)
+        record = self.manifest.stages.get(FINETUNE)
+        try:
+            return Result.from_dict(values, record.sha256 if record else None)
+        except RecordError as error:
+            raise StageError(f"{file} is damaged: its {error.key} is not a result's; {remedy}") from None
+
+
+def _is_left_by_start(file: Path) -> bool:
+    """Return whether a run that was killed before its first manifest leaves such a file."""
+    if file.name == "config.yaml":
+        # A settings file of the user's must not be overwritten.
+        return file.is_file() and is_intact(read_small(file))
+    return file.name in ("preprocessing.json", LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
+
+
+def _of_another_run(path: Path) -> str:
+    return f"it is of another run than {path / 'manifest.json'}"
 
 
 def _link_out_of(path: Path) -> Path | None:

@@ -1,110 +1,201 @@
-"""The small files of a run folder: what they hold, and whether one is as it was written."""
+"""The records of a run folder: its manifest, an entry for each stage, and its result."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from stacked_dae.errors import StageError
-from stacked_dae.runs.fingerprints import FINETUNE
-from stacked_dae.utils.files import unseal
-from stacked_dae.utils.type_hints import fits
+from stacked_dae.runs.stage_names import FINETUNE
+from stacked_dae.utils.type_hints import field_types, matches_type
 
-# Characters in one of the small files at the most: far beyond any.
-_SMALL = 2**24
-# How the last line of config.yaml begins, before the checksum of all above it.
-_SEAL = "# SHA-256 of the lines above: "
-_STAGE = re.compile(r"layer_[1-9]\d{0,3}|finetune")
-# What the files hold, by key.
-_MANIFEST = {
-    "format": int,
-    "dataset": dict,
-    "parent": str | None,
-    "layers": str | None,
-    "own": str | None,
-    "stages": dict,
-}
-_DATASET = {"name": str, "inputs": int, "fingerprint": str}
-_ENTRY = {"fingerprint": str, "status": Literal["pending", "running", "done"]}
-_DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
-_FINETUNED = {"best_epoch": int, "best_valid_error_percent": float}
-_RESULT = {
-    "test_error_percent": float,
-    "test_error_ci95_percent": float,
-    "n_test": int,
-    "best_valid_error_percent": float,
-    "best_epoch": int,
-    "seconds": float,
-    "confusion": list[list[int]],
-    "weights_sha256": str,
-    "test_rows": str,
-}
+LAYOUT_VERSION = 4
+"""Version of what a run folder holds; ``format`` in its manifest."""
+Status = Literal["pending", "running", "done"]
+_STAGE_NAME = re.compile(r"layer_[1-9]\d{0,3}|finetune")
+# What a stage that is done has beside its fingerprint and status, and what fine-tuning adds.
+_WHEN_DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
+_WHEN_FINETUNED = {"best_epoch": int, "best_valid_error_percent": float}
 
 
-def config_in(whole: str) -> str | None:
-    """Return the text of a ``config.yaml`` above its seal, None where that is not as it was written."""
-    text = whole.rpartition(_SEAL)[0]
-    return text if whole == f"{text}{seal_of(text)}" else None
+class RecordError(ValueError):
+    """Values that are not those of a record; ``key`` is the dotted key of the first wrong one."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
-def seal_of(text: str) -> str:
-    """Return the last line of a ``config.yaml`` of this text."""
-    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+@dataclass
+class StageRecord:
+    """The manifest's entry of a stage.
+
+    Args:
+        fingerprint: of the stage (:mod:`stacked_dae.runs.fingerprints`).
+        status: pending, running or done.
+        sha256, metrics_sha256: of its weights and its ``metrics.csv``; when done.
+        epochs: number of epochs made; when done.
+        seconds: of its training; when done.
+        best_epoch, best_valid_error_percent: of fine-tuning, when done.
+    """
+
+    fingerprint: str
+    status: Status = "pending"
+    sha256: str | None = None
+    metrics_sha256: str | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    best_epoch: int | None = None
+    best_valid_error_percent: float | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stage is trained to its end."""
+        return self.status == "done"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as the manifest holds it, without what is not known yet."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def text_of(file: Path) -> str:
-    """Return the text of one of the small files; of one that is none the beginning, which will not do."""
-    with file.open(errors="replace") as opened:
-        return opened.read(_SMALL)
+@dataclass(frozen=True)
+class DatasetRecord:
+    """The data of a run.
+
+    Args:
+        name: of the data set, or of the table.
+        inputs: number of inputs d.
+        fingerprint: SHA-256 of the training and validation rows.
+        preprocessing: fingerprint of a table's preprocessing.
+    """
+
+    name: str
+    inputs: int
+    fingerprint: str
+    preprocessing: str | None = None
 
 
-def unsealed(file: Path, text: str, mend: str) -> dict[str, Any]:
-    """Return what ``text``, of ``file``, holds."""
-    try:
-        return unseal(text)
-    except ValueError:
-        raise StageError(f"{file} is damaged: it is not as it was written; {mend}") from None
+@dataclass
+class Manifest:
+    """What ``manifest.json`` holds.
+
+    Args:
+        dataset: the data.
+        parent: the run folder whose layers are fine-tuned, or None.
+        layers: fingerprint of that run's last layer, or None.
+        components: name of the custom components, or None.
+        stages: the entry of each stage, in order, by name.
+    """
+
+    dataset: DatasetRecord
+    parent: str | None = None
+    layers: str | None = None
+    components: str | None = None
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as plain values, for JSON."""
+        return {
+            "format": LAYOUT_VERSION,
+            "dataset": asdict(self.dataset),
+            "parent": self.parent,
+            "layers": self.layers,
+            # The key's name is from the time when custom components were "own" parts.
+            "own": self.components,
+            "stages": {name: record.to_dict() for name, record in self.stages.items()},
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of :meth:`to_dict`.
+
+        Raises:
+            RecordError: ``values`` are not those of a manifest.
+        """
+        types: dict[str, Any] = {"parent": str | None, "layers": str | None, "own": str | None}
+        _check(values, {"format": int, "dataset": dict, **types, "stages": dict})
+        dataset = values["dataset"]
+        _check(dataset, field_types(DatasetRecord), "dataset.")
+        for name, entry in values["stages"].items():
+            _check_stage(name, entry)
+        return Manifest(
+            DatasetRecord(**_known(DatasetRecord, dataset)),
+            values["parent"],
+            values["layers"],
+            values["own"],
+            {name: StageRecord(**_known(StageRecord, entry)) for name, entry in values["stages"].items()},
+        )
 
 
-def _wrong(values: Any, hints: Mapping[str, Any]) -> str | None:
-    """Return the first of these keys whose value does not fit, None where all do, empty for what is no mapping."""
-    if not isinstance(values, dict):
-        return ""
-    return next((name for name, hint in hints.items() if not fits(hint, values.get(name))), None)
+@dataclass(frozen=True)
+class Result:
+    """What ``result.json`` holds of a run that is fine-tuned and tested.
+
+    Args:
+        dataset, model, seed, labels_per_class: as in the settings.
+        test_error_percent, test_error_ci95_percent: test error and half its 95 % binomial interval.
+        n_test: number of test examples.
+        best_valid_error_percent, best_epoch: of the epoch whose weights were kept.
+        parameters: number of parameters of the stack.
+        seconds: of training.
+        confusion: ``confusion[i][j]`` counts the test examples of class i that were predicted as j.
+        weights_sha256: SHA-256 of the tested weights.
+        test_rows: SHA-256 of the test rows.
+        versions: of the libraries.
+    """
+
+    dataset: str
+    model: str
+    seed: int
+    labels_per_class: int | None
+    test_error_percent: float
+    test_error_ci95_percent: float
+    n_test: int
+    best_valid_error_percent: float
+    best_epoch: int
+    parameters: int
+    seconds: float
+    confusion: list[list[int]]
+    weights_sha256: str
+    test_rows: str
+    versions: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], weights: str | None) -> Result:
+        """Return the result of :meth:`to_dict`, of the weights with the SHA-256 ``weights``.
+
+        Raises:
+            RecordError: ``values`` are not those of a result, or of other weights.
+        """
+        _check(values, field_types(Result))
+        if values["weights_sha256"] != weights:
+            raise RecordError("weights_sha256")
+        return Result(**_known(Result, values))
 
 
-def _wrong_part(manifest: dict[str, Any]) -> str | None:
-    """Return the dotted key of the first value in a manifest's parts that does not fit, None where all do."""
-    wrong = _wrong(manifest["dataset"], _DATASET)
-    if wrong is not None:
-        return f"dataset.{wrong}"
-    for name, entry in manifest["stages"].items():
-        wrong = _wrong_stage(name, entry) if _STAGE.fullmatch(name) else ""
-        if wrong is not None:
-            return f"stages.{name}.{wrong}".rstrip(".")
-    return None
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are fields of ``cls``."""
+    return {f.name: values[f.name] for f in fields(cls) if f.name in values}
 
 
-def is_done(entry: Mapping[str, Any]) -> bool:
-    """Whether a stage of the manifest is done."""
-    return entry.get("status") == "done"
+def _check(values: Any, types: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise RecordError for the first of the keys of ``types`` whose value is of another type."""
+    if not isinstance(values, Mapping):
+        raise RecordError(prefix.rstrip("."))
+    for name, hint in types.items():
+        if not matches_type(hint, values.get(name)):
+            raise RecordError(f"{prefix}{name}")
 
 
-def _wrong_stage(name: str, entry: Any) -> str | None:
-    done = isinstance(entry, dict) and is_done(entry)
-    return _wrong(entry, {**_ENTRY, **(_DONE if done else {}), **(_FINETUNED if done and name == FINETUNE else {})})
-
-
-def wrong_manifest(values: dict[str, Any]) -> str | None:
-    """Return the dotted key of the first value that is not a manifest's, None where all are."""
-    wrong = _wrong(values, _MANIFEST)
-    return _wrong_part(values) if wrong is None else wrong
-
-
-def wrong_result(values: dict[str, Any], weights: str | None) -> str | None:
-    """Return the first key whose value is not that of a result of these weights, None where all are."""
-    wrong = _wrong(values, _RESULT)
-    return "weights_sha256" if wrong is None and values["weights_sha256"] != weights else wrong
+def _check_stage(name: str, entry: Any) -> None:
+    prefix = f"stages.{name}."
+    if not _STAGE_NAME.fullmatch(name):
+        raise RecordError(prefix.rstrip("."))
+    _check(entry, {"fingerprint": str, "status": Status}, prefix)
+    if entry["status"] == "done":
+        _check(entry, {**_WHEN_DONE, **(_WHEN_FINETUNED if name == FINETUNE else {})}, prefix)

@@ -1,4 +1,4 @@
-"""What is told of a job, and what a job tells."""
+"""What is logged of a job, and the interface of what logs it."""
 
 from __future__ import annotations
 
@@ -13,61 +13,67 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRETRAIN, FINETUNE, BASELINE = "pretrain", "finetune", "baseline"
-# The one W&B run of a trial that `wandb agent` started: it expects a single one.
 TRIAL = "trial"
+"""Job type of the single W&B run of a trial that `wandb agent` started."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a job is about.
+class TrackedJob:
+    """What a W&B run is about.
 
     Args:
-        config: the experiment.
+        config: the settings.
         out: the run folder.
         data: name, fingerprint and sizes of the data.
-        mark: fingerprint of the job's last stage: a job with another one is another W&B run.
+        fingerprint: of the job's last stage: a job with another one is another W&B run.
         parent: the run folder of the layers that are fine-tuned; None for the same.
         layers: SHA-256 of the weights of the layers that are fine-tuned; empty for other jobs.
-        own: what was given in Python instead of settings, if anything.
+        components: name of the custom components, if any.
     """
 
     config: Config
     out: Path
     data: Mapping[str, Any]
-    mark: str
+    fingerprint: str
     parent: Path | None = None
     layers: Sequence[str] = ()
-    own: str | None = None
+    components: str | None = None
 
 
-class Job(Protocol):
-    """What a job tells about itself while it runs."""
+class Tracker(Protocol):
+    """Logs a job while it runs."""
 
-    watched: bool
-    """Whether anybody looks: for nobody, no pictures need be drawn."""
+    enabled: bool
+    """Whether anything is logged: where not, no figures need be drawn."""
 
     def log(self, stage: str, row: Mapping[str, float]) -> None:
-        """Take a row of the stage's ``metrics.csv``: all of them in order, those of an earlier call too."""
+        """Log a row of the stage's ``metrics.csv``; all rows in order, those of an earlier call too."""
 
-    def picture(self, figures: Mapping[str, Figure]) -> None:
-        """Take pictures by name."""
+    def log_figures(self, figures: Mapping[str, Figure]) -> None:
+        """Log figures by name."""
 
-    def summarise(self, values: Mapping[str, Any]) -> None:
-        """Take the job's results."""
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Log the job's results."""
 
-    def keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
-        """Take what the job made (``kind``: layers or classifier): files of the run folder, the weights' SHA-256."""
+    def log_artifact(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
+        """Log what the job made.
+
+        Args:
+            kind: layers or classifier.
+            files: paths in the run folder.
+            weights: SHA-256 of each weights file.
+        """
 
 
-class Silent:
-    """Is told everything and tells nobody."""
+class NullTracker:
+    """Tracker that does nothing."""
 
-    watched = False
+    enabled = False
 
     def log(self, stage: str, row: Mapping[str, float]) -> None: ...
 
-    def picture(self, figures: Mapping[str, Figure]) -> None: ...
+    def log_figures(self, figures: Mapping[str, Figure]) -> None: ...
 
-    def summarise(self, values: Mapping[str, Any]) -> None: ...
+    def log_summary(self, values: Mapping[str, Any]) -> None: ...
 
-    def keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None: ...
+    def log_artifact(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None: ...

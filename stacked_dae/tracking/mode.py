@@ -1,4 +1,4 @@
-"""Where a job is told: online, offline, or nowhere."""
+"""Where a job is logged: online, offline, or nowhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def line_of(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def wanted(config: Config) -> str:
+def configured_mode(config: Config) -> str:
     """Return auto, online, offline or off: $WANDB_MODE where the user set it, else what ``tracking.mode`` says.
 
     Raises:
@@ -60,13 +60,13 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def where(config: Config, out: Path, reporter: Reporter) -> str:
+def resolve_mode(config: Config, out: Path, notices: OfflineNotices) -> str:
     """Return online, offline or off; online only where there is a key, and offline for want of one is said.
 
     Raises:
-        ConfigError: as :func:`wanted`, or a settings file of W&B's own is not usable.
+        ConfigError: as :func:`configured_mode`, or a settings file of W&B's own is not usable.
     """
-    mode = wanted(config)
+    mode = configured_mode(config)
     if mode in ("off", "offline"):
         return mode
     if _has_key():
@@ -77,7 +77,7 @@ def where(config: Config, out: Path, reporter: Reporter) -> str:
         # Asks for the key, as W&B's users are used to; one may answer that one wants no account.
         if wandb.login():
             return "online"
-    say_offline("no API key (`wandb login`, or WANDB_API_KEY)", out, reporter)
+    notices.say("no API key (`wandb login`, or WANDB_API_KEY)", out)
     return "offline"
 
 
@@ -119,11 +119,15 @@ def answers(address: str) -> bool:
         return False
 
 
-_said: set[tuple[str, Path]] = set()
+class OfflineNotices:
+    """Says once for a run folder why W&B has nothing yet, and how it gets it."""
 
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._said: set[tuple[str, Path]] = set()
 
-def say_offline(why: str, out: Path, reporter: Reporter) -> None:
-    """Say once for a run folder why W&B has nothing yet, and how it gets it."""
-    if (why, out) not in _said:
-        _said.add((why, out))
-        reporter.say(f"W&B: {why}; recorded offline, `wandb sync {out}/wandb/offline-run-*` uploads it")
+    def say(self, why: str, out: Path) -> None:
+        """Say that the runs of ``out`` are recorded offline, and ``why``."""
+        if (why, out) not in self._said:
+            self._said.add((why, out))
+            self._reporter.say(f"W&B: {why}; recorded offline, `wandb sync {out}/wandb/offline-run-*` uploads it")

@@ -12,10 +12,10 @@ from stacked_dae.utils.files import write_text
 _writing = threading.Lock()
 
 
-class Records:
+class TrackingState:
     """``tracking.json`` of a run folder, an entry for each job.
 
-    Entry: ``id`` and ``mode`` of its W&B run, ``mark`` (fingerprint of its last stage), whether it ``ended``, the
+    DatasetInfo: ``id`` and ``mode`` of its W&B run, ``mark`` (fingerprint of its last stage), whether it ``ended``, the
     SHA-256 of the ``weights`` that it made, and their ``artifact``, where there is one.
     """
 

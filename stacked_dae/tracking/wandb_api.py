@@ -11,7 +11,7 @@ from stacked_dae.tracking.mode import line_of
 
 
 @dataclass(frozen=True)
-class Told:
+class WandbRun:
     """A W&B run, as the server has it."""
 
     id: str
@@ -24,7 +24,7 @@ class Told:
     history: Sequence[Mapping[str, Any]]
 
 
-def told_runs(project: str, filters: Mapping[str, Any]) -> list[Told]:
+def read_runs(project: str, filters: Mapping[str, Any]) -> list[WandbRun]:
     """Return the runs of ``ENTITY/PROJECT`` that W&B's ``filters`` let through, oldest first.
 
     Raises:
@@ -35,7 +35,7 @@ def told_runs(project: str, filters: Mapping[str, Any]) -> list[Told]:
     try:
         runs = wandb.Api(timeout=30).runs(project, filters=dict(filters), order="+created_at")
         return [
-            Told(
+            WandbRun(
                 run.id,
                 run.name or run.id,
                 run.group or "",

@@ -1,4 +1,4 @@
-"""One job, told in one W&B run."""
+"""One job, logged as one W&B run."""
 
 from __future__ import annotations
 
@@ -14,93 +14,116 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked_dae.errors import StageError
-from stacked_dae.tracking.base import PRETRAIN, TRIAL, Subject
-from stacked_dae.tracking.mode import answers, line_of, say_offline, server
-from stacked_dae.tracking.state import Records
-from stacked_dae.tracking.worker import tell
+from stacked_dae.tracking.base import PRETRAIN, TRIAL, TrackedJob
+from stacked_dae.tracking.mode import OfflineNotices, answers, line_of, server
+from stacked_dae.tracking.state import TrackingState
+from stacked_dae.tracking.worker import BackgroundWorker
 from stacked_dae.utils.progress import Reporter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Seconds between two tellings of rows: told each by itself, those of short epochs would slow training.
+# Seconds between two batches of rows: logged one by one, those of short epochs would slow training.
 _PACE = 1.0
 # Seconds for a W&B run to begin, and for what is left to arrive when it ends.
 _BEGIN, _END = 30.0, 30.0
-# The folders that were given to the client as $WANDB_DATA_DIR by a job of this process.
-_staged: set[str] = set()
 
 
-def forget_staged() -> None:
-    """Take back $WANDB_DATA_DIR, where it is a job's."""
-    if os.environ.get("WANDB_DATA_DIR") in _staged:
-        del os.environ["WANDB_DATA_DIR"]
-
-
-class WandbJob:
-    """A job's W&B run: begun, told and ended by the thread that talks to W&B, so that no call here waits.
+class WandbProcess:
+    """What the W&B runs of one command share: the thread that talks to W&B, what was said, what was staged where.
 
     Args:
-        how: online or offline; online ends offline where no server answers.
-        subject: what the job is about.
-        job_type: what kind of job it is.
-        reporter: is told what W&B does not take.
+        reporter: says what W&B does not take.
     """
 
-    watched = True
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.notices = OfflineNotices(reporter)
+        self.worker = BackgroundWorker()
+        self._staged: set[str] = set()
 
-    def __init__(self, how: str, subject: Subject, job_type: str, reporter: Reporter) -> None:
-        self._how, self._subject, self._job_type, self._reporter = how, subject, job_type, reporter
-        self._records = Records(subject.out)
+    def stage_under(self, folder: Path) -> None:
+        """Let the client stage artifacts under ``folder``, where a later sync finds them, unless the user says where."""
+        if "WANDB_DATA_DIR" not in os.environ:
+            os.environ["WANDB_DATA_DIR"] = str(folder.resolve())
+            self._staged.add(str(folder.resolve()))
+
+    def unstage(self) -> None:
+        """Remove $WANDB_DATA_DIR, where :meth:`stage_under` set it."""
+        if os.environ.get("WANDB_DATA_DIR") in self._staged:
+            del os.environ["WANDB_DATA_DIR"]
+
+    def wait(self) -> None:
+        """Wait until W&B has taken everything, or has not answered for its time."""
+        if not self.worker.drain():
+            self.unstage()
+            self.reporter.say("W&B: the server stopped answering; give the same command again later to send the rest")
+
+
+class WandbTracker:
+    """A job's W&B run: begun, filled and ended by the thread that talks to W&B, so that no call here waits.
+
+    Args:
+        mode: online or offline; online becomes offline where no server answers.
+        job: what the run is about.
+        job_type: pretrain, finetune, baseline or trial.
+        process: what it shares with the other runs of the command.
+    """
+
+    enabled = True
+
+    def __init__(self, mode: str, job: TrackedJob, job_type: str, process: WandbProcess) -> None:
+        self._mode, self._job, self._job_type, self._process = mode, job, job_type, process
+        self._state = TrackingState(job.out)
         self._known: set[str] = set()
         self._rows = 0
         self._waiting: list[tuple[str, dict[str, float]]] = []
-        self._told_at = 0.0
+        self._submitted_at = 0.0
         self._run: Any = None
         self._lineage: dict[str, Any] = {}
-        self._pictures: dict[str, io.BytesIO] = {}
-        if self._records.entry(job_type).get("mark") != subject.mark:
+        self._figures: dict[str, io.BytesIO] = {}
+        if self._state.entry(job_type).get("mark") != job.fingerprint:
             # From now on the job is one that has not ended, whether or not W&B ever hears of it.
-            self._records.write(job_type, id=None, mark=subject.mark)
-        self._records.write(job_type, ended=False)
-        tell(self._begin)
+            self._state.write(job_type, id=None, mark=job.fingerprint)
+        self._state.write(job_type, ended=False)
+        process.worker.submit(self._begin)
 
     # Called by the thread that trains: each returns at once.
 
     def log(self, stage: str, row: Mapping[str, float]) -> None:
         self._waiting.append((stage, dict(row)))
-        if time.monotonic() - self._told_at >= _PACE:
-            self._tell_rows()
+        if time.monotonic() - self._submitted_at >= _PACE:
+            self._submit_rows()
 
-    def _tell_rows(self) -> None:
-        rows, self._waiting, self._told_at = self._waiting, [], time.monotonic()
+    def _submit_rows(self) -> None:
+        rows, self._waiting, self._submitted_at = self._waiting, [], time.monotonic()
         first, self._rows = self._rows, self._rows + len(rows)
 
         def log() -> None:
             for number, (stage, row) in enumerate(rows, first):
                 self._log(stage, row, number)
 
-        self._tell(log)
+        self._submit(log)
 
-    def picture(self, figures: Mapping[str, Figure]) -> None:
+    def log_figures(self, figures: Mapping[str, Figure]) -> None:
         drawn = {name: io.BytesIO() for name in figures}
         for name, figure in figures.items():
             figure.savefig(drawn[name], format="png", dpi=110)
-        self._tell(lambda: self._pictures.update(drawn))
+        self._submit(lambda: self._figures.update(drawn))
 
-    def summarise(self, values: Mapping[str, Any]) -> None:
-        self._tell(lambda: self._run.summary.update(dict(values)))
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        self._submit(lambda: self._run.summary.update(dict(values)))
 
-    def keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
-        self._tell(lambda: self._keep(kind, files, weights))
+    def log_artifact(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
+        self._submit(lambda: self._log_artifact(kind, files, weights))
 
     def end(self, exit_code: int) -> None:
         """End the W&B run; what is told later is lost."""
-        self._tell_rows()
-        self._tell(lambda: self._end(exit_code))
-        tell(forget_staged)
+        self._submit_rows()
+        self._submit(lambda: self._end(exit_code))
+        self._process.worker.submit(self._process.unstage)
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _submit(self, call: Callable[[], None]) -> None:
         def guarded() -> None:
             if self._run is not None:
                 try:
@@ -108,54 +131,51 @@ class WandbJob:
                 except Exception as error:  # whatever the client raises, training goes on
                     self._give_up(error)
 
-        tell(guarded)
+        self._process.worker.submit(guarded)
 
     # Called by the thread that talks to W&B.
 
     def _begin(self) -> None:
-        if "WANDB_DATA_DIR" not in os.environ:
-            # Artifacts are staged there: under the run folder, a later sync finds them.
-            os.environ["WANDB_DATA_DIR"] = folder = str(self._wandb.resolve())
-            _staged.add(folder)
+        self._process.stage_under(self._wandb)
         try:
-            if self._how == "online" and not answers(server()):
+            if self._mode == "online" and not answers(server()):
                 self._go_offline("no server answers")
             try:
                 self._run = self._init()
             except Exception as error:
-                if self._how == "offline":
+                if self._mode == "offline":
                     raise
                 # The client holds on to the id of a run that it could not begin.
-                self._records.write(self._job_type, id=None)
+                self._state.write(self._job_type, id=None)
                 self._go_offline(line_of(error))
                 self._run = self._init()
         except Exception as error:
             self._give_up(error)
 
     def _go_offline(self, why: str) -> None:
-        self._how = "offline"
-        say_offline(why, self._subject.out, self._reporter)
+        self._mode = "offline"
+        self._process.notices.say(why, self._job.out)
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
-        self._reporter.say(f"W&B: {line_of(error)}; training goes on, and {self._subject.out} has everything")
+        self._process.reporter.say(f"W&B: {line_of(error)}; training goes on, and {self._job.out} has everything")
 
     @property
     def _wandb(self) -> Path:
-        return self._subject.out / "wandb"
+        return self._job.out / "wandb"
 
     def _init(self) -> Any:
         import wandb
 
         wandb.setup(wandb.Settings(silent=True))
-        tracking = self._subject.config.tracking
-        group = group_of(self._subject)
+        tracking = self._job.config.tracking
+        group = group_of(self._job)
         # Always one of our own: $WANDB_RUN_ID would make one run of all jobs.
         run_id = os.environ["WANDB_RUN_ID"] if self._job_type == TRIAL else self._id() or secrets.token_hex(4)
         self._lineage = {
-            "data": self._subject.data["fingerprint"],
+            "data": self._job.data["fingerprint"],
             "parent_run": self._parent().get("id"),
-            "parent_weights": list(self._subject.layers) or None,
+            "parent_weights": list(self._job.layers) or None,
             "weights": None,
         }
         run = wandb.init(
@@ -165,16 +185,16 @@ class WandbJob:
             job_type=self._job_type,
             tags=tracking.tags,
             # The group may be one that many runs share.
-            name=f"{self._subject.out.resolve().name}-{self._job_type}",
+            name=f"{self._job.out.resolve().name}-{self._job_type}",
             id=run_id,
             resume="allow",
             config={
-                **_with_equal_keys(self._subject.config.to_dict()),
-                "parts": self._subject.own,
+                **_with_equal_keys(self._job.config.to_dict()),
+                "parts": self._job.components,
                 "lineage": self._lineage,
             },
-            dir=str(self._subject.out),
-            mode=self._how,  # type: ignore[arg-type]
+            dir=str(self._job.out),
+            mode=self._mode,  # type: ignore[arg-type]
             # Its run is no other's: the one before may still be sending.
             reinit="create_new",
             settings=wandb.Settings(
@@ -185,17 +205,17 @@ class WandbJob:
                 finish_timeout_raises=True,
             ),
         )
-        self._records.write(self._job_type, id=run.id, mode=self._how, mark=self._subject.mark, ended=False)
+        self._state.write(self._job_type, id=run.id, mode=self._mode, mark=self._job.fingerprint, ended=False)
         return run
 
     def _id(self) -> str | None:
         """Return the id of the W&B run that this job goes on in, None where it begins one."""
-        entry = self._records.entry(self._job_type)
-        if entry.get("mark") != self._subject.mark or not entry.get("id"):
+        entry = self._state.entry(self._job_type)
+        if entry.get("mark") != self._job.fingerprint or not entry.get("id"):
             return None
         folders = list(self._wandb.glob(f"*run-*-{entry['id']}"))
         sent = [f for f in folders if f.name.startswith("run-") or list(f.glob("*.synced"))]
-        if self._how == "offline" and sent:
+        if self._mode == "offline" and sent:
             # Without a server nobody knows which rows it has; told again, it would have them twice.
             return None
         for folder in folders:
@@ -206,15 +226,15 @@ class WandbJob:
 
     def _parent(self) -> dict[str, Any]:
         """Return the record of the W&B run that made the very layers of this job; empty where none was told."""
-        entry = Records(self._subject.parent or self._subject.out).entry(PRETRAIN)
-        made = self._subject.layers and entry.get("weights") == list(self._subject.layers)
+        entry = TrackingState(self._job.parent or self._job.out).entry(PRETRAIN)
+        made = self._job.layers and entry.get("weights") == list(self._job.layers)
         return entry if made else {}
 
     def _use(self) -> None:
         """Tell the server what this run was made from: last of all, for the client waits for an answer."""
         import wandb
 
-        data = self._subject.data
+        data = self._job.data
         artifact = wandb.Artifact(f"data-{_in_a_name(data['name'])}", type="dataset", metadata=dict(data))
         with artifact.new_file("data.json") as file:
             file.write(json.dumps(dict(data), indent=2) + "\n")
@@ -238,29 +258,31 @@ class WandbJob:
         import wandb
         from PIL import Image
 
-        if self._pictures:
+        if self._figures:
             # Opened as pixels: floats in [0, 1] would be shown black.
-            self._run.log({name: wandb.Image(Image.open(file)) for name, file in self._pictures.items()})
+            self._run.log({name: wandb.Image(Image.open(file)) for name, file in self._figures.items()})
 
-    def _keep(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
+    def _log_artifact(self, kind: str, files: Sequence[str], weights: Sequence[str]) -> None:
         import wandb
 
         self._run.config.update({"lineage": {**self._lineage, "weights": list(weights)}}, allow_val_change=True)
         artifact = wandb.Artifact(f"{kind}-{self._run.id}", type="model", metadata={"weights": list(weights)})
         for file in files:
-            artifact.add_file(str(self._subject.out / file), name=file)
+            artifact.add_file(str(self._job.out / file), name=file)
         self._run.log_artifact(artifact)
-        name = f"{self._run.entity}/{self._run.project}/{kind}-{self._run.id}:latest" if self._how == "online" else None
-        self._records.write(self._job_type, weights=list(weights), artifact=name)
+        name = (
+            f"{self._run.entity}/{self._run.project}/{kind}-{self._run.id}:latest" if self._mode == "online" else None
+        )
+        self._state.write(self._job_type, weights=list(weights), artifact=name)
 
     def _end(self, exit_code: int) -> None:
         run = self._run
         self._show()
-        if self._how == "online":
+        if self._mode == "online":
             try:
                 self._use()
             except Exception as error:  # the run stands without its edges
-                self._reporter.say(f"W&B: {line_of(error)}; the run is told without what it was made from")
+                self._process.reporter.say(f"W&B: {line_of(error)}; the run is told without what it was made from")
         self._run = None
         try:
             run.finish(exit_code=exit_code)
@@ -268,7 +290,7 @@ class WandbJob:
             raise StageError(
                 f"not all has arrived after {_END:g} s; give the same command again later, and the rest is sent"
             ) from None
-        self._records.write(self._job_type, ended=exit_code == 0)
+        self._state.write(self._job_type, ended=exit_code == 0)
 
 
 def _with_equal_keys(config: dict[str, Any]) -> dict[str, Any]:
@@ -283,10 +305,10 @@ def _with_equal_keys(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def group_of(subject: Subject) -> str:
+def group_of(job: TrackedJob) -> str:
     """Return the W&B group of a job: the experiment, or the sweep that a trial is of."""
     of_sweep = os.environ.get("WANDB_SWEEP_ID")
-    return subject.config.tracking.group or os.environ.get("WANDB_RUN_GROUP") or of_sweep or subject.out.resolve().name
+    return job.config.tracking.group or os.environ.get("WANDB_RUN_GROUP") or of_sweep or job.out.resolve().name
 
 
 def _in_a_name(text: str) -> str:

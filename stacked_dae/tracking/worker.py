@@ -6,51 +6,45 @@ import queue
 import threading
 from collections.abc import Callable
 
-# Seconds for any one thing that it is told.
-_STUCK = 45.0
+# Seconds for any one call.
+_TIMEOUT = 45.0
 
 
-class _Teller:
+class BackgroundWorker:
+    """Runs calls one after another in a thread of its own, which starts with the first."""
+
     def __init__(self) -> None:
-        self._calls: queue.Queue[Callable[[], None]] = queue.Queue()
-        self._told = threading.Condition()
+        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._finished = threading.Condition()
         self._left = 0
-        threading.Thread(target=self._work, name="wandb", daemon=True).start()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Run ``call`` after all that were submitted before; it must not raise."""
+        with self._finished:
+            self._left += 1
+        self._calls.put(call)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+            self._thread.start()
+
+    def drain(self) -> bool:
+        """Wait until all calls are done, and end the thread; return False where a call takes longer than its time."""
+        with self._finished:
+            while self._left and self._finished.wait(_TIMEOUT):
+                pass
+            done = not self._left
+        if done:
+            self._calls.put(None)
+            self._thread = None
+        return done
 
     def _work(self) -> None:
         while True:
             call = self._calls.get()
+            if call is None:
+                return
             call()
-            with self._told:
+            with self._finished:
                 self._left -= 1
-                self._told.notify()
-
-    def tell(self, call: Callable[[], None]) -> None:
-        with self._told:
-            self._left += 1
-        self._calls.put(call)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait while there is something left and any of it gets done within ``seconds``; return whether all is."""
-        with self._told:
-            while self._left and self._told.wait(seconds):
-                pass
-            return not self._left
-
-
-_tellers: list[_Teller] = []
-
-
-def tell(call: Callable[[], None]) -> None:
-    """Let the thread do ``call``, after all it was told before; ``call`` must not raise."""
-    if not _tellers:
-        _tellers.append(_Teller())
-    _tellers[-1].tell(call)
-
-
-def all_told() -> bool:
-    """Wait until the thread has done all it was told; return False, and leave it to itself, where it is stuck."""
-    if _tellers and not _tellers[-1].wait(_STUCK):
-        _tellers.pop()
-        return False
-    return True
+                self._finished.notify()

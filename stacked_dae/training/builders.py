@@ -7,19 +7,19 @@ import torch
 from stacked_dae.config.schema import Config, LayerConfig
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.nn import corruption
-from stacked_dae.nn.autoencoder import DenoisingLayer
-from stacked_dae.nn.components import Parts
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.components import Components
 from stacked_dae.nn.corruption import Corruption
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.runs.fingerprints import stage_name
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.runs.stage_names import stage_name
+from stacked_dae.utils.seeding import derive_seed
 
 _CORRUPTIONS: dict[str, type[Corruption]] = {
     "fixed_masking": corruption.FixedMasking,
     "masking": corruption.Masking,
     "gaussian": corruption.Gaussian,
     "salt_and_pepper": corruption.SaltAndPepper,
-    "swap": corruption.Swap,
+    "swap": corruption.SwapNoise,
 }
 
 
@@ -29,35 +29,35 @@ def build_layer(
     seed: int,
     k: int,
     table: Preprocessing | None = None,
-    parts: Parts | None = None,
-) -> DenoisingLayer:
+    components: Components | None = None,
+) -> DenoisingAutoencoder:
     """Return layer ``k`` (from 1) with the first weights of run ``seed``; ``table`` is its inputs', if of one."""
     # A layer without noise corrupts nothing, whatever the kind.
     q = _CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None  # type: ignore[call-arg]
-    parts = parts or Parts()
-    return parts.layer(
+    components = components or Components()
+    return components.layer(
         inputs,
         layer.units,
-        corruption=parts.corruption or q,
+        corruption=components.corruption or q,
         activation=layer.activation,
         decoder=layer.decoder,
-        loss=parts.loss or layer.loss,
+        loss=components.loss or layer.loss,
         tied=layer.tied,
         alpha=layer.alpha,
         beta=layer.beta,
         standardised=torch.from_numpy(table.standardised) if table is not None and layer.loss == "by_column" else None,
         missing=table is not None,
-        generator=torch.Generator().manual_seed(seed_at(seed, stage_name(k), "weights")),
+        generator=torch.Generator().manual_seed(derive_seed(seed, stage_name(k), "weights")),
     )
 
 
 def build_layers(
-    config: Config, inputs: int, table: Preprocessing | None = None, parts: Parts | None = None
-) -> list[DenoisingLayer]:
+    config: Config, inputs: int, table: Preprocessing | None = None, components: Components | None = None
+) -> list[DenoisingAutoencoder]:
     """Return all layers, lowest first, with their first weights; ``table`` is that of the inputs, if of one."""
     layers = []
     for k, layer in enumerate(config.layers(), 1):
-        layers.append(build_layer(layer, inputs, config.seed, k, table if k == 1 else None, parts))
+        layers.append(build_layer(layer, inputs, config.seed, k, table if k == 1 else None, components))
         inputs = layer.units
     return layers
 

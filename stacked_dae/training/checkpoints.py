@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.type_hints import fits
+from stacked_dae.utils.type_hints import matches_type
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -59,7 +59,7 @@ def read_checkpoint(file: Path) -> dict[str, Any] | None:
 
 def holds(state: Mapping[str, Any], hints: Mapping[str, Any], weights: str, module: nn.Module) -> bool:
     """Whether a checkpoint has values of these types, and under ``weights`` those of ``module``, by name and shape."""
-    if not all(fits(hint, state.get(name)) for name, hint in hints.items()):
+    if not all(matches_type(hint, state.get(name)) for name, hint in hints.items()):
         return False
     return same_shapes(state.get(weights), module.state_dict())
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from stacked_dae.data.disk_array import DiskArray, Inputs
-from stacked_dae.training.loader import Rows
+from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils import distributed
 
 # Rows encoded at a time: large enough for full speed, small enough (16 MB for 1000 units) to stay in cache's reach.
 _BATCH = 4096
 
 
-def make_codes(
+def encode_inputs(
     encode: Callable[[Tensor], Tensor],
     inputs: Inputs,
     units: int,
@@ -38,16 +38,18 @@ def make_codes(
     shape = (len(inputs), units)
     large = 4 * shape[0] * shape[1] > budget_bytes
     # Of several processes one writes, and each encodes its share.
-    on_disk = DiskArray.create(file, shape) if large and distributed.first() else None
+    on_disk = DiskArray.create(file, shape) if large and distributed.is_rank_zero() else None
     in_memory = np.empty((0, units) if large else shape, dtype=np.float32)
-    rows = Rows(inputs, device)
-    batch = _BATCH * distributed.count()
+    rows = DeviceRows(inputs, device)
+    batch = _BATCH * distributed.world_size()
     with torch.no_grad():
         for start in range(0, len(inputs), batch):
             size = min(batch, len(inputs) - start)
-            mine = distributed.share(size)
+            mine = distributed.shard(size)
             block = (
-                distributed.gather(encode(rows.read(slice(start + mine.start, start + mine.stop))), size).cpu().numpy()
+                distributed.all_gather_rows(encode(rows.read(slice(start + mine.start, start + mine.stop))), size)
+                .cpu()
+                .numpy()
             )
             if not large:
                 in_memory[start : start + size] = block

@@ -19,7 +19,7 @@ from stacked_dae.utils import distributed
 _WARM_UP = 3
 
 
-class Replay:
+class CudaGraphRunner:
     """Runs ``step(*rows)`` for one minibatch after another and sums what it returns in ``total``.
 
     On the CPU, and wherever a capture is not possible, it calls the step; the results are the same.
@@ -34,7 +34,7 @@ class Replay:
         self.total = torch.zeros((), device=device)
         self._step, self._state = step, state
         # Several processes talk to each other in the step.
-        self._capturable = device.type == "cuda" and distributed.count() == 1
+        self._capturable = device.type == "cuda" and distributed.world_size() == 1
         self._graph: torch.cuda.CUDAGraph | None = None
         self._rows: tuple[Tensor, ...] = ()
         self._baked: Hashable = None

@@ -1,105 +1,199 @@
-"""The greedy recipe in memory: nothing is written, nothing resumed. The run folder's is in workflow."""
+"""The greedy recipe (ICML 2008, section 2.4): train each layer on the codes of the one below, then fine-tune the stack."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from stacked_dae.config.schema import FinetuneConfig, LayerConfig, TrainerConfig
-from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.config.schema import FinetuneConfig, LayerConfig, LayerOptimizerConfig, OptimizerConfig, TrainerConfig
+from stacked_dae.data.disk_array import Inputs
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.runs.fingerprints import FINETUNE, stage_name
-from stacked_dae.training.codes import make_codes
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.training.codes import encode_inputs
 from stacked_dae.training.loader import ChunkLoader
-from stacked_dae.training.optimizers import make_optimizer
+from stacked_dae.training.optimizers import build_optimizer
 from stacked_dae.training.stage import fit_in_memory
-from stacked_dae.training.tasks.finetune import FinetuneTask, RegressTask
+from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.training.tasks.finetune import FinetuneTask, RegressionTask
 from stacked_dae.training.tasks.pretrain import PretrainTask
-from stacked_dae.training.trainer import device_of
+from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
 
-Rows = NDArray[np.float32]
+Labelled = tuple[Inputs, NDArray[Any], NDArray[np.int64] | None]
+"""Inputs (n, d), labels (n,) int64 or targets (n, outputs) float32, and the numbers of the rows to use (None: all)."""
+
+
+class StageStore(Protocol):
+    """Where the greedy recipe keeps what it trains: in memory, or in a run folder, where a killed stage is resumed."""
+
+    reporter: Reporter
+    budget_bytes: int
+    """Codes, and inputs on disk, that need more than this stay on disk."""
+
+    def is_done(self, stage: str) -> bool:
+        """Return whether the stage need not be trained."""
+
+    def load(self, stage: str, module: nn.Module) -> None:
+        """Load the weights of a stage that is done into ``module``."""
+
+    def train(self, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, *, epochs: int) -> None:
+        """Train the task of a stage to its end, from where it was interrupted if it was."""
+
+    def save(self, stage: str, module: nn.Module, **record: Any) -> None:
+        """Keep the weights of a stage and mark it done; ``record`` is what its entry in the manifest gains."""
+
+    def codes_path(self, stage: str, part: str) -> Path:
+        """Return the file for the codes of a stage that exceed the budget; ``part`` is train or valid."""
+
+    def delete_codes(self) -> None:
+        """Delete the codes on disk."""
+
+
+class MemoryStore:
+    """Keeps nothing but the modules themselves, and writes no file.
+
+    Args:
+        trainer: where to compute.
+        reporter: shows progress.
+    """
+
+    # As much as there is: codes never go to disk.
+    budget_bytes = 2**62
+
+    def __init__(self, trainer: TrainerConfig, reporter: Reporter) -> None:
+        self.trainer, self.reporter = trainer, reporter
+
+    def is_done(self, stage: str) -> bool:
+        """Return False: nothing is kept from an earlier call."""
+        return False
+
+    def load(self, stage: str, module: nn.Module) -> None:
+        """Raise KeyError: no stage is kept."""
+        raise KeyError(stage)
+
+    def train(self, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, *, epochs: int) -> None:
+        """Train the task of a stage to its end."""
+        fit_in_memory(task, train, valid, epochs=epochs, trainer=self.trainer, reporter=self.reporter)
+
+    def save(self, stage: str, module: nn.Module, **record: Any) -> None:
+        """Do nothing: the module is the caller's."""
+
+    def codes_path(self, stage: str, part: str) -> Path:
+        """Return a path that is never used."""
+        return Path()
+
+    def delete_codes(self) -> None:
+        """Do nothing."""
 
 
 def pretrain_layers(
-    layers: Sequence[DenoisingLayer],
+    layers: Sequence[DenoisingAutoencoder],
     settings: Sequence[LayerConfig],
-    train: Rows,
-    valid: Rows,
+    train: Inputs,
+    valid: Inputs,
     *,
     seed: int,
     trainer: TrainerConfig,
-    reporter: Reporter,
+    store: StageStore,
 ) -> None:
-    """Train each layer, in place, on the codes of the one below, made once from clean inputs.
+    """Train each layer, in place, on the codes of the one below, which are made once from clean inputs.
 
     Args:
-        layers: lowest first.
+        layers: lowest first, with their first weights.
         settings: those of each layer.
         train, valid: inputs, (n, d).
         seed: of the shuffling and the corruption.
         trainer: where to compute.
-        reporter: shows progress.
+        store: keeps the layers; those that it has done already are loaded.
 
     Raises:
         DivergedError: the training diverged.
+        Interrupted: a signal stopped the training.
     """
-    device = device_of(trainer)
-    rows = [train, valid]
-    for k, (layer, config) in enumerate(zip(layers, settings, strict=True), 1):
-        optimizer = partial(make_optimizer, config.optimizer, lr=config.lr, options=config.options)
-        task = PretrainTask(layer, stage_name(k), seed, optimizer)
-        loaders = [ChunkLoader(part, None, config.batch_size, device) for part in rows]
-        fit_in_memory(task, *loaders, epochs=config.epochs, trainer=trainer, reporter=reporter)
-        if k < len(layers):
-            rows = [_codes(layer, part, device) for part in rows]
+    device = resolve_device(trainer)
+    names = [stage_name(k) for k in range(1, len(layers) + 1)]
+    rows = {"train": train, "valid": valid}
+    for name, layer, config in zip(names, layers, settings, strict=True):
+        if store.is_done(name):
+            store.load(name, layer)
+        else:
+            optimizer = LayerOptimizerConfig(config.optimizer, config.lr, config.options)
+            task = PretrainTask(layer, name, seed, _optimizer(optimizer))
+            loaders = [
+                ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes)
+                for part in rows.values()
+            ]
+            store.train(task, *loaders, epochs=config.epochs)
+            store.save(name, layer)
+        if not all(store.is_done(later) for later in names[names.index(name) + 1 :]):
+            rows = {part: _codes(layer, name, part, inputs, device, store) for part, inputs in rows.items()}
+    store.delete_codes()
 
 
-def _codes(layer: DenoisingLayer, rows: Rows, device: torch.device) -> Rows:
-    units = len(layer.bias)
-    nowhere = Path()
-    codes = make_codes(layer.to(device).encode, rows, units, device, file=nowhere, budget_bytes=4 * len(rows) * units)
-    assert isinstance(codes, np.ndarray)
+def _optimizer(config: LayerOptimizerConfig | OptimizerConfig) -> Callable[[list[Tensor]], Optimizer]:
+    assert not isinstance(config.lr, list)
+    return partial(build_optimizer, config.name, lr=config.lr, options=config.options)
+
+
+def _codes(
+    layer: DenoisingAutoencoder, stage: str, part: str, inputs: Inputs, device: torch.device, store: StageStore
+) -> Inputs:
+    store.reporter.start(f"{stage} codes ({part})", len(inputs), "rows")
+    codes = encode_inputs(
+        layer.to(device).encode,
+        inputs,
+        len(layer.bias),
+        device,
+        file=store.codes_path(stage, part),
+        budget_bytes=store.budget_bytes,
+        advance=store.reporter.advance,
+    )
+    store.reporter.stop()
     return codes
 
 
 def finetune_stack(
     stack: EncoderStack,
     config: FinetuneConfig,
-    train: tuple[Rows, NDArray[Any]],
-    valid: tuple[Rows, NDArray[Any]] | None,
+    train: Labelled,
+    valid: Labelled | None,
     *,
     seed: int,
     trainer: TrainerConfig,
-    reporter: Reporter,
+    store: StageStore,
 ) -> None:
-    """Train the stack, in place, and leave the best epoch's weights in it; without ``valid``, the last one's.
+    """Train the stack, in place, and leave the best epoch's weights in it; without ``valid``, the last epoch's.
 
     Args:
-        stack: the stack, its encoders taken from pre-trained layers.
-        config: how.
-        train, valid: (inputs (n, d), labels (n,) int64); of a regression targets (n, outputs) float32.
-            Without ``valid`` all epochs are made.
+        stack: the stack, its encoders copied from pre-trained layers.
+        config: the settings of fine-tuning.
+        train, valid: labelled rows. Without ``valid`` all epochs are made.
         seed: of the shuffling and dropout.
         trainer: where to compute.
-        reporter: shows progress.
+        store: keeps the stack.
 
     Raises:
         DivergedError: the training diverged.
+        Interrupted: a signal stopped the training.
     """
-    device = device_of(trainer)
-    chosen = config.optimizer
-    optimizer = partial(make_optimizer, chosen.name, lr=chosen.lr, options=chosen.options)
-    kind = RegressTask if stack.regression else FinetuneTask
+    device = resolve_device(trainer)
+    kind = RegressionTask if stack.regression else FinetuneTask
     patience = config.epochs if valid is None else config.patience
-    task = kind(stack, FINETUNE, seed, optimizer, patience, config.dropout)
-    loaders = [ChunkLoader(x, y, config.batch_size, device) for x, y in (train, valid or train)]
-    fit_in_memory(task, *loaders, epochs=config.epochs, trainer=trainer, reporter=reporter)
+    task = kind(stack, FINETUNE, seed, _optimizer(config.optimizer), patience, config.dropout)
+    loaders = [
+        ChunkLoader(inputs, labels, config.batch_size, device, indices, store.budget_bytes)
+        for inputs, labels, indices in (train, valid or train)
+    ]
+    store.train(task, *loaders, epochs=config.epochs)
     if valid is not None:
         stack.load_state_dict(task.best_weights, strict=True)
+    store.save(FINETUNE, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_score)

@@ -21,7 +21,7 @@ from stacked_dae.data.disk_array import DiskArray, Inputs
 _CHUNK_FLOATS = 2**20
 
 
-class Rows:
+class DeviceRows:
     """The rows of an (n, d) array, read as float32 on ``device``; uint8 stays uint8 until then, and is used as 0 to 1.
 
     An array in memory is put on the device once; of one on disk, rows are read as they are asked for.
@@ -47,7 +47,7 @@ def as_inputs(block: Tensor) -> Tensor:
     return block.to(torch.float32).div_(255.0) if block.dtype == torch.uint8 else block
 
 
-class _Ahead:
+class _WindowPrefetcher:
     """Rows of an array on disk, in the order of ``order``: a window is in use while the next is read.
 
     The rows of a window are read in the order of the file, so that the disk sees a sweep, not a search for each; and
@@ -113,7 +113,7 @@ class ChunkLoader:
         labels: (n,) int64, or None.
         batch_size: examples in a minibatch; the last one of an epoch may be smaller.
         device: where the rows are put.
-        kept: numbers of the rows to go through; None for all.
+        indices: numbers of the rows to go through; None for all.
         budget_bytes: inputs on disk of at most so many are taken into memory; others are read in two windows that
             together have this size.
 
@@ -126,7 +126,7 @@ class ChunkLoader:
         labels: NDArray[np.int64] | None,
         batch_size: int,
         device: torch.device,
-        kept: NDArray[np.int64] | None = None,
+        indices: NDArray[np.int64] | None = None,
         budget_bytes: int = 0,
     ) -> None:
         self.batch_size = batch_size
@@ -134,21 +134,21 @@ class ChunkLoader:
         if isinstance(inputs, DiskArray) and inputs.nbytes <= budget_bytes:
             inputs = inputs[:]
         self._on_disk = inputs if isinstance(inputs, DiskArray) else None
-        self._rows = Rows(inputs, device)
+        self._rows = DeviceRows(inputs, device)
         self._labels = None if labels is None else torch.from_numpy(labels).to(device)
-        self._kept = None if kept is None else torch.from_numpy(kept)
-        self.count = len(inputs) if kept is None else len(kept)
+        self._indices = None if indices is None else torch.from_numpy(indices)
+        self.count = len(inputs) if indices is None else len(indices)
         self._chunk: int = max(1, _CHUNK_FLOATS // (inputs.shape[1] * batch_size)) * batch_size
         half = budget_bytes // 2 // (inputs.nbytes // len(inputs))
         self._window = max(1, half // self._chunk) * self._chunk
-        self._ahead: _Ahead | None = None
-        self._take_order(self._kept)
+        self._ahead: _WindowPrefetcher | None = None
+        self._take_order(self._indices)
 
     def shuffle(self, seed: int) -> None:
         """Take a new order, a permutation of all rows drawn with ``seed``."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.count, generator=generator)
-        self._take_order(order if self._kept is None else self._kept[order])
+        self._take_order(order if self._indices is None else self._indices[order])
 
     def _take_order(self, order: Tensor | None) -> None:
         self._order = None if order is None else order.to(self._device)
@@ -175,7 +175,7 @@ class ChunkLoader:
         if self._ahead is None:
             order = None if self._order is None else self._order.cpu().numpy()
             # In the order of the file a small window will do.
-            self._ahead = _Ahead(self._on_disk, order, self._chunk if order is None else self._window)
+            self._ahead = _WindowPrefetcher(self._on_disk, order, self._chunk if order is None else self._window)
         block = torch.from_numpy(self._ahead.read(start, stop)).to(self._device)
         if stop == self.count:
             # An epoch's windows are of no use to the next; the memory is, to whoever reads in between.

@@ -11,12 +11,11 @@ from torch.optim import Optimizer
 
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.training.optimizers import make_optimizer
 
 _TORCH_NAMES = {name.lower(): name for name in dir(torch.optim) if name[0].isupper()}
 
 
-def make_optimizer(name: str, parameters: list[Tensor], lr: float, options: dict[str, Any]) -> Optimizer:
+def build_optimizer(name: str, parameters: list[Tensor], lr: float, options: dict[str, Any]) -> Optimizer:
     """Return the torch optimiser ``name`` (lower case), fused where torch has that, capturable on a GPU.
 
     Raises:
@@ -45,6 +44,6 @@ def check_optimizers(config: Config) -> None:
         parts["pretrain"] = (config.pretrain.optimizer.name, config.pretrain.optimizer.options)
     for part, (name, options) in parts.items():
         try:
-            make_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=options)
+            build_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=options)
         except ConfigError as error:
             raise ConfigError(f"{part}.{error}") from None

@@ -14,11 +14,11 @@ from torch import Tensor
 from stacked_dae.config.schema import TrainerConfig
 from stacked_dae.errors import DivergedError
 from stacked_dae.runs.metrics import Metrics
-from stacked_dae.tracking.base import Job
+from stacked_dae.tracking.base import Tracker
 from stacked_dae.training.checkpoints import AtomicCheckpoints, holds, is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.tasks.base import ChunkedTask
-from stacked_dae.training.trainer import _interrupts, _logger, _quiet_lightning, _tf32, _trainer
+from stacked_dae.training.trainer import build_logger, build_trainer, quiet_lightning, returned_interrupts, tf32
 from stacked_dae.utils import distributed, signals
 from stacked_dae.utils.progress import Reporter
 
@@ -49,26 +49,32 @@ class _EndOfEpoch(pl.Callback):
         self._reporter.advance(1, pl_module.metrics)
 
 
-class _Recorded(_EndOfEpoch):
+class _RunRecorder(_EndOfEpoch):
     """Writes an epoch's row, then its checkpoint."""
 
     def __init__(
-        self, stage: str, metrics: Metrics, checkpoint: Path, stamp: str, reporter: Reporter, job: Job
+        self,
+        stage: str,
+        metrics: Metrics,
+        checkpoint: Path,
+        fingerprint: str,
+        reporter: Reporter,
+        tracker: Tracker,
     ) -> None:
         super().__init__(stage, reporter)
-        self._metrics, self._checkpoint, self._stamp, self._job = metrics, checkpoint, stamp, job
+        self._metrics, self._checkpoint, self._fingerprint, self._tracker = metrics, checkpoint, fingerprint, tracker
 
     def keep(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         if trainer.is_global_zero:
             self._metrics.append(row)
         trainer.save_checkpoint(self._checkpoint)
-        self._job.log(self._stage, row)
+        self._tracker.log(self._stage, row)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         # The rows too: a metrics.csv that was cut or lost is written again.
-        checkpoint |= {"stamp": self._stamp, "metrics": self._metrics.text}
+        checkpoint |= {"stamp": self._fingerprint, "metrics": self._metrics.text}
 
 
 def fit_stage(
@@ -80,15 +86,15 @@ def fit_stage(
     metrics: Metrics,
     trainer: TrainerConfig,
     reporter: Reporter,
-    job: Job,
-    stamp: str = "",
+    tracker: Tracker,
+    fingerprint: str = "",
     loggers: Sequence[str] = (),
 ) -> None:
-    """Train ``task`` to the end of its stage, going on from the stage's checkpoint where there is one.
+    """Train ``task`` to the end of its stage, from the stage's checkpoint where there is one.
 
-    Each epoch ends with a row in ``metrics``, which ``job`` is told, and a checkpoint beside it, which carries
-    ``stamp``, the stage's fingerprint. A signal stops it after its minibatch, and it goes on there. ``loggers`` names
-    Lightning's own, csv or tensorboard, checked by :func:`check_loggers`.
+    Each epoch ends with a row in ``metrics``, which ``tracker`` logs, and a checkpoint beside it, which carries
+    ``fingerprint``, that of the stage. A signal stops the training after its minibatch; the next call continues there.
+    ``loggers`` names Lightning's own, csv or tensorboard, checked by :func:`check_loggers`.
 
     Raises:
         DivergedError: the loss is no longer finite.
@@ -96,37 +102,41 @@ def fit_stage(
     """
     checkpoint = metrics.path.with_name("checkpoint.ckpt")
     minibatch = metrics.path.with_name("minibatch.ckpt")
-    if distributed.first():
+    if distributed.is_rank_zero():
         metrics.path.parent.mkdir(parents=True, exist_ok=True)
-        epochs_done = _epochs_in(checkpoint, stamp, task, metrics, reporter)
+        epochs_done = _restore_checkpoint(checkpoint, fingerprint, task, metrics, reporter)
     distributed.barrier()
-    if not distributed.first():
+    if not distributed.is_rank_zero():
         state = read_checkpoint(checkpoint)
         epochs_done = int(state["epoch"]) + 1 if state else 0
     for row in metrics.rows():
-        job.log(task.stage, row)
-    task.resume = _cut_in(minibatch, stamp, epochs_done, task, -(-train.count // train.batch_size))
+        tracker.log(task.stage, row)
+    task.resume = _restore_minibatch(minibatch, fingerprint, epochs_done, task, -(-train.count // train.batch_size))
     reporter.start(task.stage, epochs, "epochs", epochs_done)
-    with _quiet_lightning():
-        lightning = _trainer(
+    with quiet_lightning():
+        lightning = build_trainer(
             trainer,
             max_epochs=epochs,
             default_root_dir=str(metrics.path.parent),
-            logger=[_logger(name, metrics.path.parent) for name in loggers],
-            callbacks=[_Recorded(task.stage, metrics, checkpoint, stamp, reporter, job)],
+            logger=[build_logger(name, metrics.path.parent) for name in loggers],
+            callbacks=[_RunRecorder(task.stage, metrics, checkpoint, fingerprint, reporter, tracker)],
             plugins=[AtomicCheckpoints()],
         )
         try:
-            with signals.patient(), _interrupts(), _tf32(trainer.precision == "tf32"):
+            with (
+                signals.deferred_stop() as task.stop,
+                returned_interrupts(task.stop),
+                tf32(trainer.precision == "tf32"),
+            ):
                 resume = str(checkpoint) if epochs_done else None
                 lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
         except KeyboardInterrupt:
-            if task.cut is not None and distributed.first():
-                write_checkpoint({**task.cut, "stamp": stamp}, minibatch)
+            if task.interrupted_state is not None and distributed.is_rank_zero():
+                write_checkpoint({**task.interrupted_state, "stamp": fingerprint}, minibatch)
             raise
         finally:
             reporter.stop()
-    if distributed.first():
+    if distributed.is_rank_zero():
         minibatch.unlink(missing_ok=True)
 
 
@@ -145,8 +155,10 @@ def fit_in_memory(
         DivergedError: the loss is no longer finite.
     """
     reporter.start(task.stage, epochs, "epochs")
-    with _quiet_lightning(), _interrupts(), _tf32(trainer.precision == "tf32"):
-        lightning = _trainer(trainer, max_epochs=epochs, logger=False, callbacks=[_EndOfEpoch(task.stage, reporter)])
+    with quiet_lightning(), returned_interrupts(task.stop), tf32(trainer.precision == "tf32"):
+        lightning = build_trainer(
+            trainer, max_epochs=epochs, logger=False, callbacks=[_EndOfEpoch(task.stage, reporter)]
+        )
         try:
             lightning.fit(task, train, valid)
         finally:
@@ -158,14 +170,16 @@ _CHECKPOINT = {"epoch": int, "stamp": str, "metrics": str, "optimizer_states": l
 _CUT = {"epoch": int, "stamp": str, "minibatches": int, "total": Tensor, "optimizer": dict}
 
 
-def _epochs_in(checkpoint: Path, stamp: str, task: ChunkedTask, metrics: Metrics, reporter: Reporter) -> int:
+def _restore_checkpoint(
+    checkpoint: Path, fingerprint: str, task: ChunkedTask, metrics: Metrics, reporter: Reporter
+) -> int:
     """Return how many epochs the checkpoint has behind it, and give ``metrics`` their rows.
 
     One that is damaged, or of another stage, is of no use: its stage begins anew, and says so.
     """
     state = read_checkpoint(checkpoint) or {}
-    of_another = isinstance(state.get("stamp"), str) and state["stamp"] != stamp
-    if not of_another and holds(state, _CHECKPOINT, "state_dict", task) and task.takes(state):
+    of_another = isinstance(state.get("stamp"), str) and state["stamp"] != fingerprint
+    if not of_another and holds(state, _CHECKPOINT, "state_dict", task) and task.accepts(state):
         optimizers = state["optimizer_states"]
         if len(optimizers) == 1 and is_state_of(task.configure_optimizers(), optimizers[0]):
             metrics.restore(state["metrics"])
@@ -178,7 +192,9 @@ def _epochs_in(checkpoint: Path, stamp: str, task: ChunkedTask, metrics: Metrics
     return 0
 
 
-def _cut_in(file: Path, stamp: str, epochs_done: int, task: ChunkedTask, most: int) -> dict[str, Any] | None:
+def _restore_minibatch(
+    file: Path, fingerprint: str, epochs_done: int, task: ChunkedTask, most: int
+) -> dict[str, Any] | None:
     """Return where an epoch was cut, None where none was, or it is another one; so the epoch begins anew.
 
     ``most`` is the number of minibatches in an epoch.
@@ -188,5 +204,5 @@ def _cut_in(file: Path, stamp: str, epochs_done: int, task: ChunkedTask, most: i
         return None
     if not is_state_of(task.configure_optimizers(), state["optimizer"]) or state["total"].dim():
         return None
-    of_this = state["stamp"] == stamp and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
+    of_this = state["stamp"] == fingerprint and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
     return state if of_this else None

@@ -18,11 +18,12 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from stacked_dae.config.schema import TrainerConfig
 from stacked_dae.errors import ConfigError
-from stacked_dae.utils import distributed, signals
+from stacked_dae.utils import distributed
+from stacked_dae.utils.signals import Interrupted, StopRequest
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's remarks on data loaders and devices, which do not apply to chunks, out of the terminal."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
@@ -37,7 +38,7 @@ def _quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _logger(name: str, stage: Path) -> Logger:
+def build_logger(name: str, stage: Path) -> Logger:
     """Return Lightning's logger of this name, which writes into a folder of this name beside the stage's."""
     folder = stage.parent / name
     return CSVLogger(folder, stage.name) if name == "csv" else TensorBoardLogger(folder, stage.name)
@@ -49,8 +50,13 @@ def check_loggers(names: Sequence[str]) -> None:
         raise ConfigError("tracking.loggers: tensorboard is not installed; pip install tensorboard")
 
 
-def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
-    here, machines = distributed.processes()
+def build_trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
+    """Return a fresh Trainer for one stage; ``arguments`` are Lightning\'s.
+
+    Raises:
+        ConfigError: the accelerator cannot be used here.
+    """
+    here, machines = distributed.launch_topology()
     try:
         return pl.Trainer(
             accelerator=config.accelerator,
@@ -72,21 +78,21 @@ def _trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
         raise ConfigError(f"trainer.accelerator: {config.accelerator} cannot be used here: {reason}") from None
 
 
-def device_of(config: TrainerConfig) -> torch.device:
+def resolve_device(config: TrainerConfig) -> torch.device:
     """Return the device that Lightning's accelerator stands for here; of several processes, all meet first.
 
     Raises:
         ConfigError: there is no such device here.
     """
-    with _quiet_lightning():
-        strategy = _trainer(config, logger=False).strategy
-        if distributed.count() > 1:
+    with quiet_lightning():
+        strategy = build_trainer(config, logger=False).strategy
+        if distributed.world_size() > 1:
             strategy.setup_environment()
         return strategy.root_device
 
 
 @contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
+def tf32(allowed: bool) -> Iterator[None]:
     """Let a GPU that has TF32 multiply float32 matrices with it, or not."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = allowed
@@ -97,7 +103,7 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[None]:
+def returned_interrupts(stop: StopRequest) -> Iterator[None]:
     """Give back the KeyboardInterrupt that Lightning turns into an exit, and the handler that it takes away."""
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -105,10 +111,10 @@ def _interrupts() -> Iterator[None]:
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):
             raise end.__context__ from None
-        signum = signals.asked()
+        signum = stop.pending_signal()
         if signum is None:
             raise
-        raise signals.Stopped(signum) from None
+        raise Interrupted(signum) from None
     finally:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and before is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, before)

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from stacked_dae.config.loading import from_dict
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.registry import check_data
 from stacked_dae.training.optimizers import check_optimizers
-from stacked_dae.tuning.sweep_file import Sweep, _distribution, _put
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.tuning.sweep_file import SweepSpec, _distribution, _put
+from stacked_dae.utils.seeding import derive_seed
 
 
-def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
+def sample_configs(sweep: SweepSpec, count: int, seed: int) -> list[Config]:
     """Return the configurations of a sweep, at most ``count``: of a grid in order, else drawn from ``seed``.
 
     Raises:
@@ -29,7 +29,7 @@ def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
         lists = [what["values"] if "values" in what else [what["value"]] for what in sweep.parameters.values()]
         drawn: Sequence[Sequence[Any]] = list(itertools.islice(itertools.product(*lists), count))
     else:
-        random = np.random.Generator(np.random.PCG64(seed_at(seed, "sweep")))
+        random = np.random.Generator(np.random.PCG64(derive_seed(seed, "sweep")))
         drawn = [[_draw(what, random) for what in sweep.parameters.values()] for _ in range(count)]
     configs = [_config(sweep, dict(zip(names, values, strict=True))) for values in drawn]
     for config in configs:
@@ -38,11 +38,11 @@ def trials(sweep: Sweep, count: int, seed: int) -> list[Config]:
     return configs
 
 
-def _config(sweep: Sweep, values: Mapping[str, Any]) -> Config:
+def _config(sweep: SweepSpec, values: Mapping[str, Any]) -> Config:
     settings: dict[str, Any] = dict(sweep.base)
     for name, value in values.items():
         _put(settings, name, value)
-    return from_dict(settings, sweep.file)
+    return config_from_dict(settings, sweep.file)
 
 
 def _draw(what: Mapping[str, Any], random: np.random.Generator) -> Any:

@@ -12,19 +12,20 @@ from stacked_dae.config.identity import first_difference
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
-from stacked_dae.pipeline.runner import finetune, fit
-from stacked_dae.runs.fingerprints import FINETUNE, result_mark
+from stacked_dae.pipeline.api import finetune, fit
+from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils.files import write_text
 from stacked_dae.utils.progress import Reporter
-from stacked_dae.utils.type_hints import fits, hints_of
+from stacked_dae.utils.type_hints import field_types, matches_type
 
 # What tries.json holds of each.
 _ENTRIES = ("valid_error_percent", "valid_loss", "seconds", "diverged")
 
 
 @dataclass(frozen=True)
-class Try:
+class Trial:
     """A configuration that was trained: its folder, the folder of its layers, and its lowest validation error.
 
     The error is in percent, with the validation loss of the same epoch; both None where the training diverged, and
@@ -39,7 +40,9 @@ class Try:
     diverged: str
 
 
-def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Reporter) -> tuple[Try, list[Try]]:
+def select_best(
+    configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Reporter
+) -> tuple[Trial, list[Trial]]:
     """Train each configuration, test the one of the lowest validation error, and return it and all tries.
 
     Each has a run folder of its own under ``out``, named by its settings, and a line in ``out/tries.json``: a search
@@ -52,9 +55,9 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
     """
     file = out / "tries.json"
     known = _known(file)
-    tries: list[Try] = []
+    tries: list[Trial] = []
     for k, config in enumerate(configs, 1):
-        name = f"try_{result_mark(config, dataset.fingerprint)[:10]}"
+        name = f"try_{result_fingerprint(config, dataset.fingerprint)[:10]}"
         sibling = _same_layers(config, list(zip(configs, tries, strict=False)))
         if sibling and sibling.diverged not in ("", FINETUNE):
             # Its layers diverged, and these are the same.
@@ -64,7 +67,7 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
             reporter.say(f"{out}: configuration {k} of {len(configs)}")
             known[name] = _train(config, out / name, layers, dataset, reporter)
             write_text(file, json.dumps(known, indent=2) + "\n")
-        tries.append(Try(out / name, layers, **{entry: known[name][entry] for entry in _ENTRIES}))
+        tries.append(Trial(out / name, layers, **{entry: known[name][entry] for entry in _ENTRIES}))
     trained = [k for k, t in enumerate(tries) if t.valid_error_percent is not None]
     if not trained:
         raise StageError(f"{out}: every configuration diverged; give a larger --budget")
@@ -73,7 +76,7 @@ def search(configs: Sequence[Config], out: Path, dataset: Dataset, reporter: Rep
     return tries[best], tries
 
 
-def _same_layers(config: Config, before: list[tuple[Config, Try]]) -> Try | None:
+def _same_layers(config: Config, before: list[tuple[Config, Trial]]) -> Trial | None:
     """Return the first earlier try that has the very layers of ``config``, if there is one."""
     if config.model == "mlp":
         return None
@@ -86,10 +89,10 @@ def _known(file: Path) -> dict[str, Any]:
         return {}
     try:
         known: dict[str, Any] = json.loads(file.read_text())
-        hints = hints_of(Try)
+        hints = field_types(Trial)
         for entry in known.values():
             judged_by = entry["valid_error_percent"], entry["valid_loss"]
-            if not all(fits(hints[name], entry[name]) for name in _ENTRIES) or judged_by.count(None) == 1:
+            if not all(matches_type(hints[name], entry[name]) for name in _ENTRIES) or judged_by.count(None) == 1:
                 raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StageError(
@@ -109,19 +112,21 @@ def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporte
     diverged = ""
     try:
         run = _run(config, folder, layers, dataset, reporter, test=False)
-        error, loss = judged(run)
+        error, loss = selection_score(run)
     except DivergedError as failure:
         reporter.say(str(failure))
         run = RunFolder.open(folder)
-        diverged = next(name for name, entry in run.manifest["stages"].items() if entry["status"] != "done")
-    seconds = sum(entry.get("seconds", 0.0) for entry in run.manifest["stages"].values())
+        diverged = next(name for name, record in run.manifest.stages.items() if not record.is_done)
+    seconds = sum(record.seconds or 0.0 for record in run.manifest.stages.values())
     return _entry(error, loss, round(seconds, 1), diverged)
 
 
-def judged(run: RunFolder) -> tuple[float, float]:
+def selection_score(run: RunFolder) -> tuple[float, float]:
     """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch."""
-    entry = run.stage(FINETUNE)
-    return entry["best_valid_error_percent"], run.metrics(FINETUNE).rows()[entry["best_epoch"] - 1]["valid_loss"]
+    record = run.stage(FINETUNE)
+    assert record.best_epoch is not None
+    assert record.best_valid_error_percent is not None
+    return record.best_valid_error_percent, run.metrics(FINETUNE).rows()[record.best_epoch - 1]["valid_loss"]
 
 
 def _entry(

@@ -7,15 +7,15 @@ from pathlib import Path
 from stacked_dae.config.identity import fingerprint
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import DivergedError, StageError
-from stacked_dae.pipeline.runner import fit
+from stacked_dae.pipeline.api import fit
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.tuning.sampling import trials
-from stacked_dae.tuning.search import judged
-from stacked_dae.tuning.sweep_file import Sweep
+from stacked_dae.tuning.sampling import sample_configs
+from stacked_dae.tuning.search import selection_score
+from stacked_dae.tuning.sweep_file import SweepSpec
 from stacked_dae.utils.progress import Reporter
 
 
-def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter) -> list[RunFolder]:
+def run_sweep(sweep: SweepSpec, count: int, seed: int, out: Path, reporter: Reporter) -> list[RunFolder]:
     """Train each trial in a run folder of its own below ``out``, test the best, and return them all.
 
     The best is that of the lowest validation error, of equals that of the lower loss. The same call goes on where one
@@ -26,7 +26,7 @@ def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter
         ConfigError: a trial's settings are not valid; nothing was written.
         StageError: every trial diverged.
     """
-    configs = list({fingerprint(config): config for config in trials(sweep, count, seed)}.items())
+    configs = list({fingerprint(config): config for config in sample_configs(sweep, count, seed)}.items())
     done: list[tuple[Config, RunFolder]] = []
     for k, (mark, config) in enumerate(configs, 1):
         folder = out / f"trial_{mark[:8]}"
@@ -37,6 +37,6 @@ def run_sweep(sweep: Sweep, count: int, seed: int, out: Path, reporter: Reporter
             reporter.say(str(failure))
     if not done:
         raise StageError(f"{out}: every trial diverged; lower the learning rates in {sweep.file}")
-    config, best = min(done, key=lambda trial: judged(trial[1]))
+    config, best = min(done, key=lambda trial: selection_score(trial[1]))
     fit(config, best.path, reporter=reporter)
     return [RunFolder.open(folder.path) for _, folder in done]

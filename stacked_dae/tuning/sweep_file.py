@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config.loading import check_keys, flatten, keys
+from stacked_dae.config.loading import check_keys, setting_names
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.utils.type_hints import fits, in_words
-from stacked_dae.utils.yaml_io import YAML_ERRORS, read_yaml, yaml_value
+from stacked_dae.utils.nested import flatten
+from stacked_dae.utils.type_hints import describe_type, matches_type
+from stacked_dae.utils.yaml_io import YAML_ERRORS, parse_yaml, read_yaml
 
 METRIC = "best_valid_error_percent"
 
@@ -33,7 +34,7 @@ _DISTRIBUTIONS = (
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepSpec:
     """A sweep file.
 
     Args:
@@ -51,7 +52,7 @@ class Sweep:
     most: int | None = None
 
 
-def read_sweep(file: str) -> Sweep:
+def read_sweep(file: str) -> SweepSpec:
     """Return the sweep that ``file`` describes.
 
     Raises:
@@ -64,7 +65,7 @@ def read_sweep(file: str) -> Sweep:
         if key == "early_terminate":
             raise ConfigError(f"{file}: early_terminate needs W&B's server: use wandb sweep, or leave it out")
         if key not in (*_READ, *_OF_THE_SERVER):
-            raise ConfigError(f"{file}: {key} is no key of a sweep{suggest(str(key), _READ)}")
+            raise ConfigError(f"{file}: unknown key {key}{suggest(str(key), _READ)}")
     method = values.get("method")
     if method == "bayes":
         raise ConfigError(f"{file}: method bayes needs W&B's server: use wandb sweep, or method random")
@@ -79,16 +80,18 @@ def read_sweep(file: str) -> Sweep:
     for name, what in parameters.items():
         _check_parameter(f"{file}: parameters.{name}", name, what, method)
     most = values.get("run_cap")
-    if most is not None and not (fits(int, most) and most > 0):
+    if most is not None and not (matches_type(int, most) and most > 0):
         raise ConfigError(f"{file}: run_cap must be a whole number above 0, not {most!r}")
-    return Sweep(file, method, parameters, _base(file, values.get("command"), parameters), most)
+    return SweepSpec(file, method, parameters, _base(file, values.get("command"), parameters), most)
 
 
 def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
     if not isinstance(what, Mapping):
         raise ConfigError(f"{where} must be a mapping with value, values, or min and max")
     if not _is_setting(str(name)):
-        raise ConfigError(f"{where} is no setting{suggest(str(name), keys())}; parameters have dotted names")
+        raise ConfigError(
+            f"{where}: unknown setting {name}{suggest(str(name), setting_names())}; parameters have dotted names"
+        )
     for key in what:
         if key not in _OF_A_PARAMETER:
             raise ConfigError(f"{where}.{key} is not known here; known: {', '.join(_OF_A_PARAMETER)}")
@@ -111,7 +114,7 @@ def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
 
 def _is_setting(name: str) -> bool:
     """Whether this is the dotted name of a setting, or of one of an optimiser's options."""
-    known = keys()
+    known = setting_names()
     group, options, option = name.partition(".options.")
     return name in known or (bool(option) and f"{group}{options[:-1]}" in known)
 
@@ -123,7 +126,7 @@ def _check_range(where: str, kind: str, what: Mapping[str, Any]) -> None:
     number = int if kind == "int_uniform" else float
     if not (_usable(number, low) and _usable(number, high) and low < high):
         raise ConfigError(
-            f"{where} needs {in_words(number)} as min and as max, the first below the second, neither above {_MOST:g}"
+            f"{where} needs {describe_type(number)} as min and as max, the first below the second, neither above {_MOST:g}"
         )
     if "log" in kind and low <= 0:
         raise ConfigError(f"{where}.min must be above 0 for {kind}, not {low!r}")
@@ -133,7 +136,7 @@ def _check_range(where: str, kind: str, what: Mapping[str, Any]) -> None:
 
 
 def _usable(number: type, value: Any) -> bool:
-    return fits(number, value) and abs(value) <= _MOST
+    return matches_type(number, value) and abs(value) <= _MOST
 
 
 def _distribution(what: Mapping[str, Any]) -> str:
@@ -178,9 +181,9 @@ def _options(file: str, words: Sequence[str], parameters: Mapping[str, Any]) -> 
         option, equals, value = word.partition("=")
         name = option.removeprefix("--")
         if name == option:
-            raise ConfigError(f"{file}: command: {word!r} is no option")
+            raise ConfigError(f"{file}: command: {word!r} is not an option")
         if name != "config" and not _is_setting(name):
-            raise ConfigError(f"{file}: command: {option} is no setting{suggest(name, keys())}")
+            raise ConfigError(f"{file}: command: unknown setting {option}{suggest(name, setting_names())}")
         if name in parameters:
             raise ConfigError(f"{file}: command: {option} is a parameter too; leave one of them out")
         if not equals:
@@ -194,7 +197,7 @@ def _options(file: str, words: Sequence[str], parameters: Mapping[str, Any]) -> 
 def _read_value(text: str) -> Any:
     """Return what an option's text says, as YAML; text that is none stays text."""
     try:
-        return yaml_value(text)
+        return parse_yaml(text)
     except YAML_ERRORS:
         return text
 

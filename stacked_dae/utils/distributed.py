@@ -6,16 +6,18 @@ With one process everything here does nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from stacked_dae.errors import ConfigError
+from stacked_dae.errors import ConfigError, PeerError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
-def processes() -> tuple[int, int]:
+def launch_topology() -> tuple[int, int]:
     """Return how many processes there are on each machine, and how many machines, as the launcher says; 1, 1 alone.
 
     Raises:
@@ -49,61 +51,74 @@ def rank() -> int:
     return int(os.environ["SLURM_PROCID"]) if _of_srun() else 0
 
 
-def first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the process that writes and speaks for all."""
     return rank() == 0
 
 
-def count() -> int:
+def world_size() -> int:
     """Return how many processes there are."""
-    here, nodes = processes()
+    here, nodes = launch_topology()
     return here * nodes
+
+
+@contextmanager
+def _collective() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # torch has no class of its own for a peer that is gone.
+        raise PeerError(f"another process of this job ended ({str(error).splitlines()[0]})") from error
 
 
 def barrier() -> None:
     """Wait until every process is here."""
-    if count() > 1:
+    if world_size() > 1:
         from torch import distributed
 
-        distributed.barrier()
+        with _collective():
+            distributed.barrier()
 
 
-def add_up(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Make ``tensor`` the sum of what every process has in its place, and return it."""
-    if count() > 1:
+    if world_size() > 1:
         from torch import distributed
 
-        distributed.all_reduce(tensor)
+        with _collective():
+            distributed.all_reduce(tensor)
     return tensor
 
 
-def any_of(flag: int, device: torch.device) -> int:
+def all_reduce_max(flag: int, device: torch.device) -> int:
     """Return the largest ``flag`` of any process."""
-    if count() > 1:
+    if world_size() > 1:
         import torch
         from torch import distributed
 
         value = torch.tensor(flag, device=device)
-        distributed.all_reduce(value, distributed.ReduceOp.MAX)
+        with _collective():
+            distributed.all_reduce(value, distributed.ReduceOp.MAX)
         return int(value)
     return flag
 
 
-def share(rows: int) -> slice:
+def shard(rows: int) -> slice:
     """Return which of some rows, at least 0, are this process's; the shares of all are in order and nearly equal."""
-    return slice(rows * rank() // count(), rows * (rank() + 1) // count())
+    return slice(rows * rank() // world_size(), rows * (rank() + 1) // world_size())
 
 
-def gather(mine: Tensor, rows: int) -> Tensor:
-    """Return all of some rows, of which every process has its :func:`share`: (share, d) → (``rows``, d)."""
-    if count() == 1:
+def all_gather_rows(mine: Tensor, rows: int) -> Tensor:
+    """Return all of some rows, of which every process has its :func:`shard`: (share, d) → (``rows``, d)."""
+    if world_size() == 1:
         return mine
     import torch
     from torch import distributed
 
-    sizes = [rows * (k + 1) // count() - rows * k // count() for k in range(count())]
+    sizes = [rows * (k + 1) // world_size() - rows * k // world_size() for k in range(world_size())]
     padded = mine.new_zeros(max(sizes), mine.shape[1])
     padded[: len(mine)] = mine
     parts = [torch.empty_like(padded) for _ in sizes]
-    distributed.all_gather(parts, padded)
+    with _collective():
+        distributed.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from stacked_dae.errors import ConfigError
-from stacked_dae.utils.yaml_io import _FLOAT, _Loader
 
 # A file that is there to be locked alone.
 LOCK = ".lock"
@@ -131,24 +130,12 @@ def check_output(option: str, file: Path) -> None:
         raise ConfigError(f"{option}: no permission to write in {file.parent}; choose another folder")
 
 
-# As YAML 1.2 has it, and as everybody writes it.
-_Loader.add_implicit_resolver(
-    _FLOAT,
-    re.compile(
-        r"""[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$
-    |\.(?:nan|NaN|NAN)$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
-)
-
-
-def seal(values: Mapping[str, Any]) -> str:
+def dump_checksummed(values: Mapping[str, Any]) -> str:
     """Return ``values`` as JSON with their own checksum, so that a change of one bit is seen."""
     return json.dumps({**values, "sha256": _mark(values)}, indent=2) + "\n"
 
 
-def unseal(text: str) -> dict[str, Any]:
+def load_checksummed(text: str) -> dict[str, Any]:
     """Return the values of :func:`seal`.
 
     Raises:

@@ -18,7 +18,7 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def machine(gpu: str = "") -> str:
+def describe_hardware(gpu: str = "") -> str:
     """Return the ``gpu`` if there is one, processor, cores, and the versions that figures depend on, in one line."""
     versions = [f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy")]
     parts = [gpu, processor(), f"{os.cpu_count()} cores", f"stacked-dae {__version__}", *versions]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 
-def seed_at(seed: int, *address: str | int) -> int:
+def derive_seed(seed: int, *address: str | int) -> int:
     """Return the 63-bit seed of the generator at ``address``, such as ``"layer_1", 7, "shuffle"``, of run ``seed``."""
     text = "/".join(map(str, (seed, *address)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

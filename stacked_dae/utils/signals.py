@@ -1,4 +1,4 @@
-"""Told to stop by a signal: Ctrl-C, a scheduler's SIGTERM, SLURM's SIGUSR1. Training stops after its minibatch."""
+"""Signals that stop a command: Ctrl-C, a scheduler's SIGTERM, SLURM's SIGUSR1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stopped(KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
     """Work was stopped by the signal ``signum``."""
 
     def __init__(self, signum: int) -> None:
@@ -19,63 +19,72 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
-_ours: set[signal.Signals] = set()
-_asked: list[int] = []
-_patient = False
-
-
-def asked() -> int | None:
-    """Return the signal that asked for a stop, None where none did."""
-    return _asked[0] if _asked else None
-
-
-def _hear(signum: int, frame: FrameType | None) -> None:
-    if _patient and not _asked:
-        _asked.append(signum)
-        return
-    # Nothing here ends with a minibatch, or it is asked a second time.
-    raise Stopped(signum)
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum)
 
 
 @contextmanager
-def heard(*signals: signal.Signals) -> Iterator[None]:
-    """Let these signals stop the work by :class:`Stopped`, at once or, inside :func:`patient`, when it asks."""
-    if threading.current_thread() is not threading.main_thread():
+def handle_signals(*signals: signal.Signals) -> Iterator[None]:
+    """Raise :class:`Interrupted` in the block when one of ``signals`` arrives, or later inside :func:`deferred_stop`."""
+    with _installed(_interrupt, signals):
         yield
-        return
-    before = {signum: signal.signal(signum, _hear) for signum in signals}
-    _ours.update(signals)
-    try:
-        yield
-    finally:
-        _ours.difference_update(signals)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
-def listen_again() -> None:
-    """Take back the signals that a library has put its own handlers before."""
-    for signum in _ours:
-        signal.signal(signum, _hear)
+class StopRequest:
+    """A signal that training finds out about between two minibatches; a second signal raises :class:`Interrupted`."""
 
+    def __init__(self) -> None:
+        self._signum: int | None = None
+        self._handled: tuple[signal.Signals, ...] = ()
 
-@contextmanager
-def patient() -> Iterator[None]:
-    """Let the block find out itself, by :func:`asked`, that it is to stop; a second signal stops it at once.
+    def pending_signal(self) -> int | None:
+        """Return the signal that asked for a stop, or None."""
+        return self._signum
 
-    Where nobody else handles Ctrl-C, it is heard too.
-    """
-    global _patient
-    free = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    _asked.clear()
-    _patient = True
-    try:
-        with heard(*([signal.SIGINT] if free else [])):
+    def reinstall_handlers(self) -> None:
+        """Handle the signals again, where a library has replaced the handlers."""
+        for signum in self._handled:
+            signal.signal(signum, self._receive)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self._signum is not None:
+            raise Interrupted(signum)
+        self._signum = signum
+
+    @contextmanager
+    def _receiving(self) -> Iterator[None]:
+        handled = [signum for signum in SIGNALS if signal.getsignal(signum) is _interrupt]
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # Nobody else handles Ctrl-C.
+            handled.append(signal.SIGINT)
+        with _installed(self._receive, handled) as installed:
+            self._handled = tuple(handled) if installed else ()
             yield
-        late = _asked[0] if _asked else None
+
+
+@contextmanager
+def deferred_stop() -> Iterator[StopRequest]:
+    """Let the block stop itself: signals of :func:`handle_signals`, and Ctrl-C, become a :class:`StopRequest`.
+
+    Raises:
+        Interrupted: a signal arrived after the block had looked for one for the last time.
+    """
+    request = StopRequest()
+    with request._receiving():
+        yield request
+    if request._signum is not None:
+        raise Interrupted(request._signum)
+
+
+@contextmanager
+def _installed(handler: signal._HANDLER, signals: list[signal.Signals] | tuple[signal.Signals, ...]) -> Iterator[bool]:
+    """Install ``handler`` for ``signals`` in the block; only the main thread can, and False is given elsewhere."""
+    if threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    before = {signum: signal.signal(signum, handler) for signum in signals}
+    try:
+        yield True
     finally:
-        _patient = False
-        _asked.clear()
-    if late is not None:
-        # It came when there was no minibatch left to end.
-        raise Stopped(late)
+        for signum, previous in before.items():
+            signal.signal(signum, previous)

@@ -12,20 +12,25 @@ _LARGEST = 10**300
 
 
 @cache
-def hints_of(cls: type) -> dict[str, Any]:
-    """Return the type of each field of a dataclass; worked out once, for many run folders are read in one command."""
-    return typing.get_type_hints(cls)
+def field_types(cls: type, include_extras: bool = False) -> dict[str, Any]:
+    """Return the type of each field of a dataclass; cached, since one command reads many run folders.
+
+    Args:
+        cls: the dataclass.
+        include_extras: keep what ``Annotated`` adds.
+    """
+    return typing.get_type_hints(cls, include_extras=include_extras)
 
 
-def fits(hint: Any, value: Any) -> bool:
+def matches_type(hint: Any, value: Any) -> bool:
     """Whether ``value`` is of the type ``hint``; a whole number is a number too, true and false are none."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return any(fits(part, value) for part in inner)
+        return any(matches_type(part, value) for part in inner)
     if origin is Literal:
         return any(value is choice or (isinstance(value, str) and value == choice) for choice in inner)
     if origin is list:
-        return isinstance(value, list) and all(fits(inner[0], item) for item in value)
+        return isinstance(value, list) and all(matches_type(inner[0], item) for item in value)
     if origin is dict:
         # Of an optimiser's options: names, and plain values or lists of them.
         parts = (
@@ -45,7 +50,7 @@ def fits(hint: Any, value: Any) -> bool:
     return isinstance(value, hint)
 
 
-def in_words(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
     """Return in words what values fit ``hint``."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
@@ -53,7 +58,7 @@ def in_words(hint: Any) -> str:
         return " or ".join(
             f"a list of such, one a layer ([{', '.join(2 * [_example(typing.get_args(part)[0])])}])"
             if typing.get_origin(part) is list
-            else in_words(part)
+            else describe_type(part)
             for part in inner
         )
     if origin is Literal:

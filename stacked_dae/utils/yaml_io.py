@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def read_yaml(path: Path) -> Any:
         ConfigError: it cannot be read; the text names the file and, where there is one, the line.
     """
     try:
-        return yaml_value(path.read_text())
+        return parse_yaml(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except YAML_ERRORS as error:
@@ -30,13 +31,13 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}{where}: not YAML ({problem})") from None
 
 
-def yaml_value(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """Return what ``text`` says as YAML; dates stay text, and one of :data:`YAML_ERRORS` is raised for what is none."""
     return yaml.load(text, _Loader)
 
 
-def yaml_text(values: Any) -> str:
-    """Return ``values`` as the YAML that :func:`yaml_value` reads as the same."""
+def dump_yaml(values: Any) -> str:
+    """Return ``values`` as the YAML that :func:`parse_yaml` reads as the same."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 
@@ -49,6 +50,16 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:timestamp", _FLOAT)]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+# As YAML 1.2 has it, and as everybody writes it.
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"""[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$
+    |\.(?:nan|NaN|NAN)$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
 
 
 class _Dumper(yaml.SafeDumper):

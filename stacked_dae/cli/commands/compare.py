@@ -3,50 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from stacked_dae.cli.options import CompareOptions
 from stacked_dae.errors import ConfigError
 
 
-def run_compare(asked: Any) -> None:
+def run_compare(options: CompareOptions) -> None:
     """Print runs side by side, and write what is asked for."""
     from stacked_dae.reporting.comparison import compare, write_comparison
     from stacked_dae.reporting.run_folders import find_runs, read_run
     from stacked_dae.reporting.terminal import print_comparison
     from stacked_dae.utils.files import check_output
 
-    if bool(asked.runs) == bool(asked.wandb):
+    if bool(options.runs) == bool(options.wandb):
         raise ConfigError("compare needs run folders, or --wandb ENTITY/PROJECT[/GROUP], and not both")
-    if asked.report and not asked.wandb:
+    if options.report and not options.wandb:
         raise ConfigError("--report is of runs of Weights & Biases: name them with --wandb ENTITY/PROJECT[/GROUP]")
-    files = {option: Path(name) for option in ("out", "csv") if (name := getattr(asked, option))}
+    files = {option: Path(name) for option in ("out", "csv") if (name := getattr(options, option))}
     for option, file in files.items():
         check_output(f"--{option}", file)
     if len({file.resolve() for file in files.values()}) < len(files):
-        raise ConfigError(f"--out and --csv are the same file, {asked.csv}; name two")
+        raise ConfigError(f"--out and --csv are the same file, {options.csv}; name two")
     if "out" in files and files["out"].suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out {files['out']}: it is a web page; name a file that ends in .html")
-    if asked.report:
+    if options.report:
         from stacked_dae.reporting.wandb_report import check_extra
 
         check_extra()
-    if asked.wandb:
+    if options.wandb:
         from stacked_dae.reporting.wandb_runs import read_wandb
 
-        runs = read_wandb(asked.wandb)
+        runs = read_wandb(options.wandb)
     else:
-        runs = [read_run(folder, pictures=asked.out is not None) for folder in find_runs(asked.runs)]
-    comparison = compare(runs, asked.sort)
+        runs = [read_run(folder, pictures=options.out is not None) for folder in find_runs(options.runs)]
+    comparison = compare(runs, options.sort)
     print_comparison(comparison)
-    if asked.csv:
-        write_comparison(comparison, Path(asked.csv))
-        print(asked.csv)
-    if asked.out:
+    if options.csv:
+        write_comparison(comparison, Path(options.csv))
+        print(options.csv)
+    if options.out:
         from stacked_dae.reporting.html import write_page
 
-        write_page(comparison, Path(asked.out))
-        print(asked.out)
-    if asked.report:
+        write_page(comparison, Path(options.out))
+        print(options.out)
+    if options.report and options.wandb:
         from stacked_dae.reporting.wandb_report import save_report
 
-        print(save_report(asked.wandb, comparison.layers))
+        print(save_report(options.wandb, comparison.layers))

@@ -1,22 +1,27 @@
-"""What each command of the command line does with its options; torch is imported once it is needed."""
+"""The commands that train: fit, pretrain, finetune. torch is imported once they need it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config.identity import NOT_IDENTITY, fingerprint
-from stacked_dae.config.loading import flatten, from_dict
+from stacked_dae.cli.options import TRAINING_COMMANDS, FinetuneOptions, TrainOptions, read_options
+from stacked_dae.config.identity import fingerprint, identity_settings
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError
 from stacked_dae.utils import distributed
 
 
-def run_job(command: str, values: dict[str, Any]) -> None:
-    """Run fit, pretrain or finetune with the values of its options, nested."""
-    out, rerun, pretrained = values.pop("out"), values.pop("rerun"), values.pop("pretrained", None)
-    values.pop("config", None)
-    config = from_dict(values)
+def run_training(command: str, values: Mapping[str, Any]) -> None:
+    """Run fit, pretrain or finetune with the parsed values of its options and settings, nested."""
+    cls = TRAINING_COMMANDS[command].options
+    options: TrainOptions = read_options(cls, values)
+    others = {"config", *(f.name for f in fields(cls))}
+    config = config_from_dict({name: value for name, value in values.items() if name not in others})
+    pretrained = options.pretrained if isinstance(options, FinetuneOptions) else None
     if command == "finetune" and pretrained is None:
         raise ConfigError("finetune needs --pretrained RUN, the folder of an earlier pretrain or fit")
     from stacked_dae.data.registry import check_data
@@ -24,24 +29,25 @@ def run_job(command: str, values: dict[str, Any]) -> None:
     check_data(config.data)
     if command != "pretrain" and config.data.path is not None and config.data.target is None:
         raise ConfigError("data.target: name the column of the class; without one, pretrain only")
-    _train(command, config, Path(out) if out else _default_out(config, command, pretrained), pretrained, rerun)
+    out = Path(options.out) if options.out else _default_out(config, command, pretrained)
+    _train(command, config, out, pretrained, options.rerun)
 
 
 def _train(command: str, config: Config, out: Path, pretrained: str | None, rerun: bool) -> None:
-    from stacked_dae.pipeline import runner
+    from stacked_dae.pipeline import api
     from stacked_dae.reporting.run_figures import draw_run
     from stacked_dae.reporting.run_summary import print_summary
     from stacked_dae.utils.progress import Reporter, TerminalReporter
 
-    # Of several processes one speaks.
-    with TerminalReporter() if distributed.first() else Reporter() as reporter:
-        how: dict[str, Any] = {"rerun": rerun, "reporter": reporter}
-        if command == "finetune":
-            assert pretrained is not None
-            folder = runner.finetune(config, out, pretrained, **how)
+    # Of several processes one reports.
+    with TerminalReporter() if distributed.is_rank_zero() else Reporter() as reporter:
+        if pretrained is not None:
+            folder = api.finetune(config, out, pretrained, rerun=rerun, reporter=reporter)
+        elif command == "pretrain":
+            folder = api.pretrain(config, out, rerun=rerun, reporter=reporter)
         else:
-            folder = getattr(runner, command)(config, out, **how)
-        if not distributed.first():
+            folder = api.fit(config, out, rerun=rerun, reporter=reporter)
+        if not distributed.is_rank_zero():
             return
         draw_run(folder)
     print_summary(folder)
@@ -50,6 +56,5 @@ def _train(command: str, config: Config, out: Path, pretrained: str | None, reru
 
 def _default_out(config: Config, command: str, pretrained: str | None) -> Path:
     """Return a folder that the same command finds again."""
-    identity = {key: v for key, v in flatten(config.to_dict()).items() if not key.startswith(NOT_IDENTITY)}
-    mark = fingerprint(identity, command, pretrained)[:8]
+    mark = fingerprint(identity_settings(config), command, pretrained)[:8]
     return Path("runs") / f"{config.data.title}-{config.model}-{mark}"

@@ -19,7 +19,7 @@ from stacked_dae.data.builtin.photographs import SIDE
 from stacked_dae.data.dataset import Dataset, make_dataset
 from stacked_dae.errors import DataError
 from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.utils.seeding import derive_seed
 
 SHAPES = {
     "rect": icml2007_shapes.rectangles,
@@ -119,7 +119,7 @@ def _original(name: str, rows: tuple[int, int, int], root: Path) -> tuple[NDArra
 
 def _regenerated(name: str, rows: tuple[int, int, int], root: Path) -> tuple[NDArray[Any], ...]:
     """Return what :data:`SEED` makes: all rows in one go, then cut into training and validation, and test rows."""
-    random = np.random.Generator(np.random.PCG64(seed_at(SEED, name)))
+    random = np.random.Generator(np.random.PCG64(derive_seed(SEED, name)))
     total = sum(rows)
     if name in SHAPES:
         x, y = SHAPES[name](total, random)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stacked_dae.data.tabular.preprocessing import (
     LARGEST,
     NUMBER,
-    Categorical,
+    CategoricalColumn,
     Preprocessing,
     Values,
     is_missing,
@@ -42,7 +42,7 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
         raise DataError(f"every column must have as many rows, one or more; there are columns of shape {shapes}")
     return {
         column.name: np.array([name_of(value) for value in found[column.name]], object)
-        if isinstance(column, Categorical)
+        if isinstance(column, CategoricalColumn)
         else _numbers_of(column.name, found[column.name])
         for column in preprocessing.columns
     }

@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.config.schema import DataConfig
+from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
 from stacked_dae.data.tabular.files import TableFile, open_table
 from stacked_dae.data.tabular.preprocessing import (
     Column,
-    Moments,
-    Numeric,
+    NumericColumn,
     Preprocessing,
+    RunningMoments,
     Values,
     fit_categorical,
     fit_numeric,
 )
-from stacked_dae.data.tabular.scan import Scan, check_classes, check_numbers, labels_of, parts_of
+from stacked_dae.data.tabular.scan import Scan, assign_splits, check_classes, check_numbers, labels_of
 from stacked_dae.errors import ConfigError, DataError, suggest
 
 # A column with more names than these is taken for an identifier; no need to count further.
@@ -51,7 +51,7 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int) -> Dat
     scan = Scan(path, names, settings)
     scan.read(file)
     classes, labels = labels_of(path, scan)
-    part = parts_of(path, settings, labels, scan)
+    part = assign_splits(path, settings, labels, scan)
     check_classes(path, settings, classes, labels, part)
     columns = _fit(path, file, scan, settings, part == 0)
     preprocessing = Preprocessing(columns, settings.target, classes)
@@ -83,7 +83,7 @@ def table_rows(path: str | Path, preprocessing: Preprocessing) -> Iterator[dict[
     start = 0
     for values in file.batches(preprocessing.names, preprocessing.categorical()):
         for column in preprocessing.columns:
-            if isinstance(column, Numeric):
+            if isinstance(column, NumericColumn):
                 check_numbers(path, column.name, values[column.name], start)
         yield values
         start += len(values[preprocessing.names[0]])
@@ -128,7 +128,7 @@ def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
 def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: NDArray[np.bool_]) -> list[Column]:
     """Return the columns, fitted on the training rows."""
     categorical = scan.categorical
-    moments = {name: Moments() for name in scan.names if name not in categorical}
+    moments = {name: RunningMoments() for name in scan.names if name not in categorical}
     found: dict[str, set[str]] = {name: set() for name in categorical}
     counts = dict.fromkeys(categorical, 0)
     for rows, values in _batches(file, scan.names, categorical):
@@ -178,7 +178,7 @@ def _inputs(
         _fill(path, preprocessing, chosen, in_memory.__setitem__)
         return in_memory
     scratch.mkdir(parents=True, exist_ok=True)
-    on_disk = DiskArray.nameless(scratch, shape)
+    on_disk = DiskArray.create_unlinked(scratch, shape)
     _fill(path, preprocessing, chosen, lambda rows, block: on_disk.write(rows.start, block))
     return on_disk
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.errors import DataError
-from stacked_dae.utils.type_hints import fits
+from stacked_dae.utils.type_hints import matches_type
 
 # In standard deviations.
 _FAR = 1e30
@@ -68,7 +68,7 @@ def is_missing(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Numeric:
+class NumericColumn:
     """A column of numbers, one input: (value − shift) / width.
 
     Of min-max scaling ``shift`` is the least training value and ``width`` their span, and what lies beyond counts as
@@ -100,7 +100,7 @@ class Numeric:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class CategoricalColumn:
     """A column of names, one input for each of its ``values`` in the training rows (sorted) and one for all others."""
 
     name: str
@@ -121,7 +121,7 @@ class Categorical:
         return inputs
 
 
-Column = Numeric | Categorical
+Column = NumericColumn | CategoricalColumn
 _NUMERIC = {"name": str, "shift": float, "width": float, "standardised": bool}
 _CATEGORICAL = {"name": str, "values": list[str]}
 
@@ -154,12 +154,12 @@ class Preprocessing:
     def standardised(self) -> NDArray[np.bool_]:
         """Which inputs are standardised, (d,); the others are in [0, 1]."""
         return np.array(
-            [isinstance(c, Numeric) and c.standardised for c in self.columns for _ in c.inputs], dtype=np.bool_
+            [isinstance(c, NumericColumn) and c.standardised for c in self.columns for _ in c.inputs], dtype=np.bool_
         )
 
     def categorical(self) -> list[str]:
         """Return the names of the columns of names."""
-        return [column.name for column in self.columns if isinstance(column, Categorical)]
+        return [column.name for column in self.columns if isinstance(column, CategoricalColumn)]
 
     def transform(self, values: Mapping[str, Values]) -> NDArray[np.float32]:
         """Return the inputs of rows whose columns are ``values`` by name: (n, d), NaN where a value is missing."""
@@ -169,7 +169,7 @@ class Preprocessing:
         """Return (column, row, value) of every value that its column did not have in the training rows."""
         found = []
         for column in self.columns:
-            if isinstance(column, Categorical):
+            if isinstance(column, CategoricalColumn):
                 known = {None, *column.values}
                 found += [(column.name, i, v) for i, v in enumerate(values[column.name]) if v not in known]
         return found
@@ -191,23 +191,27 @@ class Preprocessing:
         columns: list[Column] = []
         for column in values["columns"]:
             if _has(column, _NUMERIC) and column["width"] > 0:
-                columns.append(Numeric(**column))
+                columns.append(NumericColumn(**column))
             elif _has(column, _CATEGORICAL):
-                columns.append(Categorical(**column))
+                columns.append(CategoricalColumn(**column))
             else:
                 raise ValueError("a column is neither numeric nor categorical")
         return Preprocessing(columns, values["target"], values["classes"])
 
 
 def _has(values: Any, hints: Mapping[str, Any]) -> bool:
-    return isinstance(values, dict) and set(values) == set(hints) and all(fits(hints[k], v) for k, v in values.items())
+    return (
+        isinstance(values, dict)
+        and set(values) == set(hints)
+        and all(matches_type(hints[k], v) for k, v in values.items())
+    )
 
 
 # So many different names are no identifier, however few the rows.
 _FEW = 30
 
 
-class Moments:
+class RunningMoments:
     """Count, least, greatest, mean and standard deviation of the numbers of a column, block by block."""
 
     def __init__(self) -> None:
@@ -235,7 +239,7 @@ class Moments:
         return float(np.sqrt(self._squares / self.count))
 
 
-def fit_numeric(where: str, name: str, moments: Moments, scale: Literal["minmax", "standard"]) -> Numeric:
+def fit_numeric(where: str, name: str, moments: RunningMoments, scale: Literal["minmax", "standard"]) -> NumericColumn:
     """Return the column of these training values.
 
     Raises:
@@ -246,10 +250,12 @@ def fit_numeric(where: str, name: str, moments: Moments, scale: Literal["minmax"
     shift, width = (moments.mean, moments.deviation) if standard else (moments.low, moments.high - moments.low)
     if not (np.isfinite(width) and width > 0.0):
         raise DataError(f"{where}: column {name!r} spans {moments.low:g} to {moments.high:g}, which cannot be scaled")
-    return Numeric(name, float(shift), float(width), standard)
+    return NumericColumn(name, float(shift), float(width), standard)
 
 
-def fit_categorical(where: str, name: str, values: Sequence[str], most: int = 1000, *, of: int = 0) -> Categorical:
+def fit_categorical(
+    where: str, name: str, values: Sequence[str], most: int = 1000, *, of: int = 0
+) -> CategoricalColumn:
     """Return the column of these different training values.
 
     Args:
@@ -273,7 +279,7 @@ def fit_categorical(where: str, name: str, values: Sequence[str], most: int = 10
             f"{where}: column {name!r} has {len(values)} different names in {of} rows; is it an identifier or a date?"
             f" leave it out, --data.drop '[{name}]', or say that they are names, --data.categorical '[{name}]'"
         )
-    return Categorical(name, sorted(values))
+    return CategoricalColumn(name, sorted(values))
 
 
 def _check_varied(where: str, name: str, count: int, constant: bool, value: str) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.config.schema import DataConfig
+from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.tabular.files import TableFile
 from stacked_dae.data.tabular.preprocessing import LARGEST, NUMBER, Values
 from stacked_dae.errors import DataError
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.utils.seeding import derive_seed
 
 _PARTS = {"train": 0, "valid": 1, "test": 2}
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
@@ -129,7 +129,7 @@ def labels_of(path: Path, scan: Scan) -> tuple[list[str], NDArray[np.int64]]:
     return classes, label[np.concatenate(scan.targets)]
 
 
-def parts_of(path: Path, settings: DataConfig, labels: NDArray[np.int64], scan: Scan) -> NDArray[np.uint8]:
+def assign_splits(path: Path, settings: DataConfig, labels: NDArray[np.int64], scan: Scan) -> NDArray[np.uint8]:
     """Return the split of each row: 0, 1 or 2.
 
     No label decides where its row goes, and no run's seed: labelled rows are dealt by a shuffle of their numbers that
@@ -149,7 +149,7 @@ def parts_of(path: Path, settings: DataConfig, labels: NDArray[np.int64], scan: 
             )
     else:
         rows = np.arange(scan.rows) if settings.target is None else np.flatnonzero(labels >= 0)
-        rows = np.random.Generator(np.random.PCG64(seed_at(0, "split"))).permutation(rows)
+        rows = np.random.Generator(np.random.PCG64(derive_seed(0, "split"))).permutation(rows)
         valid, test = (round(share * len(rows)) for share in settings.split[1:])
         part[rows[:valid]] = 1
         part[rows[valid : valid + test]] = 2

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from stacked_dae.nn.updates import Descent
-from stacked_dae.training.cuda_graphs import Replay
+from stacked_dae.nn.updates import ParameterUpdater
+from stacked_dae.training.cuda_graphs import CudaGraphRunner
 from stacked_dae.training.loader import Chunk, ChunkLoader
 from stacked_dae.utils import distributed, signals
-from stacked_dae.utils.seeding import seed_at
+from stacked_dae.utils.seeding import derive_seed
 
 
 class ChunkedTask(pl.LightningModule):
@@ -26,8 +26,8 @@ class ChunkedTask(pl.LightningModule):
         seed: the run's seed.
         optimizer: makes the optimiser of this module's parameters.
 
-    After each epoch's validation ``metrics`` holds the epoch's figures by name. Told to stop by a signal, it ends the
-    minibatch, puts what the rest of the epoch needs into ``cut``, and raises :class:`~stacked_dae.utils.signals.Stopped`;
+    After each epoch's validation ``metrics`` holds the epoch's figures by name. WandbRun to stop by a signal, it ends the
+    minibatch, puts what the rest of the epoch needs into ``interrupted_state``, and raises :class:`~stacked_dae.utils.signals.Interrupted`;
     the same in ``resume`` before the training makes it go on there.
     """
 
@@ -37,8 +37,9 @@ class ChunkedTask(pl.LightningModule):
         self.stage, self.seed = stage, seed
         self._make_optimizer = optimizer
         self.metrics: dict[str, float] = {}
-        self.cut: dict[str, Any] | None = None
+        self.interrupted_state: dict[str, Any] | None = None
         self.resume: dict[str, Any] | None = None
+        self.stop = signals.StopRequest()
 
     valid_sums: tuple[int, ...] = ()
     """Shape of what :meth:`evaluate` returns."""
@@ -59,8 +60,8 @@ class ChunkedTask(pl.LightningModule):
         """Return the validation metrics by name, from the sums of :meth:`evaluate` over ``count`` examples."""
         raise NotImplementedError
 
-    def takes(self, checkpoint: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint holds what this task keeps in it beside its weights."""
+    def accepts(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Return whether a checkpoint holds what this task keeps in it beside its weights."""
         return True
 
     def configure_optimizers(self) -> Optimizer:
@@ -70,7 +71,7 @@ class ChunkedTask(pl.LightningModule):
         # Not earlier: a resumed optimiser takes its state and its parameter groups from the checkpoint first.
         optimizer = self.optimizers(use_pl_optimizer=False)
         # Lightning would leave the epoch without a word.
-        signals.listen_again()
+        self.stop.reinstall_handlers()
         assert isinstance(optimizer, Optimizer)
         if self.resume:
             self.load_state_dict(self.resume["weights"], strict=True)
@@ -79,22 +80,22 @@ class ChunkedTask(pl.LightningModule):
         if isinstance(self.trainer.strategy.model, DistributedDataParallel):
             # The gradients are added up where they are made: autograd, which it would do it from, is not used.
             self.trainer.strategy.model.require_backward_grad_sync = False
-        self._descent = Descent(optimizer)
+        self._descent = ParameterUpdater(optimizer)
         self._noise = torch.Generator(self.device)
-        self._replay = Replay(self.minibatch, self._descent.rates, self.device)
+        self._replay = CudaGraphRunner(self.minibatch, self._descent.rates, self.device)
 
     def on_train_epoch_start(self) -> None:
         loader = self.trainer.train_dataloader
         assert isinstance(loader, ChunkLoader)
-        loader.shuffle(seed_at(self.seed, self.stage, self.current_epoch, "shuffle"))
-        self._noise.manual_seed(seed_at(self.seed, self.stage, self.current_epoch, "corruption"))
+        loader.shuffle(derive_seed(self.seed, self.stage, self.current_epoch, "shuffle"))
+        self._noise.manual_seed(derive_seed(self.seed, self.stage, self.current_epoch, "corruption"))
         self._batch_size = loader.batch_size
         self._replay.total.zero_()
         self._minibatches = self._skipped = self._train_count = 0
         if self.resume:
             # The minibatches before the cut draw their noise again, and nothing else.
             self._skipped = self.resume["minibatches"]
-            if distributed.first():
+            if distributed.is_rank_zero():
                 self._replay.total.copy_(self.resume["total"])
             self.resume = None
 
@@ -106,10 +107,10 @@ class ChunkedTask(pl.LightningModule):
             self._minibatches += 1
             if self._minibatches > self._skipped:
                 self._minibatch(start, rows)
-                if distributed.count() == 1:
+                if distributed.world_size() == 1:
                     self._stop_if_asked()
         # Several processes must stop at the same place, and do not ask each other after every minibatch.
-        if distributed.count() > 1:
+        if distributed.world_size() > 1:
             self._stop_if_asked()
         self._train_count += len(x)
         # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; told here
@@ -121,25 +122,25 @@ class ChunkedTask(pl.LightningModule):
 
     def _minibatch(self, start: int, rows: tuple[Tensor, ...]) -> None:
         """Make one update with the rows from ``start`` on, or with this process's share of them."""
-        if distributed.count() == 1:
+        if distributed.world_size() == 1:
             self._replay.run(*(tensor[start : start + self._batch_size] for tensor in rows))
             return
         size = min(self._batch_size, len(rows[0]) - start)
-        mine = distributed.share(size)
+        mine = distributed.shard(size)
         self._descent.share = (mine.stop - mine.start) / size
         self._replay.run(*(tensor[start + mine.start : start + mine.stop] for tensor in rows))
 
     def _stop_if_asked(self) -> None:
-        signum = distributed.any_of(signals.asked() or 0, self.device)
+        signum = distributed.all_reduce_max(self.stop.pending_signal() or 0, self.device)
         if signum:
-            self.cut = {
+            self.interrupted_state = {
                 "epoch": self.current_epoch,
                 "minibatches": self._minibatches,
-                "total": distributed.add_up(self._replay.total.clone()),
+                "total": distributed.all_reduce_sum(self._replay.total.clone()),
                 "weights": self.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
             }
-            raise signals.Stopped(signum)
+            raise signals.Interrupted(signum)
 
     def on_validation_model_zero_grad(self) -> None:
         """Keep the gradient buffers, which Lightning would free before each validation."""
@@ -152,13 +153,13 @@ class ChunkedTask(pl.LightningModule):
 
     def validation_step(self, chunk: Chunk, batch_idx: int) -> None:
         self._stop_if_asked()
-        if batch_idx % distributed.count() != distributed.rank():
+        if batch_idx % distributed.world_size() != distributed.rank():
             return
         x, labels = chunk.read()
         self._valid_sums = self._valid_sums + self.evaluate(x, labels)
 
     def on_validation_epoch_end(self) -> None:
-        train_loss = float(distributed.add_up(self._replay.total.clone())) / self._train_count
-        sums = distributed.add_up(self._valid_sums.clone())
+        train_loss = float(distributed.all_reduce_sum(self._replay.total.clone())) / self._train_count
+        sums = distributed.all_reduce_sum(self._valid_sums.clone())
         self.metrics = {"train_loss": train_loss, **self.valid_metrics(sums, self._valid_total)}
         self.log_dict(self.metrics)

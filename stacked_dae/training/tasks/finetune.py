@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.checkpoints import same_shapes
 from stacked_dae.training.tasks.base import ChunkedTask
-from stacked_dae.utils.type_hints import fits
+from stacked_dae.utils.type_hints import matches_type
 
 
 class FinetuneTask(ChunkedTask):
@@ -22,7 +22,7 @@ class FinetuneTask(ChunkedTask):
     ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
 
     The best epoch is the first with the lowest validation error; training stops after ``patience`` further epochs
-    without a lower one. ``best_figure`` is that error. Logs, each epoch, ``train_loss``, ``valid_loss`` and
+    without a lower one. ``best_score`` is that error. Logs, each epoch, ``train_loss``, ``valid_loss`` and
     ``valid_error_percent``.
     """
 
@@ -40,7 +40,7 @@ class FinetuneTask(ChunkedTask):
         self.patience = patience
         self.dropout = dropout
         self.best_epoch = 0
-        self.best_figure = float("inf")
+        self.best_score = float("inf")
         self.best_weights: dict[str, Tensor] = {}
 
     valid_sums: tuple[int, ...] = (2,)
@@ -69,8 +69,8 @@ class FinetuneTask(ChunkedTask):
         return {"valid_loss": loss / count, "valid_error_percent": error_percent}
 
     def _keep_if_best(self, figure: float) -> None:
-        if figure < self.best_figure:
-            self.best_figure, self.best_epoch = figure, self.current_epoch + 1
+        if figure < self.best_score:
+            self.best_score, self.best_epoch = figure, self.current_epoch + 1
             self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
 
     def on_train_start(self) -> None:
@@ -85,22 +85,22 @@ class FinetuneTask(ChunkedTask):
         if epochs_done - self.best_epoch >= self.patience:
             self.trainer.should_stop = True
 
-    def takes(self, checkpoint: Mapping[str, Any]) -> bool:
+    def accepts(self, checkpoint: Mapping[str, Any]) -> bool:
         best = checkpoint.get("best")
         if not isinstance(best, tuple) or len(best) != 3:
             return False
         epoch, figure, weights = best
-        plain = fits(int, epoch) and fits(float, figure)
+        plain = matches_type(int, epoch) and matches_type(float, figure)
         return plain and (weights == {} or same_shapes(weights, self.stack.state_dict()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["best"] = (self.best_epoch, self.best_figure, self.best_weights)
+        checkpoint["best"] = (self.best_epoch, self.best_score, self.best_weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best_epoch, self.best_figure, self.best_weights = checkpoint["best"]
+        self.best_epoch, self.best_score, self.best_weights = checkpoint["best"]
 
 
-class RegressTask(FinetuneTask):
+class RegressionTask(FinetuneTask):
     """The same for a regression: ``labels`` are targets, (B, outputs) float32, and the lowest squared error is best."""
 
     valid_sums = ()

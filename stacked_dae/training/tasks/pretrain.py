@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stacked_dae.nn.autoencoder import DenoisingLayer
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.training.tasks.base import ChunkedTask
 
 
 class PretrainTask(ChunkedTask):
-    """Trains a :class:`~stacked_dae.nn.autoencoder.DenoisingLayer` on the codes of the layer below.
+    """Trains a :class:`~stacked_dae.nn.autoencoder.DenoisingAutoencoder` on the codes of the layer below.
 
     Logs, each epoch, ``train_loss`` (rebuilding from corrupted inputs, averaged over the epoch as the weights move)
     and ``valid_loss`` (rebuilding from clean inputs: no random number enters it).
     """
 
     def __init__(
-        self, layer: DenoisingLayer, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]
+        self, layer: DenoisingAutoencoder, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]
     ) -> None:
         super().__init__(stage, seed, optimizer)
         self.layer = layer

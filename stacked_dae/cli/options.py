@@ -1,0 +1,228 @@
+"""The options of each command: a field's type says what the option takes, its metadata what ``--help`` says."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from stacked_dae.config.data_schema import Source
+from stacked_dae.config.schema import Format, Weights
+from stacked_dae.reproduction.models import MODELS
+from stacked_dae.reproduction.published import PROBLEMS
+from stacked_dae.reproduction.search_space import BUDGETS, Preset
+from stacked_dae.utils.type_hints import describe_type, field_types
+
+Study = Literal["icml2008", "filters", "noise"]
+"""What can be reproduced: the table, and two studies with a picture each."""
+DataAction = Literal["list", "prepare", "show"]
+# Types whose text an error shows; those of a Literal describe themselves.
+Count = Annotated[int, "a whole number above 0"]
+Seed = Annotated[int, "a whole number of at least 0"]
+File = Annotated[str, "the name of a file"]
+Folder = Annotated[str, "a folder"]
+Place = Annotated[str, "the name of a file or folder"]
+RunPath = Annotated[str, "RUN, a run folder"]
+
+
+def _option(text: str, default: Any = None, **how: Any) -> Any:
+    """Return a field for ``--NAME``; ``how`` may hold ``flag``, its name on the command line, and ``required``."""
+    return field(default=default, metadata={"help": text, **how})
+
+
+def _positional(text: str, **how: Any) -> Any:
+    return field(metadata={"help": text, "positional": True, **how})
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What fit, pretrain and finetune take beside the settings of the experiment."""
+
+    out: Folder | None = _option("Run folder; runs/DATA-MODEL-FINGERPRINT when not given.")
+    rerun: bool = _option("In a folder of another experiment: train from the first difference on.", False)
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(TrainOptions):
+    """What finetune takes beside the settings of the experiment."""
+
+    pretrained: Folder | None = _option("Run folder of the layers; its settings are the defaults.")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a command on one run folder takes."""
+
+    run: RunPath = _positional("Run folder.")
+
+
+@dataclass(frozen=True)
+class RunDataOptions(RunOptions):
+    """What a command takes that reads a run folder and its data."""
+
+    root: Folder | None = _option("Folder of the data files.", flag="data.root")
+
+
+@dataclass(frozen=True)
+class PredictOptions(RunOptions):
+    """What predict takes."""
+
+    data: File = _option("Rows as the run was trained on: .csv, .parquet, .npy or .npz.", required=True)
+    out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
+
+
+@dataclass(frozen=True)
+class EncodeOptions(RunOptions):
+    """What encode takes."""
+
+    data: File = _option("Rows as the run was trained on: .csv, .parquet, .npy or .npz.", required=True)
+    layer: Count | None = _option("Layer, from 1; the uppermost when not given.")
+    weights: Weights | None = _option(
+        "Of the fine-tuned stack or of the pre-trained layers; the fine-tuned where there are, if not given."
+    )
+    out: File | None = _option("Output .npy, .parquet or .csv file (required).")
+
+
+@dataclass(frozen=True)
+class ExportOptions(RunOptions):
+    """What export takes."""
+
+    format: Format = _option("onnx: with a table's preprocessing; torch: without.", "onnx")
+    out: File | None = _option("File to write; model.onnx or model.pt2 in the run folder when not given.")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What data takes."""
+
+    action: DataAction = _positional(
+        "list: name the data sets; prepare: fetch or make one; show: draw a sheet of its training examples."
+    )
+    name: Annotated[str, "the name of a data set"] | None = _positional(
+        "Data set to prepare or show.", nargs="?", default=None
+    )
+    source: Source = _option("Source of an ICML 2007 problem.", "regenerated")
+    out: File | None = _option("Picture that show draws; NAME.png when not given.")
+    root: Folder | None = _option("Folder of the data files.", flag="data.root")
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """What reproduce takes."""
+
+    what: Study = _positional(
+        "icml2008: the table; filters: first-layer filters against nu (the paper's Figure 3); noise: test error"
+        " against nu and depth (the journal's Figures 10 and 11)."
+    )
+    problems: Annotated[list[str], "names of problems"] | None = _option(
+        f"Of {', '.join(PROBLEMS)}; all when not given. The figures: one of them.", nargs="+"
+    )
+    models: Annotated[list[str], "names of models"] | None = _option(
+        f"sda-3 and mlp-3 when not given. {'; '.join(f'{name}: {text}' for name, text in MODELS.items())}.", nargs="+"
+    )
+    preset: Preset | None = _option(
+        "quick: for an evening on two cores (when not given); paper: the journal's ranges, but for the rates."
+    )
+    budget: Count | None = _option(
+        "Configurations tried for each problem and model"
+        f" ({', '.join(f'{name} {budget}' for name, budget in BUDGETS.items())}, if not given)."
+    )
+    seed: Seed = _option("Seed of the search and of every run.", 0)
+    source: Source = _option("Source of the problems.", "regenerated")
+    out: Folder | None = _option("Folder of the runs and results; under runs/ when not given.")
+    root: Folder | None = _option("Folder of the data files.", flag="data.root")
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What compare takes."""
+
+    runs: list[str] = _positional("Run folders, folders above them, or patterns of either.", nargs="*")
+    wandb: Annotated[str, "ENTITY/PROJECT or ENTITY/PROJECT/GROUP"] | None = _option(
+        "Runs of Weights & Biases instead: ENTITY/PROJECT or ENTITY/PROJECT/GROUP."
+    )
+    sort: Annotated[str, "a column or setting"] | None = _option(
+        "valid, test, seconds, name, or a setting; --sort=-test for the reverse."
+    )
+    out: File | None = _option("Web page to write: table, learning curves, filters.")
+    csv: File | None = _option("CSV file to write.")
+    report: bool = _option("With --wandb: write a report on the site too (extra: report).", False)
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What sweep takes."""
+
+    file: File = _positional("Sweep file of Weights & Biases; its own program runs it otherwise.")
+    local: Count | None = _option("Trials to run here; a grid may have fewer.")
+    seed: Seed = _option("Seed of the draws of a random sweep.", 0)
+    out: Folder | None = _option("Folder of the run folders; runs/sweep-FILE when not given.")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line: what ``--help`` says of it, and its options."""
+
+    help: str
+    options: type
+
+
+TRAINING_COMMANDS: Mapping[str, Command] = {
+    "fit": Command("pre-train each layer, fine-tune the stack, test it once", TrainOptions),
+    "pretrain": Command("pre-train each layer", TrainOptions),
+    "finetune": Command("fine-tune and test the layers of an earlier run (--pretrained RUN)", FinetuneOptions),
+}
+"""The commands that take the settings of an experiment."""
+OTHER_COMMANDS: Mapping[str, Command] = {
+    "summary": Command("print a run: data, layers, stages, result", RunOptions),
+    "evaluate": Command("test error of a finished run, computed anew", RunDataOptions),
+    "plot": Command("draw the figures of a run", RunDataOptions),
+    "predict": Command("class and probabilities of each row of a file (--data FILE --out preds.csv)", PredictOptions),
+    "encode": Command("codes of each row of a file (--data FILE --layer K --out codes.parquet)", EncodeOptions),
+    "export": Command("a run's model for other programs: ONNX, or torch.export (--format onnx)", ExportOptions),
+    "reproduce": Command(
+        "measure the paper's Table 1 again (reproduce icml2008), or its figures (filters, noise)", ReproduceOptions
+    ),
+    "compare": Command("runs side by side: a table, and a page (--out report.html)", CompareOptions),
+    "sweep": Command("run the trials of a W&B sweep file here, without W&B (--local N)", SweepOptions),
+    "data": Command(
+        "list the data sets, prepare one (data prepare NAME), or draw examples of it (data show NAME)", DataOptions
+    ),
+}
+
+
+def argument_choices(cls: type) -> tuple[str, ...]:
+    """Return the values that the first positional argument is limited to; empty if it is not."""
+    hint = field_types(cls)[fields(cls)[0].name]
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+def flag_of(name: str, metadata: Mapping[str, Any]) -> str:
+    """Return the name of a field on the command line, without the two dashes."""
+    return str(metadata.get("flag", name))
+
+
+def read_options(cls: type, values: Mapping[str, Any]) -> Any:
+    """Return the options ``cls`` with the parsed ``values``, by field name."""
+    return cls(**{f.name: values[f.name] for f in fields(cls)})
+
+
+def option_names(cls: type) -> list[str]:
+    """Return the names of the options, without the two dashes."""
+    return [flag_of(f.name, f.metadata) for f in fields(cls) if not f.metadata.get("positional")]
+
+
+def accepted_values(cls: type, flag: str) -> str:
+    """Return in words what the option or argument ``flag`` takes; empty if there is none of that name."""
+    found = next((f for f in fields(cls) if flag in (f.name, flag_of(f.name, f.metadata))), None)
+    return "" if found is None else _describe(field_types(cls, include_extras=True)[found.name])
+
+
+def _describe(hint: Any) -> str:
+    texts = [part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)]
+    if typing.get_origin(hint) is Annotated:
+        return str(hint.__metadata__[0])
+    if typing.get_origin(hint) is Literal:
+        return describe_type(hint)
+    return " or ".join(_describe(part) if part is not hint else describe_type(part) for part in texts)

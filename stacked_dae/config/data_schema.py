@@ -1,0 +1,78 @@
+"""The settings of the data: which data set or table, and how many of its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Literal
+
+from stacked_dae.config.checks import default_of, require, require_choice, require_number, require_positive_int
+
+Scale = Literal["minmax", "standard"]
+Source = Literal["regenerated", "original"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set, where its files are, and how many of its labels may be used."""
+
+    name: str = "digits"
+    """Data set; `stacked-dae data list` names them all."""
+    path: str | None = None
+    """A table of your own instead: a file that ends in .csv, .parquet, .npy or .npz."""
+    target: str | None = None
+    """Of a table: the column of the class, text or whole numbers. Rows where it is empty are for pre-training alone."""
+    keep: list[str] = field(default_factory=list)
+    """Of a table: the columns that are inputs; all but the target when empty."""
+    drop: list[str] = field(default_factory=list)
+    """Of a table: columns that are left out."""
+    categorical: list[str] = field(default_factory=list)
+    """Of a table: columns whose values are names though they look like numbers. Columns of text are so anyway."""
+    scale: Scale = "minmax"
+    """Of a table's columns of numbers, by the training rows: minmax: to [0, 1]; standard: to mean 0 and deviation 1.
+    Columns of names are one-hot."""
+    split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
+    """Of a table: the shares of training, validation and test rows; or the name of a column that says train, valid or
+    test."""
+    root: str | None = None
+    """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
+    source: Source = "regenerated"
+    """Of an ICML-2007 problem: made here by its description, or the original archive (downloaded when absent)."""
+    labels_per_class: int | None = None
+    """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
+    Pre-training sees all inputs either way."""
+    memory_budget: float = 4.0
+    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of half this
+    size, one ahead of the other."""
+
+    def __post_init__(self) -> None:
+        require_choice("data.source", self.source, Source)
+        require_choice("data.scale", self.scale, Scale)
+        if self.path is None:
+            for name in ("target", "keep", "drop", "categorical", "scale", "split"):
+                given = getattr(self, name) != default_of(DataConfig, name)
+                require(not given, f"data.{name} is of a table: name its file with data.path")
+        else:
+            require(self.source == "regenerated", "data.source is of an ICML-2007 problem; leave it out for a table")
+            require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
+        if isinstance(self.split, list):
+            shares = self.split
+            ok = len(shares) == 3 and all(0.0 < share < 1.0 for share in shares) and abs(sum(shares) - 1.0) < 1e-6
+            require(
+                ok,
+                "data.split must be three shares above 0 that make 1, such as [0.7, 0.1, 0.2], or the name of a column,"
+                f" not {shares!r}",
+            )
+        if self.labels_per_class is not None:
+            require_positive_int("data.labels_per_class", self.labels_per_class)
+        require_number("data.memory_budget", self.memory_budget, 0.0)
+
+    @property
+    def budget_bytes(self) -> int:
+        """The memory budget in bytes."""
+        return int(self.memory_budget * 1e9)
+
+    @property
+    def title(self) -> str:
+        """The data set's name, or the table's."""
+        return self.name if self.path is None else PurePath(self.path).stem

@@ -1,0 +1,101 @@
+"""The workflow in Python: pre-train, fine-tune, test and evaluate in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stacked_dae.config.schema import Config
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.inference.loading import load_stack, run_data
+from stacked_dae.nn.components import Components
+from stacked_dae.pipeline.runner import RunJob
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.stage_names import FINETUNE
+from stacked_dae.training.evaluation import Score, score
+from stacked_dae.training.trainer import resolve_device
+from stacked_dae.utils.progress import Reporter
+
+
+def fit(
+    config: Config,
+    out: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    rerun: bool = False,
+    reporter: Reporter | None = None,
+    test: bool = True,
+    components: Components | None = None,
+) -> RunFolder:
+    """Pre-train, fine-tune and test, and return the run folder; whatever is done already is kept.
+
+    Args:
+        config: the settings.
+        out: the run folder: new, empty, or that of the same experiment, which is resumed.
+        dataset: the data; loaded as ``config.data`` says if None.
+        rerun: where the folder holds another experiment, train again from the first stage that differs.
+        reporter: shows progress; nothing does by default.
+        test: whether the test rows are read at the end. Without, there is no ``result.json``; the same call with it
+            writes one and trains nothing.
+        components: custom components that replace the configured corruption, loss or layer class.
+
+    Raises:
+        ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
+        DivergedError: the training diverged.
+    """
+    return RunJob(config, out, dataset, rerun, reporter, finetune=True, test=test, components=components).run()
+
+
+def pretrain(
+    config: Config,
+    out: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    rerun: bool = False,
+    reporter: Reporter | None = None,
+    components: Components | None = None,
+) -> RunFolder:
+    """Pre-train the layers only, and return the run folder; arguments and errors as for :func:`fit`."""
+    if config.model == "mlp":
+        raise ConfigError("model: mlp is never pre-trained; use fit, or model sda or saa")
+    return RunJob(config, out, dataset, rerun, reporter, finetune=False, components=components).run()
+
+
+def finetune(
+    config: Config,
+    out: str | Path,
+    pretrained: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    rerun: bool = False,
+    reporter: Reporter | None = None,
+    test: bool = True,
+    components: Components | None = None,
+) -> RunFolder:
+    """Fine-tune and test the layers of the run folder ``pretrained``, and return the new run folder ``out``.
+
+    ``config`` may differ from that run's in ``seed``, ``finetune``, ``trainer`` and ``data.labels_per_class``. Other
+    arguments and errors as for :func:`fit`.
+    """
+    parent = RunFolder.open(Path(pretrained))
+    if Path(out).resolve() == parent.path.resolve():
+        raise StageError(f"--out and --pretrained are one folder, {out}; name another --out, or use fit")
+    return RunJob(
+        config, out, dataset, rerun, reporter, finetune=True, parent=parent, test=test, components=components
+    ).run()
+
+
+def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score:
+    """Return the test error of a run, computed anew from its fine-tuned weights.
+
+    Raises:
+        StageError: the run is not fine-tuned, its weights changed, or the data did.
+    """
+    folder = RunFolder.open(Path(run))
+    if not folder.has_done(FINETUNE):
+        raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
+    data = run_data(folder, dataset, root)
+    found = score(load_stack(folder, data), data.load_test(), resolve_device(folder.config().trainer))
+    if folder.has_result and folder.result().test_rows != found.rows:
+        raise StageError(f"{run} was tested on other rows than the test rows of {data.name!r} are now")
+    return found

@@ -1,0 +1,107 @@
+"""The store of the greedy recipe in a run folder: stages that are done stay, a stage that was killed is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import nn
+
+from stacked_dae.config.schema import Config
+from stacked_dae.runs.experiment import Stage
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.tracking.base import Tracker
+from stacked_dae.training.loader import ChunkLoader
+from stacked_dae.training.stage import fit_stage
+from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.utils import distributed
+from stacked_dae.utils.files import write_atomically
+from stacked_dae.utils.progress import Reporter
+
+
+class RunStore:
+    """Keeps stages in a run folder, and logs them.
+
+    Args:
+        folder: the run folder.
+        config: the settings.
+        stages: those of the run, done or not.
+        pending: those of them that are still to be done.
+        tracker: logs them.
+        reporter: shows progress.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: Config,
+        stages: Sequence[Stage],
+        pending: Sequence[Stage],
+        tracker: Tracker,
+        reporter: Reporter,
+    ) -> None:
+        self.reporter, self.budget_bytes = reporter, config.data.budget_bytes
+        self._folder, self._config, self._tracker = folder, config, tracker
+        self._fingerprints = {stage.name: stage.fingerprint for stage in stages}
+        self._pending = {stage.name for stage in pending}
+
+    def is_done(self, stage: str) -> bool:
+        """Return whether the stage was done before this command, or is by now."""
+        return stage not in self._pending
+
+    def load(self, stage: str, module: nn.Module) -> None:
+        """Load the weights of a stage, and log its metrics again."""
+        load_weights(self._folder, stage, module)
+        self.relog_metrics(stage)
+
+    def relog_metrics(self, stage: str) -> None:
+        """Log the rows of a stage that is done already."""
+        for row in self._folder.metrics(stage).rows():
+            self._tracker.log(stage, row)
+
+    def train(self, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, *, epochs: int) -> None:
+        """Train the task of a stage to its end, from its last checkpoint if there is one."""
+        self._folder.update_stage(task.stage, status="running")
+        fit_stage(
+            task,
+            train,
+            valid,
+            epochs=epochs,
+            metrics=self._folder.metrics(task.stage),
+            trainer=self._config.trainer,
+            reporter=self.reporter,
+            tracker=self._tracker,
+            fingerprint=self._fingerprints[task.stage],
+            loggers=self._config.tracking.loggers,
+        )
+
+    def save(self, stage: str, module: nn.Module, **record: Any) -> None:
+        """Write a stage's weights, mark it done, and delete its checkpoint."""
+        directory = self._folder.stage_dir(stage)
+        weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        if distributed.is_rank_zero():
+            write_atomically(directory / "weights.safetensors", lambda file: file.write(save(weights)))
+        distributed.barrier()
+        rows = self._folder.metrics(stage).rows()
+        seconds = round(sum(row["seconds"] for row in rows), 3)
+        self._folder.mark_done(stage, epochs=len(rows), seconds=seconds, **record)
+        (directory / "checkpoint.ckpt").unlink(missing_ok=True)
+        self._pending.discard(stage)
+
+    def codes_path(self, stage: str, part: str) -> Path:
+        """Return the file for the codes of a stage."""
+        return self._folder.stage_dir(stage) / f"codes_{part}.npy"
+
+    def delete_codes(self) -> None:
+        """Delete the codes on disk, once no process reads them."""
+        distributed.barrier()
+        for stage in self._fingerprints:
+            for file in self._folder.stage_dir(stage).glob("codes_*.npy"):
+                file.unlink(missing_ok=True)
+
+
+def load_weights(folder: RunFolder, stage: str, module: nn.Module) -> None:
+    """Load the weights of a stage that is done into ``module``; their names and shapes must be the same."""
+    module.load_state_dict(load_file(folder.weights_path(stage)), strict=True)

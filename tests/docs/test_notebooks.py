@@ -1,0 +1,37 @@
+"""The notebooks: stripped of their outputs in git, and each executed as it is."""
+
+from __future__ import annotations
+
+import time
+
+import nbformat
+import pytest
+from helpers.small_runs import ROOT
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks_and_they_hold_no_outputs():
+    assert [file.stem[:2] for file in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+    for file in NOTEBOOKS:
+        for cell in nbformat.read(file, as_version=4).cells:
+            if cell.cell_type == "code":
+                assert (cell.outputs, cell.execution_count) == ([], None), file.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_notebook_runs(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(file, as_version=4)
+    begun = time.monotonic()
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
+    print(f"\n{file.name}: {time.monotonic() - begun:.0f} s")
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    # tqdm, which others import, misses a widget; matplotlib looks for fonts where it is used for the first time.
+    said = [output.text for output in outputs if output.get("name") == "stderr"]
+    assert not [text for text in said if "tqdm" not in text and "font cache" not in text], "no warnings"
+    if "compare" not in file.name:
+        assert any("image/png" in output.get("data", {}) for output in outputs) or "table" in file.name

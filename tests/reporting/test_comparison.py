@@ -1,0 +1,317 @@
+"""Runs side by side: the table, the CSV, the page in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import http.server
+import io
+import json
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from helpers.small_runs import blobs, small
+
+from stacked_dae.cli.main import main
+from stacked_dae.config.schema import CorruptionConfig
+from stacked_dae.errors import ConfigError
+from stacked_dae.pipeline import api
+from stacked_dae.reporting import html
+from stacked_dae.reporting.comparison import Compared, compare
+from stacked_dae.reporting.run_figures import draw_run
+from stacked_dae.reporting.run_folders import find_runs, read_run
+from stacked_dae.reporting.terminal import print_comparison
+from stacked_dae.utils.files import dump_checksummed, load_checksummed
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return three finished runs: two with different ν, and the control."""
+    place = tmp_path_factory.mktemp("compare")
+    config = small()
+    other = replace(config, pretrain=replace(config.pretrain, corruption=CorruptionConfig(nu=[0.0, 0.5])))
+    for name, one in (("a", config), ("b", other), ("control", replace(config, model="mlp"))):
+        draw_run(api.fit(one, place / name, dataset=blobs()), blobs())
+    return place
+
+
+def compared(*places, sort=None, pictures=False):
+    return compare([read_run(run, pictures=pictures) for run in find_runs(list(map(str, places)))], sort)
+
+
+def test_it_names_exactly_the_keys_that_differ(runs):
+    assert compared(runs / "a", runs / "b").keys == ["pretrain.corruption.nu"]
+    assert compared(runs / "a", runs / "control").keys == ["model"]
+    assert compared(runs).keys == ["model", "pretrain.corruption.nu"]
+    assert compared(runs / "a").keys == []
+
+
+def test_settings_that_are_no_part_of_a_run_are_passed_over(tmp_path):
+    config = small()
+    moved = replace(config, data=replace(config.data, root="/elsewhere", memory_budget=1.0))
+    for name, one in (("a", config), ("b", moved)):
+        api.pretrain(one, tmp_path / name, dataset=blobs())
+    assert compared(tmp_path).keys == []
+
+
+def test_it_shows_what_the_run_folders_hold(runs):
+    comparison = compared(runs / "a")
+    (run,) = comparison.runs
+    folder = find_runs([str(runs / "a")])[0]
+    result = folder.result()
+    assert (run.test_error_percent, run.n_test) == (result.test_error_percent, 90)
+    assert run.valid_error_percent == result.best_valid_error_percent
+    assert run.seconds == pytest.approx(result.seconds, abs=0.051)
+    assert run.losses == {k: folder.metrics(k).rows()[-1]["valid_loss"] for k in ("layer_1", "layer_2")}
+    assert run.state == "done"
+
+
+@pytest.mark.parametrize("place", ["", "*", "[ab]", "a"])
+def test_folders_are_found_by_name_above_them_and_by_pattern(runs, place):
+    expected = {"": 3, "*": 3, "[ab]": 2, "a": 1}[place]
+    assert len(find_runs([str(runs / place)])) == expected
+    assert len(find_runs([str(runs / place), str(runs / "a")])) == max(expected, 1), "none twice"
+
+
+def test_the_best_has_the_lowest_validation_error_whatever_the_test_says():
+    fixed = [
+        replace(run, valid_error_percent=valid, test_error_percent=test)
+        for run, valid, test in zip([read(k) for k in "abc"], [3.0, 2.0, None], [1.0, 5.0, None], strict=True)
+    ]
+    assert compare(fixed).best is fixed[1]
+    assert compare(fixed[2:]).best is None
+    order = [run.name for run in compare(fixed, "test").runs]
+    assert order == ["x/a", "x/b", "x/c"]
+    order = [run.name for run in compare(fixed, "-test").runs]
+    assert order == ["x/b", "x/a", "x/c"], "what has none is last either way"
+    assert [run.name for run in compare(fixed, "valid").runs] == ["x/b", "x/a", "x/c"]
+    assert [run.name for run in compare(fixed, "-nu").runs] == ["x/c", "x/b", "x/a"]
+
+
+def read(name):
+    from stacked_dae.reporting.comparison import Compared
+
+    return Compared(f"x/{name}", {"nu": float(ord(name))})
+
+
+def test_sorting_by_what_is_not_there_is_one_line(runs):
+    with pytest.raises(ConfigError, match=r"--sort: there is no column 'tset'.*did you mean"):
+        compared(runs, sort="tset")
+
+
+def test_a_run_that_was_cut_is_shown_as_cut(tmp_path):
+    folder = api.fit(small(), tmp_path / "run", dataset=blobs(), test=False)
+    assert compared(folder.path).runs[0].state == "not tested"
+    folder.update_stage("layer_2", status="running")
+    run = compared(folder.path).runs[0]
+    assert run.state == "cut in layer_2"
+    assert run.test_text == "cut in layer_2"
+
+
+def test_fine_tuning_of_other_layers_shows_their_losses(runs, tmp_path):
+    folder = api.finetune(small(), tmp_path / "few", runs / "a", dataset=blobs())
+    one, two = compared(folder.path, runs / "a").runs
+    assert one.losses == two.losses
+
+
+def test_layers_that_were_trained_again_since_are_not_shown_as_its_own(tmp_path):
+    layers = api.pretrain(small(), tmp_path / "layers", dataset=blobs())
+    tuned = api.finetune(small(), tmp_path / "tuned", layers.path, dataset=blobs())
+    before = compared(tuned.path).runs[0]
+    assert before.losses.keys() == {"layer_1", "layer_2"}
+    longer = replace(small(), pretrain=replace(small().pretrain, epochs=5))
+    api.pretrain(longer, layers.path, dataset=blobs(), rerun=True)
+    after = compared(tuned.path).runs[0]
+    assert after.losses == {}
+    assert after.histories.keys() == {"finetune"}
+    assert after.seconds == round(tuned.stage("finetune").seconds, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{}/nothing"], "nothing: there is no run folder"),
+        ([], "compare needs run folders, or --wandb"),
+        (["{}", "--wandb", "a/b"], "compare needs run folders, or --wandb"),
+        (["--wandb", "a"], "--wandb must be ENTITY/PROJECT or ENTITY/PROJECT/GROUP, not 'a'"),
+        (["{}", "--out", "{}"], "is a folder; name a file"),
+        (["{}", "--csv", "{}/x.csv", "--out", "{}"], "is a folder; name a file"),
+        (["{}", "--out", "{}/no/x"], "there is no folder"),
+        (["{}", "--out", "{}/x", "--csv", "{}/x"], "--out and --csv are the same file"),
+        (["{}", "--sort", "x"], "--sort: there is no column 'x'"),
+        (["{}", "--cvs", "x"], "unknown option --cvs of compare (did you mean 'csv'?)"),
+    ],
+)
+def test_bad_input_is_one_line(runs, capsys, arguments, message):
+    assert main(["compare", *(word.format(runs) for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (runs / "x.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("manifest.json", "{", "manifest.json is damaged: it is not as it was written"),
+        ("manifest.json", "[" * 100_000, "manifest.json is damaged: it is not as it was written"),
+        ("manifest.json", "[1]", "manifest.json is damaged: it is not as it was written"),
+        ("manifest.json", {"format": 1}, "manifest.json has format 1, but this version reads"),
+        ("manifest.json", {"format": None}, "manifest.json is damaged: its format is not a run's"),
+        ("manifest.json", {"stages": []}, "manifest.json is damaged: its stages is not a run's"),
+        ("manifest.json", {"parent": 3}, "manifest.json is damaged: its parent is not a run's"),
+        ("manifest.json", {"dataset": {"name": "x"}}, "manifest.json is damaged: its dataset.inputs is not a run's"),
+        ("manifest.json", {"stages": {"layer_1": 3}}, "manifest.json is damaged: its stages.layer_1 is not"),
+        ("manifest.json", {"stages": {"../x": {}}}, "manifest.json is damaged: its stages.../x is not"),
+        ("manifest.json", {"stages": {"layer_1": {}}}, "its stages.layer_1.fingerprint is not a run's"),
+        (
+            "manifest.json",
+            {"stages": {"layer_1": {"fingerprint": "f", "status": "done"}}},
+            "its stages.layer_1.sha256 is not a run's",
+        ),
+        ("result.json", "[", "result.json is damaged: it is not as it was written"),
+        ("result.json", {"test_error_ci95_percent": None}, "its test_error_ci95_percent is not a result's"),
+        ("result.json", {"n_test": "ninety"}, "result.json is damaged: its n_test is not a result's"),
+        ("config.yaml", "a: [", "config.yaml is damaged: it is not as it was written"),
+        ("config.yaml", "seed: 3", "config.yaml is damaged: it is not as it was written"),
+    ],
+)
+def test_a_damaged_run_is_named(runs, tmp_path, capsys, name, change, message):
+    shutil.copytree(runs / "a", tmp_path / "run")
+    file = tmp_path / "run" / name
+    file.write_text(
+        change if isinstance(change, str) else dump_checksummed(load_checksummed(file.read_text()) | change)
+    )
+    assert main(["compare", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_table_and_csv_in_the_terminal(runs, tmp_path, capsys):
+    assert main(["compare", str(runs), "--csv", str(tmp_path / "runs.csv"), "--sort", "valid"]) == 0
+    out = capsys.readouterr().out
+    assert "they differ in model, pretrain.corruption.nu" in out
+    best = compared(runs).best
+    assert re.search(rf"\* {Path(best.name).name}\b", out)
+    rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
+    assert [row["best"] for row in rows] == ["True", "False", "False"]
+    assert float(rows[0]["test_error_percent"]) == best.test_error_percent
+    assert rows[0]["layer_1/valid_loss"] or rows[0]["model"] == "mlp"
+
+
+def test_the_page_needs_no_network_and_no_script(runs):
+    page = html.page(compared(runs, pictures=True))
+    links = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert "<script" not in page
+
+
+def test_names_and_values_are_escaped():
+    hostile = replace(read("a"), name="<script>alert(1)</script>", settings={"data.name": "<b>"})
+    page = html.page(compare([hostile, read("b")]))
+    assert "<script>" not in page
+    assert "&lt;b&gt;" in page
+
+
+def test_filters_stand_side_by_side(runs):
+    page = html.page(compared(runs, pictures=True))
+    pictures = re.findall(r'<img alt="Filters of [^"]*" src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) == 2, "the control has none"
+    for picture in pictures:
+        assert matplotlib.image.imread(io.BytesIO(base64.b64decode(picture)))[..., :3].std() > 0.1
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium here; .ci/run installs it")
+    return found
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
+    file = tmp_path / "report.html"
+    html.write_page(compared(runs, pictures=True), file)
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        # In a frame as wide as a phone or a desk, and measured from outside: the page itself is not touched.
+        (tmp_path / "frame.html").write_text(
+            f"<!doctype html><link rel=icon href='data:,'><iframe width={width} height=1400 src=report.html></iframe>"
+            "<script>addEventListener('load',()=>{const w=frames[0],d=w.document;document.title=JSON.stringify({"
+            "rows:d.querySelectorAll('table')[0].querySelectorAll('tbody tr').length,"
+            "curves:[...d.querySelectorAll('.panels svg')].map(s=>s.getBoundingClientRect().width),"
+            "broken:[...d.images].filter(i=>!i.naturalWidth).length,"
+            "sideways:d.documentElement.scrollWidth>w.innerWidth})})</script>"
+        )
+        url = f"http://127.0.0.1:{server.server_address[1]}/frame.html"
+        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+        done = subprocess.run(
+            [
+                chromium,
+                *flags.split(),
+                "--disable-component-update",
+                "--disable-sync",
+                f"--user-data-dir={tmp_path / 'profile'}",
+                "--window-size=1300,1500",
+                "--enable-logging=stderr",
+                "--v=0",
+                "--virtual-time-budget=3000",
+                "--dump-dom",
+                url,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "CONSOLE" not in done.stderr, done.stderr
+    seen = re.search(r"<title>(\{.*?\})</title>", done.stdout)
+    assert seen, done.stdout[:2000]
+    found = json.loads(seen.group(1).replace("&quot;", '"'))
+    assert found["rows"] == 3
+    assert len(found["curves"]) == 3, "two layers and fine-tuning"
+    assert all(100 < one < width for one in found["curves"])
+    assert found["broken"] == 0
+    assert not found["sideways"], "the page itself does not scroll sideways"
+    assert asked == ["/frame.html", "/report.html"], "it asks the network for nothing"
+
+
+def test_a_narrow_terminal_shows_errors_before_settings(capsys, monkeypatch):
+    settings = [{f"key_{k}": k + run for k in range(12)} for run in range(2)]
+    runs = [Compared(f"run{k}", values, valid_error_percent=12.34 + k) for k, values in enumerate(settings)]
+    for width, there in (("80", False), ("200", True)):
+        monkeypatch.setenv("COLUMNS", width)
+        print_comparison(compare(runs))
+        out = capsys.readouterr().out
+        assert "12.34" in out
+        assert ("no room for the settings" in out) is not there
+
+
+@pytest.mark.parametrize("key", ["data.name", "data.source", "data.path", "data.target", "data.split"])
+def test_runs_judged_by_different_rows_have_no_best(key):
+    runs = [Compared(value, {key: value}, valid_error_percent=1.0) for value in ("one", "other")]
+    assert compare(runs).best is None
+    assert "They are of several data sets: none is best." in html.page(compare(runs))
+    assert compare(runs[:1]).best is runs[0]
+    assert "Lowest validation error: <b>one</b>" in html.page(compare(runs[:1]))
+    untrained = [Compared(name, {}) for name in ("one", "other")]
+    assert "None is fine-tuned yet." in html.page(compare(untrained))
