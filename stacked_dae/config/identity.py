@@ -20,8 +20,8 @@ HASH_VERSION = 4
 """Version of what a stage's fingerprint is made of; another number makes every fingerprint another one."""
 
 NON_IDENTITY_KEYS = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator")
-"""Settings that say where and how a run is done, not what it computes: they enter no fingerprint, and may differ between
-two calls on one run folder."""
+"""Settings that say where and how a run is done, not what it computes: they enter no fingerprint, and may differ
+between two calls on one run folder."""
 
 # The fields that this version of the hash began with, by class. It stays as it is when a class gains a field.
 _ALWAYS_HASHED = {

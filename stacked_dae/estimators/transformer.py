@@ -31,7 +31,8 @@ class StackedDAETransformer(_Base):
         random_state: an int makes the result repeatable.
         verbose: show progress.
 
-    Fitted: ``stack_`` (:class:`~stacked_dae.nn.stack.EncoderStack`, float64), ``n_features_in_``, ``feature_names_in_``.
+    Fitted: ``stack_`` (:class:`~stacked_dae.nn.stack.EncoderStack`, float64), ``n_features_in_``,
+    ``feature_names_in_``.
     NaN is a missing value: it enters as 0, as a destroyed input does, and is left out of the loss.
     """
 

@@ -41,8 +41,8 @@ class Components:
             pair = isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Tensor) for part in found)
             if not (pair and found[0].shape == found[1].shape == x.shape and found[1].dtype == torch.bool):
                 raise ConfigError(
-                    "components.corruption must return two tensors of the shape of its input, (B, d): the corrupted input,"
-                    " and True where it is destroyed"
+                    "components.corruption must return two tensors of the shape of its input, (B, d): the corrupted"
+                    " input, and True where it is destroyed"
                 )
         if self.loss is not None and getattr(self.loss(x, x, None), "shape", None) != (3,):
             raise ConfigError("components.loss must return the loss of each example, (B,): sum over the inputs, dim=1")

@@ -42,7 +42,8 @@ class ReproductionRequest:
     """What is asked for.
 
     Args:
-        problems, models: names of :data:`~stacked_dae.reproduction.published.PROBLEMS` and :data:`~stacked_dae.reproduction.models.MODELS`.
+        problems, models: names of :data:`~stacked_dae.reproduction.published.PROBLEMS` and
+            :data:`~stacked_dae.reproduction.models.MODELS`.
         preset: quick or paper: the ranges of the search.
         budget: configurations a problem and model.
         seed: seeds the search, and every run.

@@ -31,8 +31,8 @@ _TRAIN_AGAIN = "train the run again in a new folder"
 class RunFolder:
     """A run folder: ``config.yaml``, ``manifest.json``, a folder for each stage, ``figures/``, ``result.json``.
 
-    A run on a table also has ``preprocessing.json``. The files carry their own checksums, or the manifest holds one, and
-    a whole file of another run does not match the fingerprints: a change is found when the file is read.
+    A run on a table also has ``preprocessing.json``. The files carry their own checksums, or the manifest holds one,
+    and a whole file of another run does not match the fingerprints: a change is found when the file is read.
 
     Args:
         path: the folder.

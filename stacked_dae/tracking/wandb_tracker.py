@@ -43,7 +43,7 @@ class WandbProcess:
         self._staged: set[str] = set()
 
     def stage_under(self, folder: Path) -> None:
-        """Let the client stage artifacts under ``folder``, where a later sync finds them, unless the user says where."""
+        """Let the client stage artifacts under ``folder``, where a later sync finds them, unless the user chose."""
         if "WANDB_DATA_DIR" not in os.environ:
             os.environ["WANDB_DATA_DIR"] = str(folder.resolve())
             self._staged.add(str(folder.resolve()))

@@ -1,4 +1,4 @@
-"""The greedy recipe (ICML 2008, section 2.4): train each layer on the codes of the one below, then fine-tune the stack."""
+"""The greedy recipe (ICML 2008, section 2.4): train each layer on the codes of the one below, then fine-tune."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _check_range(where: str, kind: str, what: Mapping[str, Any]) -> None:
     number = int if kind == "int_uniform" else float
     if not (_usable(number, low) and _usable(number, high) and low < high):
         raise ConfigError(
-            f"{where} needs {describe_type(number)} as min and as max, the first below the second, neither above {_MOST:g}"
+            f"{where} needs {describe_type(number)} as min and as max, min below max, neither above {_MOST:g}"
         )
     if "log" in kind and low <= 0:
         raise ConfigError(f"{where}.min must be above 0 for {kind}, not {low!r}")

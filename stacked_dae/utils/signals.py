@@ -25,7 +25,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def handle_signals(*signals: signal.Signals) -> Iterator[None]:
-    """Raise :class:`Interrupted` in the block when one of ``signals`` arrives, or later inside :func:`deferred_stop`."""
+    """Raise :class:`Interrupted` in the block when a signal arrives, or later inside :func:`deferred_stop`."""
     with _installed(_interrupt, signals):
         yield
 

@@ -24,7 +24,9 @@ ELSEWHERE = {
     "stacked-dae reproduce icml2008": "reproduction/test_runner.py::test_every_model_has_its_row",
     "stacked-dae reproduce filters": "reproduction/test_studies.py::test_the_filters_of_four_noise_levels_start_alike",
     "stacked-dae reproduce noise": "reproduction/test_studies.py::test_the_errors_of_every_noise_and_depth",
-    "stacked-dae fit --config configs/digits.yaml --track": "integration/test_wandb.py::test_two_fits_are_two_groups_of_two_runs",
+    "stacked-dae fit --config configs/digits.yaml --track": (
+        "integration/test_wandb.py::test_two_fits_are_two_groups_of_two_runs"
+    ),
     "stacked-dae compare --wandb": "integration/test_wandb.py::test_compare_reads_the_same_from_the_server",
     "wandb sync": "integration/test_wandb.py::test_offline_then_sync_is_the_same",
     "wandb sweep": "integration/test_wandb.py::test_wandb_sweep_and_agent_run_a_shipped_sweep",

@@ -1,7 +1,8 @@
 """A stand-in for the Weights & Biases server on loopback: what the unmodified client sends is kept, to be looked at.
 
 It answers GraphQL, the file stream and uploads as far as the client needs to go on. It shows what the client sends; how
-the site draws it, it does not show. Run by hand (``python tests/helpers/wandb_server.py PORT``), it prints what it is asked.
+the site draws it, it does not show. Run by hand (``python tests/helpers/wandb_server.py PORT``), it prints
+what it is asked.
 """
 
 from __future__ import annotations

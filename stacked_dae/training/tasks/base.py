@@ -19,16 +19,16 @@ from stacked_dae.utils.seeding import derive_seed
 
 
 class ChunkedTask(pl.LightningModule):
-    """A task whose ``training_step`` runs the minibatches of a :class:`~stacked_dae.training.loader.Chunk`, one update each.
+    """A task whose ``training_step`` runs the minibatches of a chunk, one update each.
 
     Args:
         stage: the stage's name, the address of its random numbers.
         seed: the run's seed.
         optimizer: makes the optimiser of this module's parameters.
 
-    After each epoch's validation ``metrics`` holds the epoch's figures by name. WandbRun to stop by a signal, it ends the
-    minibatch, puts what the rest of the epoch needs into ``interrupted_state``, and raises :class:`~stacked_dae.utils.signals.Interrupted`;
-    the same in ``resume`` before the training makes it go on there.
+    After each epoch's validation ``metrics`` holds the epoch's metrics by name. When a signal asks for a stop, the task
+    ends the minibatch, puts what the rest of the epoch needs into ``interrupted_state``, and raises
+    :class:`~stacked_dae.utils.signals.Interrupted`. The same state in ``resume`` before the training continues there.
     """
 
     def __init__(self, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
