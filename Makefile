@@ -17,8 +17,9 @@ demo: .venv/.done ## pre-train on real digits, fine-tune with 10 labels a class,
 test: .venv/.done ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadscope
 
-slow: .venv/.done ## the slow tests: full MNIST, the demo
-	$(BIN)/python -m pytest -m slow -s
+slow: .venv/.done ## the slow tests on two workers, then the benchmarks alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not speed" -n 2 --dist loadscope --no-loadscope-reorder --durations 20
+	$(BIN)/python -m pytest -m speed --durations 5
 
 check: .venv/.done ## ruff (lint and format) and mypy (strict)
 	$(BIN)/ruff check .

@@ -14,6 +14,11 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest tests, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_full_size")
+
+
 @pytest.fixture(autouse=True)
 def no_wandb(monkeypatch):
     """Keep the machine's own W&B settings out of the tests."""

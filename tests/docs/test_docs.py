@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that take hours, a cluster, an account or a build: their words are checked here, and the test that runs them,
 # or the same on something small, is named. A key is the beginning of a command.
 ELSEWHERE = {
-    "make demo": "integration/test_slow.py::test_the_demo_gains_three_points",
+    "make demo": "integration/test_full_size.py::test_the_demo_gains_three_points",
     "make test": ".ci/run",
     "pip install": "docs/test_packaging.py::test_a_wheel_in_an_empty_environment_runs_the_demo",
     "stacked-dae reproduce icml2008": "reproduction/test_runner.py::test_every_model_has_its_row",
