@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +17,9 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from stacked_dae.config.data_schema import DataConfig, Scale
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.config.schema import FinetuneConfig, LayerConfig, TrainerConfig
+from stacked_dae.config.schema import Activation, FinetuneConfig, LayerConfig, PretrainConfig, TrainerConfig
 from stacked_dae.errors import StackedDAEError
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import Corruption
@@ -29,42 +31,32 @@ from stacked_dae.utils.seeding import derive_seed
 
 Array = NDArray[Any]
 
+# The defaults are those of the settings, but for these: an epoch of a small table costs little, and few validation rows
+# change their error seldom.
+_UNITS, _VALIDATION_FRACTION = (100,), 0.1
+_PRETRAIN, _FINETUNE = PretrainConfig(), FinetuneConfig(epochs=100, patience=20)
 
+
+# A dataclass, so that scikit-learn finds each parameter in the signature and each is declared once.
+@dataclass(repr=False, eq=False)
 class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """What the three share: the settings, the scaling, the layers."""
 
-    def __init__(
-        self,
-        units: int | Sequence[int] = (100,),
-        *,
-        nu: float | Sequence[float] = 0.25,
-        corruption: str | Corruption = "fixed_masking",
-        activation: str = "sigmoid",
-        tied: bool = True,
-        scale: Literal["minmax", "standard"] | None = "minmax",
-        pretrain_epochs: int | Sequence[int] = 15,
-        pretrain_optimizer: str = "sgd",
-        pretrain_lr: float | Sequence[float] = 0.1,
-        batch_size: int = 20,
-        validation_fraction: float = 0.1,
-        accelerator: str = "auto",
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        self.units = units
-        self.nu = nu
-        self.corruption = corruption
-        self.activation = activation
-        self.tied = tied
-        self.scale = scale
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_optimizer = pretrain_optimizer
-        self.pretrain_lr = pretrain_lr
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.accelerator = accelerator
-        self.random_state = random_state
-        self.verbose = verbose
+    units: int | Sequence[int] = _UNITS
+    _: KW_ONLY
+    nu: float | Sequence[float] = _PRETRAIN.corruption.nu
+    corruption: str | Corruption = _PRETRAIN.corruption.kind
+    activation: Activation = "sigmoid"
+    tied: bool = _PRETRAIN.tied
+    scale: Scale | None = DataConfig.scale
+    pretrain_epochs: int | Sequence[int] = _PRETRAIN.epochs
+    pretrain_optimizer: str = _PRETRAIN.optimizer.name
+    pretrain_lr: float | Sequence[float] = _PRETRAIN.optimizer.lr
+    batch_size: int = _PRETRAIN.batch_size
+    validation_fraction: float = _VALIDATION_FRACTION
+    accelerator: str = TrainerConfig.accelerator
+    random_state: Any = None
+    verbose: bool = False
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -208,53 +200,16 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         return found
 
 
+@dataclass(repr=False, eq=False)
 class _Tuned(_Base):
     """What the two that are fine-tuned share."""
 
-    def __init__(
-        self,
-        units: int | Sequence[int] = (100,),
-        *,
-        nu: float | Sequence[float] = 0.25,
-        corruption: str | Corruption = "fixed_masking",
-        activation: str = "sigmoid",
-        tied: bool = True,
-        scale: Literal["minmax", "standard"] | None = "minmax",
-        pretrain_epochs: int | Sequence[int] = 15,
-        pretrain_optimizer: str = "sgd",
-        pretrain_lr: float | Sequence[float] = 0.1,
-        finetune_epochs: int = 100,
-        finetune_optimizer: str = "sgd",
-        finetune_lr: float = 0.1,
-        patience: int = 20,
-        dropout: float = 0.0,
-        batch_size: int = 20,
-        validation_fraction: float = 0.1,
-        accelerator: str = "auto",
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            units,
-            nu=nu,
-            corruption=corruption,
-            activation=activation,
-            tied=tied,
-            scale=scale,
-            pretrain_epochs=pretrain_epochs,
-            pretrain_optimizer=pretrain_optimizer,
-            pretrain_lr=pretrain_lr,
-            batch_size=batch_size,
-            validation_fraction=validation_fraction,
-            accelerator=accelerator,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.finetune_epochs = finetune_epochs
-        self.finetune_optimizer = finetune_optimizer
-        self.finetune_lr = finetune_lr
-        self.patience = patience
-        self.dropout = dropout
+    _: KW_ONLY
+    finetune_epochs: int = _FINETUNE.epochs
+    finetune_optimizer: str = _FINETUNE.optimizer.name
+    finetune_lr: float = _FINETUNE.optimizer.lr
+    patience: int = _FINETUNE.patience
+    dropout: float = _FINETUNE.dropout
 
     def _finetune_settings(self) -> FinetuneConfig:
         with _ValueErrors():

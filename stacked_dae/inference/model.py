@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from stacked_dae.config.schema import Weights
+from stacked_dae.config.schema import Activation, Weights
 from stacked_dae.data.disk_array import Inputs
 from stacked_dae.data.tabular.files import open_table
 from stacked_dae.data.tabular.frames import columns_of
@@ -32,7 +32,7 @@ _BATCH = 4096
 _HEADER = {
     "format": int,
     "sizes": list[int],
-    "activations": list[Literal["sigmoid", "tanh", "relu", "identity"]],
+    "activations": list[Activation],
     "outputs": int,
     "preprocessing": dict | None,
 }

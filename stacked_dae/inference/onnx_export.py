@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from stacked_dae.data.tabular.preprocessing import UNSEEN, NumericColumn, Preprocessing, Values
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.inference.model import StackedDAE
+from stacked_dae.nn.activations import ACTIVATIONS
 from stacked_dae.utils.files import write_atomically
 
 TOLERANCE = 1e-5
 """How far an exported model's outputs may lie from ours."""
-_ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "identity": "Identity"}
 _OPSET, _ML_OPSET, _IR = 17, 3, 8
 _CHECKED = 256
 
@@ -132,7 +132,7 @@ class _Graph:
         x = self._plain_input() if preprocessing is None else self._table_input(preprocessing)
         stack = self._model.stack
         for encoder in stack.layers:
-            x = self._add(_ACTIVATIONS[encoder.activation], [self._affine(x, encoder)])
+            x = self._add(ACTIVATIONS[encoder.activation].onnx, [self._affine(x, encoder)])
         if self._model.finetuned:
             logits = self._affine(x, stack.head)
             self._add("Softmax", [logits], probabilities, axis=1)

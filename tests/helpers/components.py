@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from golden_components import Inverting as Inverting
+from golden_components import absolute_error as absolute_error
 
 from stacked_dae import DenoisingAutoencoder
-
-
-@dataclass(frozen=True)
-class Inverting:
-    """Turns each input x into 1 − x with probability ``nu``."""
-
-    nu: float
-
-    def __call__(self, x, generator=None):
-        destroyed = torch.rand(x.shape, generator=generator) < self.nu
-        return torch.where(destroyed, 1 - x, x), destroyed
-
-
-def absolute_error(a, x, weight):
-    each = (a.sigmoid() - x).abs()
-    return (each if weight is None else each * weight).sum(1)
 
 
 class Scaled(DenoisingAutoencoder):

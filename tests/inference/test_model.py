@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -21,6 +22,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError, DataError, StackedDAEError, StageError
 from stacked_dae.inference import onnx_export, torch_export
 from stacked_dae.inference.model import StackedDAE
+from stacked_dae.nn.activations import ACTIVATIONS
 from stacked_dae.pipeline import api
 
 
@@ -136,7 +138,7 @@ def test_a_model_of_arrays_is_exported(plain_run, tmp_path, kind, capsys):
 
 
 def test_an_export_that_differs_is_not_written(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(onnx_export._ACTIVATIONS, "sigmoid", "Tanh")
+    monkeypatch.setitem(ACTIVATIONS, "sigmoid", replace(ACTIVATIONS["sigmoid"], onnx="Tanh"))
     with pytest.raises(StackedDAEError, match="not written"):
         onnx_export.export_onnx(StackedDAE.from_run(run), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()

@@ -1,4 +1,4 @@
-"""The benchmarks measure every side that they compare. They run alone: a second worker would change what they measure."""
+"""The benchmarks measure every side that they compare. They run alone: a second worker would change the figures."""
 
 from __future__ import annotations
 

@@ -9,23 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from golden_cases import ADDRESSES, CONFIGS, CUT, DIGITS, FINETUNED, TABLE, onnx_rows, regression
+from golden_components import Inverting, absolute_error
 from helpers.small_runs import ROOT, MessageRecorder
 from safetensors.torch import load_file
 
-GOLDEN = ROOT / "tests" / "golden"
-sys.path.insert(0, str(GOLDEN))
-
-from golden_cases import ADDRESSES, CONFIGS, CUT, DIGITS, FINETUNED, TABLE, onnx_rows, regression  # noqa: E402
-from golden_components import Inverting, absolute_error  # noqa: E402
-
-from stacked_dae import (  # noqa: E402
+from stacked_dae import (
     Components,
     RunFolder,
     StackedDAE,
@@ -39,14 +34,15 @@ from stacked_dae import (  # noqa: E402
     fit,
     load_data,
 )
-from stacked_dae.cli.commands import train  # noqa: E402
-from stacked_dae.config.identity import fingerprint  # noqa: E402
-from stacked_dae.inference.onnx_export import export_onnx  # noqa: E402
-from stacked_dae.reproduction import runner  # noqa: E402
-from stacked_dae.runs.fingerprints import result_fingerprint, stage_fingerprints  # noqa: E402
-from stacked_dae.utils.hardware import processor  # noqa: E402
-from stacked_dae.utils.seeding import derive_seed  # noqa: E402
+from stacked_dae.cli.commands import train
+from stacked_dae.config.identity import fingerprint
+from stacked_dae.inference.onnx_export import export_onnx
+from stacked_dae.reproduction import runner
+from stacked_dae.runs.fingerprints import result_fingerprint, stage_fingerprints
+from stacked_dae.utils.hardware import processor
+from stacked_dae.utils.seeding import derive_seed
 
+GOLDEN = ROOT / "tests" / "golden"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
 SAME_BITS = processor() == EXPECTED["processor"] and torch.__version__ == EXPECTED["torch"]
 COMPONENTS = Components(corruption=Inverting(0.2), loss=absolute_error)
