@@ -6,6 +6,7 @@ a boolean mask of the inputs that were chosen for destruction. None of them resc
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,3 +126,13 @@ class SwapNoise(_Fraction):
         further = torch.randint(1, rows, x.shape, generator=generator, device=x.device)
         others = (torch.arange(rows, device=x.device)[:, None] + further) % rows
         return torch.where(destroyed, x.gather(0, others), x), destroyed
+
+
+CORRUPTIONS: Mapping[str, Callable[[float], Corruption]] = {
+    "fixed_masking": FixedMasking,
+    "masking": Masking,
+    "gaussian": Gaussian,
+    "salt_and_pepper": SaltAndPepper,
+    "swap": SwapNoise,
+}
+"""Every corruption by the name that ``pretrain.corruption.kind`` has for it; called with the noise level ν."""

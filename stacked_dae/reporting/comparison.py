@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Compared
 from stacked_dae.utils.files import write_csv
-from stacked_dae.utils.intervals import with_interval
-
-VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
 
 # Runs that differ in one of these are judged by different validation rows.
 _SAME_ROWS = ("data.name", "data.source", "data.path", "data.target", "data.split")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One run.
-
-    Args:
-        name: its folder, or its W&B group.
-        settings: the whole configuration by dotted key.
-        losses: validation loss of the last epoch by layer (``layer_1`` …), an example.
-        valid_error_percent, test_error_percent, test_error_ci95_percent: None as long as there is none.
-        n_test: test examples; 0 as long as it was not tested.
-        seconds: of its training.
-        state: ``done``, or which stage it was cut in.
-        histories: by stage, a row an epoch.
-        filters: a picture of the first layer's filters (PNG), None where there is none.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
-    losses: Mapping[str, float] = field(default_factory=dict)
-    valid_error_percent: float | None = None
-    test_error_percent: float | None = None
-    test_error_ci95_percent: float | None = None
-    n_test: int = 0
-    seconds: float = 0.0
-    state: str = "done"
-    histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    filters: bytes | None = None
-
-    @property
-    def test_text(self) -> str:
-        """The test error with its interval, or why there is none."""
-        if self.test_error_percent is None or self.test_error_ci95_percent is None:
-            return self.state if self.state != "done" else shown(None)
-        return with_interval(self.test_error_percent, self.test_error_ci95_percent)
 
 
 @dataclass(frozen=True)
@@ -112,12 +74,7 @@ class Comparison:
                 "run": run.name,
                 **{key: run.settings.get(key) for key in self.keys},
                 **{f"{layer}/valid_loss": run.losses.get(layer) for layer in self.layers},
-                VALID: run.valid_error_percent,
-                TEST: run.test_error_percent,
-                INTERVAL: run.test_error_ci95_percent,
-                "n_test": run.n_test or None,
-                "seconds": run.seconds,
-                "state": run.state,
+                **{name: value for column in COLUMNS for name, value in column.values(run).items()},
                 "best": run is self.best,
             }
             for run in self.runs
@@ -157,17 +114,6 @@ def _rank(value: Any) -> tuple[int, float, str]:
     if isinstance(value, (int, float)):
         return 0, float(value), ""
     return 1, 0.0, str(value)
-
-
-def shown(value: Any, places: int = 2) -> str:
-    """Return a value as a table shows it, floats with at most ``places`` digits; a dash for what is not there."""
-    if value is None:
-        return "–"
-    if isinstance(value, list):
-        return f"[{', '.join(shown(item, places) for item in value)}]"
-    if isinstance(value, float) and places > 3:
-        return f"{value:.{places}g}"
-    return f"{value:.{places}f}" if isinstance(value, float) else str(value)
 
 
 def write_comparison(comparison: Comparison, file: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stacked_dae.errors import StageError
-from stacked_dae.reporting.comparison import Compared
+from stacked_dae.reporting.columns import Compared
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.utils.nested import flatten

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.reporting.comparison import Comparison, shown
+from stacked_dae.reporting.columns import SHOWN_COLUMNS, shown
+from stacked_dae.reporting.comparison import Comparison
 
 # Characters of a column that can be read.
 _NARROWEST = 8
@@ -25,23 +26,21 @@ def print_comparison(comparison: Comparison) -> None:
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
     # Errors before settings, where there is no room for both.
-    has_room = _NARROWEST * (len(comparison.keys) + len(comparison.layers) + 4) <= console.width
+    has_room = _NARROWEST * (len(comparison.keys) + len(comparison.layers) + len(SHOWN_COLUMNS) + 1) <= console.width
     keys = list(comparison.keys) if has_room else []
     for key in keys:
         table.add_column(comparison.short(key), overflow="fold")
     for layer in comparison.layers:
         table.add_column(layer.replace("layer_", "loss "), justify="right")
-    for name in ("valid %", "test %", "seconds"):
-        table.add_column(name, justify="right")
+    for column in SHOWN_COLUMNS:
+        table.add_column(column.title, justify="right")
     for run in comparison.runs:
         best = run is comparison.best
         table.add_row(
             escape(f"{'* ' if best else ''}{comparison.label(run)}"),
             *(escape(shown(run.settings.get(key), 6)) for key in keys),
             *(shown(run.losses.get(layer)) for layer in comparison.layers),
-            shown(run.valid_error_percent),
-            run.test_text,
-            shown(run.seconds, 1),
+            *(column.text(run) for column in SHOWN_COLUMNS),
             style="bold" if best else None,
         )
     console.print(table)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.reporting.comparison import INTERVAL, TEST, VALID, Compared
+from stacked_dae.reporting.columns import INTERVAL, TEST, VALID, Compared
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import PRETRAIN
 from stacked_dae.tracking.wandb_api import WandbRun, read_runs

@@ -6,21 +6,12 @@ import torch
 
 from stacked_dae.config.schema import Config, LayerConfig
 from stacked_dae.data.tabular.preprocessing import Preprocessing
-from stacked_dae.nn import corruption
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
-from stacked_dae.nn.corruption import Corruption
+from stacked_dae.nn.corruption import CORRUPTIONS
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.stage_names import stage_name
 from stacked_dae.utils.seeding import derive_seed
-
-_CORRUPTIONS: dict[str, type[Corruption]] = {
-    "fixed_masking": corruption.FixedMasking,
-    "masking": corruption.Masking,
-    "gaussian": corruption.Gaussian,
-    "salt_and_pepper": corruption.SaltAndPepper,
-    "swap": corruption.SwapNoise,
-}
 
 
 def build_layer(
@@ -33,7 +24,7 @@ def build_layer(
 ) -> DenoisingAutoencoder:
     """Return layer ``k`` (from 1) with the first weights of run ``seed``; ``table`` is its inputs', if of one."""
     # A layer without noise corrupts nothing, whatever the kind.
-    q = _CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None  # type: ignore[call-arg]
+    q = CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None
     components = components or Components()
     return components.layer(
         inputs,

@@ -24,7 +24,8 @@ from stacked_dae.config.schema import CorruptionConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.pipeline import api
 from stacked_dae.reporting import html
-from stacked_dae.reporting.comparison import Compared, compare
+from stacked_dae.reporting.columns import Compared
+from stacked_dae.reporting.comparison import compare
 from stacked_dae.reporting.run_figures import draw_run
 from stacked_dae.reporting.run_folders import find_runs, read_run
 from stacked_dae.reporting.terminal import print_comparison
@@ -96,7 +97,7 @@ def test_the_best_has_the_lowest_validation_error_whatever_the_test_says():
 
 
 def read(name):
-    from stacked_dae.reporting.comparison import Compared
+    from stacked_dae.reporting.columns import Compared
 
     return Compared(f"x/{name}", {"nu": float(ord(name))})
 
