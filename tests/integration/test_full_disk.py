@@ -45,7 +45,7 @@ def check_stopped(done, why):
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     assert len(errors) == 1
     assert why in errors[0]
-    assert "make room, and run the same command again to go on" in errors[0]
+    assert "make room, and run the same command again to resume" in errors[0]
     assert "Traceback" not in done.stderr
 
 
