@@ -94,6 +94,16 @@ def test_no_cycle_and_no_long_chain():
     assert len(chain) <= len(LEVELS), " → ".join(chain)
 
 
+def test_the_map_is_up_to_date():
+    done = subprocess.run(
+        [sys.executable, "-c", "import package_map; print(package_map.svg(), end='')"],
+        cwd=ROOT / "docs",
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == (ROOT / "docs" / "images" / "packages.svg").read_text(), "run: python docs/package_map.py"
+
+
 def test_packages_and_modules_are_small():
     top = [path for path in PACKAGE.iterdir() if path.suffix == ".py"]
     assert len(top) <= 8

@@ -1,1 +1,1 @@
-"""Corruption, losses, the denoising autoencoder, the stack, and their closed-form updates."""
+"""Corruption, losses, the denoising autoencoder, the stack, closed-form updates."""
