@@ -91,7 +91,7 @@ def svg() -> str:
     size = f'width="{_WIDTH}" height="{height}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" {size}\'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" {size}'
             ' font-family="system-ui, sans-serif" font-size="14">',
             '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
             ' orient="auto"><path d="M0 0 8 4 0 8z" fill="#666"/></marker></defs>',
