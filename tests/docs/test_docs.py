@@ -151,3 +151,11 @@ def test_pictures_and_files_that_pages_name_are_there():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_source_files_that_pages_name_are_there():
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for path in re.findall(
+            r"`((?:tests|stacked_dae|benchmarks|configs)/[\w/.-]+\.(?:py|yaml|sh))\b", page.read_text()
+        ):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
