@@ -6,7 +6,6 @@ A network of these sizes in minibatches of 20 gains little from a second thread;
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,16 +18,13 @@ import torch
 
 from stacked_dae.config.schema import TrainerConfig
 from stacked_dae.errors import StageError
+from stacked_dae.reproduction.models import SHORT_MODELS
 from stacked_dae.reproduction.runner import ReproductionRequest, pending_rows, reproduce
 from stacked_dae.reproduction.search_space import NOTES
 from stacked_dae.reproduction.table import TableRow
 from stacked_dae.training.trainer import resolve_device
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.progress import Reporter, read_report
 
-# Those that take less time than the others: they come last, and no process works alone for long.
-_SHORT = ("mlp-3", "modern-mlp", "relu-mlp", "svm-rbf")
-# A line of progress: what, how much of it, of how much.
-_PROGRESS = re.compile(r"(.+): (\d+)/(\d+) (\w+)")
 _ERROR = "stacked-dae: error: "
 
 
@@ -63,7 +59,9 @@ def _parts(rows: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     parts: dict[tuple[str, str], list[str]] = {}
     for problem, model in rows:
         parts.setdefault((problem, "sda-3" if model == "svm-codes" else model), []).append(model)
-    return sorted(((problem, models) for (problem, _), models in parts.items()), key=lambda part: part[1][0] in _SHORT)
+    return sorted(
+        ((problem, models) for (problem, _), models in parts.items()), key=lambda part: part[1][0] in SHORT_MODELS
+    )
 
 
 def _words(problem: str, models: Sequence[str], request: ReproductionRequest, out: Path) -> list[str]:
@@ -83,7 +81,7 @@ def _words(problem: str, models: Sequence[str], request: ReproductionRequest, ou
 
 
 def run_side_by_side(commands: dict[str, list[str]], count: int, threads: int, reporter: Reporter) -> None:
-    """Run commands, by name, ``count`` at a time with ``threads`` each, and tell ``reporter`` what they say.
+    """Run commands, by name, ``count`` at a time with ``threads`` each, and give ``reporter`` what they report.
 
     When one fails, or this process is stopped, the others are stopped too, after their minibatches.
 
@@ -91,7 +89,12 @@ def run_side_by_side(commands: dict[str, list[str]], count: int, threads: int, r
         StageError: one failed; the text is its last line.
     """
     # A process that outlives this one ends at the next line that nobody reads.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        "STACKED_DAE_PROGRESS": "json",
+    }
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
         environment.pop(name, None)
     speaking = threading.Lock()
@@ -146,10 +149,11 @@ def run_side_by_side(commands: dict[str, list[str]], count: int, threads: int, r
 
 
 def _relay(name: str, line: str, reporter: Reporter) -> None:
-    """Tell ``reporter`` a line of the process ``name``."""
-    progress = _PROGRESS.match(line)
-    if progress:
-        what, done, _, unit = progress.groups()
-        reporter.advance(0, {f"{name} {what} {unit}": float(done)})
-    elif line not in NOTES.values() and not line.startswith(_ERROR):
-        reporter.say(line)
+    """Give ``reporter`` a line of the process ``name``: its progress, what it says, or what a library wrote."""
+    report = read_report(line)
+    if report is not None and "stage" in report:
+        reporter.advance(0, {f"{name} {report['stage']} {report['unit']}": float(report["done"])})
+        return
+    text = line if report is None else str(report["say"])
+    if text not in NOTES.values() and not text.startswith(_ERROR):
+        reporter.say(text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -105,3 +109,43 @@ class TerminalReporter(Reporter):
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class JsonReporter(Reporter):
+    """Writes each line and each state of progress to standard error as one line of JSON, for :func:`read_report`."""
+
+    def say(self, text: str) -> None:
+        self._write({"say": text})
+
+    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
+        self._name, self._unit, self._done = name, unit, done
+        self._written = time.monotonic()
+
+    def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
+        self._done += units
+        if time.monotonic() - self._written > _QUIET:
+            self._written = time.monotonic()
+            self._progress()
+
+    def stop(self) -> None:
+        self._progress()
+
+    def _progress(self) -> None:
+        self._write({"stage": self._name, "unit": self._unit, "done": self._done})
+
+    def _write(self, report: Mapping[str, Any]) -> None:
+        print(json.dumps(report), file=sys.stderr, flush=True)
+
+
+def read_report(line: str) -> dict[str, Any] | None:
+    """Return what a :class:`JsonReporter` wrote in ``line``: ``say``, or ``stage``, ``unit``, ``done``; else None."""
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) and ("say" in report or "stage" in report) else None
+
+
+def command_reporter() -> Reporter:
+    """Return what shows the progress of a command: as JSON if $STACKED_DAE_PROGRESS is json, else for people."""
+    return JsonReporter() if os.environ.get("STACKED_DAE_PROGRESS") == "json" else TerminalReporter()

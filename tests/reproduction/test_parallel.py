@@ -58,9 +58,14 @@ def test_a_part_is_the_command_of_its_rows(tmp_path):
 
 def test_what_they_say_is_told_and_progress_is_a_figure():
     heard = Listener()
-    lines = (NOTES["quick"], "basic: sda-3", "layer_1: 6/50 epochs  train_loss 61.0", "")
-    parallel.run_side_by_side({"one": say(*lines), "two": say("two: mlp-3")}, 2, 1, heard)
-    assert sorted(line for line in heard.lines if line) == ["basic: sda-3", "two: mlp-3"]
+    code = (
+        "from stacked_dae.utils.progress import command_reporter\n"
+        "reporter = command_reporter()\n"
+        f"reporter.say({NOTES['quick']!r}); reporter.say('basic: sda-3')\n"
+        "reporter.start('layer_1', 50, 'epochs', 5); reporter.advance(1, {'train_loss': 61.0}); reporter.stop()"
+    )
+    parallel.run_side_by_side({"one": python(code), "two": say("two: a library's warning")}, 2, 1, heard)
+    assert sorted(heard.lines) == ["basic: sda-3", "two: a library's warning"]
     assert heard.figures == {"one layer_1 epochs": 6.0}
     assert heard.done == 2
 

@@ -27,10 +27,10 @@ def run_reproduce(options: ReproduceOptions) -> None:
     from stacked_dae.reproduction.parallel import reproduce_side_by_side
     from stacked_dae.reproduction.rendering import cells
     from stacked_dae.reproduction.runner import ReproductionRequest
-    from stacked_dae.utils.progress import TerminalReporter
+    from stacked_dae.utils.progress import command_reporter
 
     request = ReproductionRequest(problems, models, preset, budget, options.seed, options.source, options.root)
-    with TerminalReporter() as reporter:
+    with command_reporter() as reporter:
         reporter.say(NOTES[preset])
         rows = reproduce_side_by_side(request, out, reporter)
     header, lines = cells(rows)
@@ -55,10 +55,10 @@ def _study(options: ReproduceOptions) -> None:
     out = Path(options.out or f"runs/{options.what}-{problem}{source}-seed{options.seed}")
     from stacked_dae.data.registry import load_dataset
     from stacked_dae.reproduction.studies import errors_by_noise, filters_by_noise
-    from stacked_dae.utils.progress import TerminalReporter
+    from stacked_dae.utils.progress import command_reporter
 
     data = load_dataset(problem, options.root, options.source)
     study = filters_by_noise if options.what == "filters" else errors_by_noise
-    with TerminalReporter() as reporter:
+    with command_reporter() as reporter:
         picture = study(data, options.source, options.seed, out, reporter)
     print(picture)

@@ -40,11 +40,11 @@ def run_predict(options: PredictOptions) -> None:
     out = _output(options.out, options.data, ".csv")
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.predictions import write_predictions
-    from stacked_dae.utils.progress import TerminalReporter
+    from stacked_dae.utils.progress import command_reporter
 
     model = StackedDAE.from_run(options.run)
     model.check_finetuned()
-    with TerminalReporter() as reporter:
+    with command_reporter() as reporter:
         rows = write_predictions(model, Path(options.data), out, reporter)
     print(f"{out}: {rows} rows")
 
@@ -54,11 +54,11 @@ def run_encode(options: EncodeOptions) -> None:
     out = _output(options.out, options.data, ".npy", ".parquet", ".csv")
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.predictions import write_codes
-    from stacked_dae.utils.progress import TerminalReporter
+    from stacked_dae.utils.progress import command_reporter
 
     model = StackedDAE.from_run(options.run, options.weights)
     layer = model.check_layer(options.layer)
-    with TerminalReporter() as reporter:
+    with command_reporter() as reporter:
         rows = write_codes(model, Path(options.data), layer, out, reporter)
     print(f"{out}: {rows} rows of {model.stack.widths[layer - 1]} codes, layer {layer}")
 

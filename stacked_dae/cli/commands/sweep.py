@@ -22,11 +22,11 @@ def run_sweep(options: SweepOptions) -> None:
     from stacked_dae.reporting.terminal import print_comparison
     from stacked_dae.tuning import sweep
     from stacked_dae.tuning.sweep_file import read_sweep
-    from stacked_dae.utils.progress import TerminalReporter
+    from stacked_dae.utils.progress import command_reporter
 
     plan = read_sweep(options.file)
     out = Path(options.out or f"runs/sweep-{Path(options.file).stem}")
-    with TerminalReporter() as reporter:
+    with command_reporter() as reporter:
         folders = sweep.run_sweep(plan, options.local, options.seed, out, reporter)
         for folder in folders:
             draw_run(folder)

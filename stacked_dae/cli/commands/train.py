@@ -37,10 +37,10 @@ def _train(command: str, config: Config, out: Path, pretrained: str | None, reru
     from stacked_dae.pipeline import api
     from stacked_dae.reporting.run_figures import draw_run
     from stacked_dae.reporting.run_summary import print_summary
-    from stacked_dae.utils.progress import Reporter, TerminalReporter
+    from stacked_dae.utils.progress import Reporter, command_reporter
 
     # Of several processes one reports.
-    with TerminalReporter() if distributed.is_rank_zero() else Reporter() as reporter:
+    with command_reporter() if distributed.is_rank_zero() else Reporter() as reporter:
         if pretrained is not None:
             folder = api.finetune(config, out, pretrained, rerun=rerun, reporter=reporter)
         elif command == "pretrain":
