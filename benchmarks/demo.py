@@ -53,9 +53,9 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
             else:
                 done = fit(chosen, folder, reporter=reporter)
             result = done.result()
-            errors[model].append(result["test_error_percent"])
-            seconds[model] += done.stage("finetune")["seconds"]
-            n_test = result["n_test"]
+            errors[model].append(result.test_error_percent)
+            seconds[model] += done.stage("finetune").seconds or 0.0
+            n_test = result.n_test
     return {
         "dataset": config.data.name,
         "labels_per_class": config.data.labels_per_class,
@@ -77,7 +77,7 @@ def table(result: dict[str, Any]) -> Table:
     for name in NAMES.values():
         sheet.add_column(name, justify="right")
     sheet.add_column("gain", justify="right")
-    errors = result["test_error_percent"]
+    errors = result.test_error_percent
     for i, seed in enumerate(result["seeds"]):
         sda, mlp = errors["sda"][i], errors["mlp"][i]
         sheet.add_row(f"seed {seed}", f"{sda:.2f}", f"{mlp:.2f}", f"{mlp - sda:.2f}")
@@ -91,7 +91,7 @@ def picture(result: dict[str, Any]) -> Figure:
     """Return the figure: the errors of each label draw, joined by a line, and the means."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    errors, means = result["test_error_percent"], result["mean_test_error_percent"]
+    errors, means = result.test_error_percent, result["mean_test_error_percent"]
     places = {"mlp": 0, "sda": 1}
     for mlp, sda in zip(errors["mlp"], errors["sda"], strict=True):
         axes.plot([0, 1], [mlp, sda], color="0.7", marker="o", markersize=4, zorder=1)

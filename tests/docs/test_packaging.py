@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from helpers.small_runs import ROOT
@@ -21,8 +22,16 @@ def built(tmp_path_factory):
     """Build both, the wheel out of the sdist."""
     place = tmp_path_factory.mktemp("built")
     source = place / "source"
-    left_out = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "runs", "results", "site", "dist", "build")
-    shutil.copytree(ROOT, source, ignore=left_out)
+    everywhere = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
+    at_the_top = {"runs", "results", "site", "dist", "build"}
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=lambda folder, names: {
+            *everywhere(folder, names),
+            *(at_the_top if Path(folder) == ROOT else ()),
+        },
+    )
     done = subprocess.run(
         [sys.executable, "-m", "build", "--outdir", str(place / "dist"), str(source)], capture_output=True, text=True
     )

@@ -48,6 +48,13 @@ def done(place: Path, stage: str) -> bool:
     return (place / "run" / stage / "weights.safetensors").exists()
 
 
+def marked_done(place: Path, stage: str) -> bool:
+    """Return whether the manifest says so, which it does after the weights are written."""
+    file = place / "run" / "manifest.json"
+    stages = json.loads(file.read_text())["stages"] if file.exists() else {}
+    return stages.get(stage, {}).get("status") == "done"
+
+
 # When a process is to be killed: the first is as it was before the process started, the second as it is.
 PHASES: dict[str, Callable[[Path, dict[str, int]], bool]] = {
     "start": lambda place, before: True,
@@ -117,7 +124,7 @@ def killed_and_ended(place: Path, kills: list[tuple[str, float]]) -> int:
     for phase, delay in kills:
         count += kill(place, phase, delay)
         for stage in WEIGHTS:
-            if done(place, stage):
+            if marked_done(place, stage):
                 when = (place / "run" / stage / "weights.safetensors").stat().st_mtime_ns
                 assert finished.setdefault(stage, when) == when, f"{stage} was trained again"
     end(place)
