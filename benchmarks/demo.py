@@ -91,7 +91,7 @@ def picture(result: dict[str, Any]) -> Figure:
     """Return the figure: the errors of each label draw, joined by a line, and the means."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    errors, means = result.test_error_percent, result["mean_test_error_percent"]
+    errors, means = result["test_error_percent"], result["mean_test_error_percent"]
     places = {"mlp": 0, "sda": 1}
     for mlp, sda in zip(errors["mlp"], errors["sda"], strict=True):
         axes.plot([0, 1], [mlp, sda], color="0.7", marker="o", markersize=4, zorder=1)
