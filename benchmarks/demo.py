@@ -77,7 +77,7 @@ def table(result: dict[str, Any]) -> Table:
     for name in NAMES.values():
         sheet.add_column(name, justify="right")
     sheet.add_column("gain", justify="right")
-    errors = result.test_error_percent
+    errors = result["test_error_percent"]
     for i, seed in enumerate(result["seeds"]):
         sda, mlp = errors["sda"][i], errors["mlp"][i]
         sheet.add_row(f"seed {seed}", f"{sda:.2f}", f"{mlp:.2f}", f"{mlp - sda:.2f}")
