@@ -19,7 +19,7 @@ from pathlib import Path
 from common import options, show, write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from wandb_server import Server
+from helpers.wandb_server import Server
 
 from stacked_dae import config_from_dict, fit
 from stacked_dae.config.schema import Config, TrackingConfig
