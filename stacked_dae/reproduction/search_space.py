@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.reproduction.models import MODELS, _config
@@ -78,6 +76,9 @@ def search_candidates(problem: str, model: str, preset: str, budget: int, seed: 
     The layers are the preset's own first, then those of all ranges in a seeded order; each come with all rates of
     fine-tuning, since layers cost more. A larger budget begins with a smaller one. Small ranges may give fewer.
     """
+    # The command line answers --help without it.
+    import numpy as np
+
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, problem, model, preset, "search")))
     ranges = dict(vars(_RANGES[preset]))
     rates = ranges.pop("finetune_lr")
