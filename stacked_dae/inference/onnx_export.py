@@ -39,12 +39,12 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
     except ImportError:
         raise ConfigError("--format onnx needs onnx and onnxruntime: pip install 'stacked-dae[export]'") from None
     content = _Graph(model).model().SerializeToString()
-    rows = _drawn_rows(model)
+    rows = example_rows(model)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     _, probabilities, codes = output_names(model)
     name = probabilities if model.finetuned else codes
     theirs = session.run([name], _feeds(model, rows))[0]
-    return _write_if_near(_outputs(model, rows), theirs, file, content)
+    return write_if_close(_outputs(model, rows), theirs, file, content)
 
 
 def output_names(model: StackedDAE) -> tuple[str, str, str]:
@@ -59,7 +59,7 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return name
 
 
-def _write_if_near(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content: bytes) -> float:
+def write_if_close(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content: bytes) -> float:
     apart = float(np.abs(ours - theirs).max())
     if not apart <= TOLERANCE:
         raise StackedDAEError(
@@ -73,7 +73,7 @@ def _outputs(model: StackedDAE, rows: Any) -> NDArray[np.float32]:
     return model.predict_proba(rows) if model.finetuned else model.encode(rows)
 
 
-def _drawn_rows(model: StackedDAE) -> Any:
+def example_rows(model: StackedDAE) -> Any:
     """Return raw rows drawn at random, with missing values, and values that training had not."""
     draw = np.random.default_rng(0)
     if model.preprocessing is None:

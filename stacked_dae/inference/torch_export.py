@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked_dae.inference.model import StackedDAE
-from stacked_dae.inference.onnx_export import _drawn_rows, _write_if_near
+from stacked_dae.inference.onnx_export import example_rows, write_if_close
 
 
 def export_torch(model: StackedDAE, file: Path) -> float:
@@ -23,7 +23,7 @@ def export_torch(model: StackedDAE, file: Path) -> float:
     Raises:
         StackedDAEError: the outputs differ by more than :data:`TOLERANCE`; nothing is written.
     """
-    inputs = model.inputs_of(_drawn_rows(model))
+    inputs = model.inputs_of(example_rows(model))
     network = _Network(model).eval()
     rows = torch.export.Dim("rows", min=1)
     program = torch.export.export(network, (torch.from_numpy(inputs[:3]),), dynamic_shapes=({0: rows},))
@@ -31,7 +31,7 @@ def export_torch(model: StackedDAE, file: Path) -> float:
     torch.export.save(program, content)
     theirs = torch.export.load(io.BytesIO(content.getvalue())).module()(torch.from_numpy(inputs)).numpy()
     ours = model.probabilities_of(inputs) if model.finetuned else model.codes_of(inputs)
-    return _write_if_near(ours, theirs, file, content.getvalue())
+    return write_if_close(ours, theirs, file, content.getvalue())
 
 
 class _Network(nn.Module):

@@ -39,7 +39,7 @@ def finetuning(problem: str) -> dict[str, Any]:
     return {"epochs": 30 * epoch_multiplier(problem), "patience": 10 * epoch_multiplier(problem)}
 
 
-def _config(
+def model_config(
     problem: str,
     model: str,
     seed: int,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.reproduction.models import MODELS, _config
+from stacked_dae.reproduction.models import MODELS, model_config
 from stacked_dae.reproduction.published import PROBLEMS, published_noise
 from stacked_dae.utils.seeding import derive_seed
 
@@ -89,7 +89,7 @@ def search_candidates(problem: str, model: str, preset: str, budget: int, seed: 
         *(drawn[k] for k in random.permutation(len(drawn))),
     ):
         for rate in rates:
-            config = _config(problem, model, seed, source, finetune_lr=rate, **layers)
+            config = model_config(problem, model, seed, source, finetune_lr=rate, **layers)
             if config not in found:
                 found.append(config)
             if len(found) == budget:

@@ -13,7 +13,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.registry import check_data
 from stacked_dae.training.optimizers import check_optimizers
-from stacked_dae.tuning.sweep_file import SweepSpec, _distribution, _put
+from stacked_dae.tuning.sweep_file import SweepSpec, distribution_of, set_dotted
 from stacked_dae.utils.seeding import derive_seed
 
 
@@ -41,12 +41,12 @@ def sample_configs(sweep: SweepSpec, count: int, seed: int) -> list[Config]:
 def _config(sweep: SweepSpec, values: Mapping[str, Any]) -> Config:
     settings: dict[str, Any] = dict(sweep.base)
     for name, value in values.items():
-        _put(settings, name, value)
+        set_dotted(settings, name, value)
     return config_from_dict(settings, sweep.file)
 
 
 def _draw(what: Mapping[str, Any], random: np.random.Generator) -> Any:
-    kind = _distribution(what)
+    kind = distribution_of(what)
     if kind == "constant":
         return what["value"]
     if kind == "categorical":

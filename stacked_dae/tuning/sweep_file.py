@@ -97,7 +97,7 @@ def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
             raise ConfigError(f"{where}.{key} is not known here; known: {', '.join(_OF_A_PARAMETER)}")
     if len({"value", "values", "min"} & what.keys()) > 1:
         raise ConfigError(f"{where} has more than one of value, values, and min with max; leave one")
-    kind = _distribution(what)
+    kind = distribution_of(what)
     if kind not in _DISTRIBUTIONS:
         raise ConfigError(f"{where}.distribution must be one of {', '.join(_DISTRIBUTIONS)}, not {kind!r}")
     if kind == "constant":
@@ -139,7 +139,7 @@ def _usable(number: type, value: Any) -> bool:
     return matches_type(number, value) and abs(value) <= _MOST
 
 
-def _distribution(what: Mapping[str, Any]) -> str:
+def distribution_of(what: Mapping[str, Any]) -> str:
     """Return the distribution of a parameter; where none is named, what W&B takes."""
     if "distribution" in what:
         return str(what["distribution"])
@@ -161,10 +161,10 @@ def _base(file: str, command: Any, parameters: Mapping[str, Any]) -> dict[str, A
     for name, value in options:
         if name == "config":
             for key, setting in flatten(_settings(value, file)).items():
-                _put(base, key, setting)
+                set_dotted(base, key, setting)
     for name, value in options:
         if name != "config":
-            _put(base, name, _read_value(value))
+            set_dotted(base, name, _read_value(value))
     # Trials that run here are told to nobody, unless the environment says so.
     base.pop("tracking", None)
     check_keys(base, file)
@@ -213,7 +213,7 @@ def _settings(config: str, file: str) -> dict[str, Any]:
     return dict(values or {})
 
 
-def _put(values: dict[str, Any], key: str, value: Any) -> None:
+def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in nested settings."""
     *path, last = key.split(".")
     for name in path:
