@@ -60,6 +60,11 @@ def _free(name: str, taken: Sequence[str]) -> str:
 
 
 def write_if_close(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content: bytes) -> float:
+    """Write ``content`` to ``file`` unless the outputs differ by more than :data:`TOLERANCE`; return the difference.
+
+    Raises:
+        StackedDAEError: they do; nothing is written.
+    """
     apart = float(np.abs(ours - theirs).max())
     if not apart <= TOLERANCE:
         raise StackedDAEError(
