@@ -99,7 +99,10 @@ def run(place, command, **more):
     "page", [page for page in PAGES if blocks(page, "sh") or blocks(page, "python")], ids=lambda page: page.name
 )
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
-    """Its commands in their order, then its blocks of Python beside what they made."""
+    """Its commands in their order, then its blocks of Python beside what they made.
+
+    Slow: what a page says is run as it stands, not something smaller.
+    """
     for name in ("configs", "docs", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
     for command in commands(page):

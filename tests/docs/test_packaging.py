@@ -55,6 +55,7 @@ def test_wheel_and_sdist_hold_the_package_and_nothing_else(built):
 
 @pytest.mark.slow
 def test_a_wheel_in_an_empty_environment_runs_the_demo(built, tmp_path):
+    """Slow: pip installs torch and all else into an empty environment, as a newcomer's does."""
     (wheel,) = built.glob("*.whl")
     python = tmp_path / "env" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.speed]
 
 @pytest.mark.parametrize("name", ["step", "finetune"])
 def test_the_step_benchmarks_measure_every_side(tmp_path, name):
+    """Slow: twelve cases of three sides each, in rounds that are interleaved."""
     run_program(f"benchmarks/{name}.py", "--rows", 512, "--rounds", 2, "--out", tmp_path / "figures.json")
     report = json.loads((tmp_path / "figures.json").read_text())
     assert report["machine"]["threads"] >= 1

@@ -119,7 +119,10 @@ def test_machines_of_unequal_shares_are_refused(monkeypatch, environment):
 
 @pytest.mark.slow
 def test_a_job_of_several_processes_stops_and_goes_on(tmp_path):
-    """torchrun hands SIGTERM on; all of them stop at one place."""
+    """torchrun hands SIGTERM on; all processes stop at one place.
+
+    Slow: three jobs of several processes, each of which imports torch.
+    """
     config = {**CONFIG, "pretrain": {**CONFIG["pretrain"], "epochs": [300, 2]}}
     whole, _ = fit(tmp_path, "whole", config, 2)
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "stacked_dae", "fit"]

@@ -110,7 +110,10 @@ def times(request):
 
 
 def test_settings_files(tmp_path, capsys, monkeypatch, dice, times):
-    """Through the command line as it is, up to where the training would begin."""
+    """Through the command line as it is, up to where the training would begin.
+
+    Slow with many: thousands of files, each parsed by the whole command line.
+    """
     taken = []
     monkeypatch.setattr(train, "_train", lambda *arguments: taken.append(arguments))
     codes = Counter()

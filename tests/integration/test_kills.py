@@ -141,6 +141,7 @@ def test_five_kills_change_nothing(tmp_path, undisturbed):
 
 @pytest.mark.slow
 def test_fifty_kills_change_nothing(tmp_path, undisturbed):
+    """Slow: fifty real processes, each of which imports torch and trains until it is killed."""
     moments = random.Random(2)
     total, turn = 0, 0
     while total < 50:

@@ -344,6 +344,7 @@ def test_a_server_that_hangs_stops_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_server_that_stops_taking_rows_is_told_the_rest_later(tmp_path):
+    """Slow: it waits for the client's own time limits, 30 s and 45 s."""
     folder = tmp_path / "run"
     with Server(hang="file_stream") as stalling:
         done = fit(folder, "--tracking.mode", "online", env=environment(stalling))
@@ -399,6 +400,7 @@ def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):
 
 @pytest.mark.slow
 def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
+    """Slow: the unmodified agent starts a process of its own for each of four trials."""
     file = ROOT / "configs" / "sweeps" / "noise.yaml"
     metric = yaml.safe_load(file.read_text())["metric"]["name"]
     with Server() as server:

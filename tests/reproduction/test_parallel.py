@@ -101,7 +101,10 @@ def test_the_first_that_fails_stops_the_others():
 
 @pytest.mark.slow
 def test_a_table_by_two_processes_is_stopped_and_goes_on(tmp_path):
-    """The original command line, on rect made here: a signal stops both parts, and the same command ends the table."""
+    """The original command line, on rect made here: a signal stops both parts, and the same command ends the table.
+
+    Slow: two searches are trained to their end, by processes that must be caught at work.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     words = [sys.executable, "-m", "stacked_dae", "reproduce", "icml2008", "--problems", "rect", "--budget", "1"]
     words += ["--models", "sda-3", "mlp-3", "--out", "table"]
