@@ -1,4 +1,4 @@
-"""What can go wrong, in the three ways a user can mend."""
+"""Errors that the user can correct, each with one line that says how."""
 
 from __future__ import annotations
 

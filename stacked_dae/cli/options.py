@@ -15,7 +15,7 @@ from stacked_dae.reproduction.search_space import BUDGETS, Preset
 from stacked_dae.utils.type_hints import describe_type, field_types
 
 Study = Literal["icml2008", "filters", "noise"]
-"""What can be reproduced: the table, and two studies with a picture each."""
+"""The table, and two studies with a picture each."""
 DataAction = Literal["list", "prepare", "show"]
 # Types whose text an error shows; those of a Literal describe themselves.
 Count = Annotated[int, "a whole number above 0"]
@@ -37,7 +37,7 @@ def _positional(text: str, **how: Any) -> Any:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What fit, pretrain and finetune take beside the settings of the experiment."""
+    """Options of fit, pretrain and finetune beside the settings of the experiment."""
 
     out: Folder | None = _option("Run folder; runs/DATA-MODEL-FINGERPRINT when not given.")
     rerun: bool = _option("In a folder of another experiment: train from the first difference on.", False)
@@ -45,28 +45,28 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class FinetuneOptions(TrainOptions):
-    """What finetune takes beside the settings of the experiment."""
+    """Options of finetune beside the settings of the experiment."""
 
     pretrained: Folder | None = _option("Run folder of the layers; its settings are the defaults.")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a command on one run folder takes."""
+    """Options of a command on one run folder."""
 
     run: RunPath = _positional("Run folder.")
 
 
 @dataclass(frozen=True)
 class RunDataOptions(RunOptions):
-    """What a command takes that reads a run folder and its data."""
+    """Options of a command that reads a run folder and its data."""
 
     root: Folder | None = _option("Folder of the data files.", flag="data.root")
 
 
 @dataclass(frozen=True)
 class PredictOptions(RunOptions):
-    """What predict takes."""
+    """Options of predict."""
 
     data: File = _option("Rows as the run was trained on: .csv, .parquet, .npy or .npz.", required=True)
     out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
@@ -74,7 +74,7 @@ class PredictOptions(RunOptions):
 
 @dataclass(frozen=True)
 class EncodeOptions(RunOptions):
-    """What encode takes."""
+    """Options of encode."""
 
     data: File = _option("Rows as the run was trained on: .csv, .parquet, .npy or .npz.", required=True)
     layer: Count | None = _option("Layer, from 1; the uppermost when not given.")
@@ -86,7 +86,7 @@ class EncodeOptions(RunOptions):
 
 @dataclass(frozen=True)
 class ExportOptions(RunOptions):
-    """What export takes."""
+    """Options of export."""
 
     format: Format = _option("onnx: with a table's preprocessing; torch: without.", "onnx")
     out: File | None = _option("File to write; model.onnx or model.pt2 in the run folder when not given.")
@@ -94,7 +94,7 @@ class ExportOptions(RunOptions):
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What data takes."""
+    """Options of data."""
 
     action: DataAction = _positional(
         "list: name the data sets; prepare: fetch or make one; show: draw a sheet of its training examples."
@@ -109,7 +109,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ReproduceOptions:
-    """What reproduce takes."""
+    """Options of reproduce."""
 
     what: Study = _positional(
         "icml2008: the table; filters: first-layer filters against nu (the paper's Figure 3); noise: test error"
@@ -136,7 +136,7 @@ class ReproduceOptions:
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What compare takes."""
+    """Options of compare."""
 
     runs: list[str] = _positional("Run folders, folders above them, or patterns of either.", nargs="*")
     wandb: Annotated[str, "ENTITY/PROJECT or ENTITY/PROJECT/GROUP"] | None = _option(
@@ -152,7 +152,7 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """What sweep takes."""
+    """Options of sweep."""
 
     file: File = _positional("Sweep file of Weights & Biases; its own program runs it otherwise.")
     local: Count | None = _option("Trials to run here; a grid may have fewer.")

@@ -136,4 +136,4 @@ def _check_file(file: str) -> None:
 
 
 TRAINING_OPTIONS: tuple[str, ...] = tuple(option_names(TRAINING_COMMANDS["finetune"].options))
-"""What a settings file may hold beside the settings of the experiment."""
+"""Names that a settings file may hold beside the settings of the experiment."""

@@ -1,4 +1,4 @@
-"""What a data set is: inputs and labels in three splits, of which the test split is read only when asked for."""
+"""Data sets: inputs and labels in three splits; the test split is read only when asked for."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _PRETRAIN, _FINETUNE = PretrainConfig(), FinetuneConfig(epochs=100, patience=20)
 # A dataclass, so that scikit-learn finds each parameter in the signature and each is declared once.
 @dataclass(repr=False, eq=False)
 class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """What the three share: the settings, the scaling, the layers."""
+    """Base of the estimators: the parameters, the scaling, the layers."""
 
     units: int | Sequence[int] = _UNITS
     _: KW_ONLY
@@ -202,7 +202,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
 @dataclass(repr=False, eq=False)
 class _Tuned(_Base):
-    """What the two that are fine-tuned share."""
+    """Base of the estimators that are fine-tuned."""
 
     _: KW_ONLY
     finetune_epochs: int = _FINETUNE.epochs

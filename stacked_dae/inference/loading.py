@@ -1,4 +1,4 @@
-"""What a run folder holds, loaded: its data, its layers, its stack."""
+"""Loading the data, the layers and the stack of a run folder."""
 
 from __future__ import annotations
 

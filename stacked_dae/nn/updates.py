@@ -16,7 +16,7 @@ from stacked_dae.utils import distributed
 
 
 def _is_plain_sgd(optimizer: Optimizer) -> bool:
-    """Whether θ ← θ − η ∇L is all that the optimiser does."""
+    """Return whether θ ← θ − η ∇L is all that the optimiser does."""
     return type(optimizer) is torch.optim.SGD and all(
         group["momentum"] == 0 and group["weight_decay"] == 0 and not group["maximize"]
         for group in optimizer.param_groups

@@ -1,4 +1,4 @@
-"""What the paper published: Table 1 of ICML 2008, out of ``table1.yaml``."""
+"""The published errors: Table 1 of ICML 2008, from ``published.yaml``."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from stacked_dae.utils.progress import Reporter
 
 @dataclass(frozen=True)
 class ReproductionRequest:
-    """What is asked for.
+    """A request for rows of the table.
 
     Args:
         problems, models: names of :data:`~stacked_dae.reproduction.published.PROBLEMS` and

@@ -1,4 +1,4 @@
-"""What is searched for each model of Table 1: presets, ranges, budgets."""
+"""The search space of each model of Table 1: presets, ranges, budgets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the search draws from, evenly."""
+    """Values that the search draws from, evenly."""
 
     units: Sequence[int]
     nu: Sequence[float]

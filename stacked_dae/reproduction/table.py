@@ -43,7 +43,7 @@ class TableRow:
     made_from: str = ""
 
     def holds(self) -> bool:
-        """Whether every value is of its type, and the problem one of the eight."""
+        """Return whether every value is of its type, and the problem one of the eight."""
         hints = field_types(TableRow)
         return self.problem in published.PROBLEMS and all(
             matches_type(hints[name], value) for name, value in vars(self).items()
@@ -51,7 +51,7 @@ class TableRow:
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
-        """What the row is about; a later measurement of the same takes its place."""
+        """Identity of the row; a later measurement with the same key replaces it."""
         return self.problem, self.source, self.model, self.preset, self.seed
 
     @property

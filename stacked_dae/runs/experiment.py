@@ -26,7 +26,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a command trains in one run folder.
+    """Everything that decides what a command trains in one run folder.
 
     Args:
         config: the settings.

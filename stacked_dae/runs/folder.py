@@ -1,4 +1,4 @@
-"""What a run folder holds, and how it is written: to a temporary name, then renamed."""
+"""The run folder: its files, each written to a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunFolder:
 
     Args:
         path: the folder.
-        manifest: what its ``manifest.json`` holds; None of a new folder.
+        manifest: the content of its ``manifest.json``; None for a new folder.
     """
 
     def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
@@ -46,12 +46,12 @@ class RunFolder:
 
     @property
     def is_new(self) -> bool:
-        """Whether the folder has no manifest yet."""
+        """True if the folder has no manifest yet."""
         return self._manifest is None
 
     @property
     def manifest(self) -> Manifest:
-        """What ``manifest.json`` holds."""
+        """The content of ``manifest.json``."""
         assert self._manifest is not None, f"{self.path} has no manifest yet"
         return self._manifest
 
@@ -274,7 +274,7 @@ class RunFolder:
 
     @property
     def has_result(self) -> bool:
-        """Whether there is a ``result.json``, damaged or not."""
+        """True if there is a ``result.json``, damaged or not."""
         return (self.path / "result.json").exists()
 
     def result(self) -> Result:

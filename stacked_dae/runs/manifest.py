@@ -51,7 +51,7 @@ class StageRecord:
 
     @property
     def is_done(self) -> bool:
-        """Whether the stage is trained to its end."""
+        """True if the stage is trained to its end."""
         return self.status == "done"
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class DatasetRecord:
 
 @dataclass
 class Manifest:
-    """What ``manifest.json`` holds.
+    """The content of ``manifest.json``.
 
     Args:
         dataset: the data.
@@ -130,7 +130,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Result:
-    """What ``result.json`` holds of a run that is fine-tuned and tested.
+    """The content of ``result.json``: the test of a fine-tuned run.
 
     Args:
         dataset, model, seed, labels_per_class: as in the settings.

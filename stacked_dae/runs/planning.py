@@ -1,4 +1,4 @@
-"""What of an experiment a run folder holds already, and what is left to do in it."""
+"""The plan of a run: checks against the parent and the folder, and the stages that are left to do."""
 
 from __future__ import annotations
 

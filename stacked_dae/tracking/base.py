@@ -1,4 +1,4 @@
-"""What is logged of a job, and the interface of what logs it."""
+"""A job that is logged, and the interface of its tracker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIAL = "trial"
 
 @dataclass(frozen=True)
 class TrackedJob:
-    """What a W&B run is about.
+    """The subject of a W&B run.
 
     Args:
         config: the settings.
@@ -44,7 +44,7 @@ class Tracker(Protocol):
     """Logs a job while it runs."""
 
     enabled: bool
-    """Whether anything is logged: where not, no figures need be drawn."""
+    """True if anything is logged; no figures need be drawn otherwise."""
 
     def log(self, stage: str, row: Mapping[str, float]) -> None:
         """Log a row of the stage's ``metrics.csv``; all rows in order, those of an earlier call too."""

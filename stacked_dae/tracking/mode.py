@@ -82,7 +82,7 @@ def resolve_mode(config: Config, out: Path, notices: OfflineNotices) -> str:
 
 
 def _has_key() -> bool:
-    """Whether there is an API key for the server, in the environment or in the netrc file."""
+    """Return whether there is an API key for the server, in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
@@ -109,7 +109,7 @@ def server() -> str:
 
 @functools.cache
 def answers(address: str) -> bool:
-    """Whether anything at all comes back from the server in reasonable time; asked once."""
+    """Return whether anything at all comes back from the server in reasonable time; asked once."""
     try:
         with urllib.request.urlopen(address, timeout=_ANSWER):
             return True

@@ -1,4 +1,4 @@
-"""What a run folder knows of its W&B runs."""
+"""The record of a run folder about its W&B runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What W&B has of earlier runs, out of its public API."""
+"""Earlier runs, as the public API of W&B has them."""
 
 from __future__ import annotations
 

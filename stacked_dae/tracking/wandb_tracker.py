@@ -30,7 +30,7 @@ _BEGIN, _END = 30.0, 30.0
 
 
 class WandbProcess:
-    """What the W&B runs of one command share: the thread that talks to W&B, what was said, what was staged where.
+    """State that the W&B runs of one command share: the thread that talks to W&B, the notices, the staging folder.
 
     Args:
         reporter: says what W&B does not take.

@@ -58,14 +58,14 @@ def read_checkpoint(file: Path) -> dict[str, Any] | None:
 
 
 def holds(state: Mapping[str, Any], hints: Mapping[str, Any], weights: str, module: nn.Module) -> bool:
-    """Whether a checkpoint has values of these types, and under ``weights`` those of ``module``, by name and shape."""
+    """Return whether a checkpoint has values of these types, and under ``weights`` tensors that fit ``module``."""
     if not all(matches_type(hint, state.get(name)) for name, hint in hints.items()):
         return False
     return same_shapes(state.get(weights), module.state_dict())
 
 
 def same_shapes(there: Any, wanted: Mapping[str, Tensor]) -> bool:
-    """Whether ``there`` holds tensors of the names and shapes that are wanted."""
+    """Return whether ``there`` holds tensors of the names and shapes that are wanted."""
     return (
         isinstance(there, dict)
         and there.keys() == wanted.keys()
@@ -74,7 +74,7 @@ def same_shapes(there: Any, wanted: Mapping[str, Tensor]) -> bool:
 
 
 def is_state_of(optimizer: Optimizer, state: Any) -> bool:
-    """Whether ``optimizer``, a new one, takes ``state``: settings as its own, tensors of its parameters' shapes."""
+    """Return whether a new ``optimizer`` accepts ``state``: equal settings, tensors of its parameters' shapes."""
     settings = _settings_of(optimizer)
     try:
         optimizer.load_state_dict(state)

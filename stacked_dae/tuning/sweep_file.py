@@ -113,7 +113,7 @@ def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
 
 
 def _is_setting(name: str) -> bool:
-    """Whether this is the dotted name of a setting, or of one of an optimiser's options."""
+    """Return whether this is the dotted name of a setting, or of one of an optimiser's options."""
     known = setting_names()
     group, options, option = name.partition(".options.")
     return name in known or (bool(option) and f"{group}{options[:-1]}" in known)

@@ -52,7 +52,7 @@ def rank() -> int:
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the process that writes and speaks for all."""
+    """Return whether this is the process that writes and speaks for all."""
     return rank() == 0
 
 

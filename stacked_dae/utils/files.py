@@ -65,7 +65,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def _alive(pid: str) -> bool:
-    """Whether there is a process of this number; what is no number counts as one."""
+    """Return whether there is a process of this number; what is no number counts as one."""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

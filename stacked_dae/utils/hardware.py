@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The hardware and the library versions that a measurement depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while a job works: a bar for each stage in a terminal, now and then a line elsewhere."""
+"""Progress of a job: a bar for each stage in a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class TableFile(Protocol):
     names: list[str]
     """Names of the columns."""
     is_bytes: bool
-    """Whether it is an array of bytes, as images are."""
+    """True if the file is an array of bytes, as images are."""
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         """Go through these columns, some rows at a time.

@@ -57,7 +57,7 @@ _EXACT = 2.0**53
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value of a table says that there is none: None, NaN, pandas' NA and NaT."""
+    """Return whether a value of a table says that there is none: None, NaN, pandas' NA and NaT."""
     if value is None:
         return True
     try:

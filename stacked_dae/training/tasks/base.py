@@ -1,4 +1,4 @@
-"""What both tasks share: one minibatch, one update, many minibatches to a Lightning batch."""
+"""The base of the tasks: one update per minibatch, many minibatches per Lightning batch."""
 
 from __future__ import annotations
 
