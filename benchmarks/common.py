@@ -183,7 +183,7 @@ def our_epoch(task: ChunkedTask, inputs: Any, labels: Any, batch: int, device: s
             metrics=Metrics(Path(folder) / task.stage / "metrics.csv"),
             trainer=TrainerConfig(accelerator="gpu" if device == "cuda" else "cpu"),
             reporter=clock,
-            job=NullTracker(),
+            tracker=NullTracker(),
         )
     return clock.seconds()
 

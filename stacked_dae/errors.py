@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class StackedDAEError(Exception):
-    """An error that the user can mend; its text is one line that says how."""
+    """An error that the user can correct; its text is one line that says how."""
 
 
 class ConfigError(StackedDAEError):

@@ -51,9 +51,12 @@ class DataConfig:
         if self.path is None:
             for name in ("target", "keep", "drop", "categorical", "scale", "split"):
                 given = getattr(self, name) != default_of(DataConfig, name)
-                require(not given, f"data.{name} is of a table: name its file with data.path")
+                require(not given, f"data.{name} applies only to a table: name its file with data.path")
         else:
-            require(self.source == "regenerated", "data.source is of an ICML-2007 problem; leave it out for a table")
+            require(
+                self.source == "regenerated",
+                "data.source applies only to the ICML 2007 data sets; remove it when data.path is set",
+            )
             require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
         if isinstance(self.split, list):
             shares = self.split

@@ -52,7 +52,7 @@ def _unfit(name: str, hint: Any, value: Any) -> str:
 
 
 def check_keys(values: Any, source: str, cls: Any = Config, prefix: str = "", also: tuple[str, ...] = ()) -> None:
-    """Raise ConfigError for the first key of ``values`` that is no setting, or that has a value of another type.
+    """Raise ConfigError for the first key of ``values`` that is not a setting, or whose value has another type.
 
     ``also`` names top-level keys that are allowed beside the settings.
     """

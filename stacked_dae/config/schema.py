@@ -326,7 +326,7 @@ class Config:
         require_choice("model", self.model, Model)
         require(
             self.pretrain.layers()[0].loss != "by_column" or self.data.path is not None,
-            "pretrain.loss: by_column is of a table's columns: name its file with data.path",
+            "pretrain.loss: by_column applies only to a table: name its file with data.path",
         )
 
     def layers(self) -> list[LayerConfig]:

@@ -50,7 +50,7 @@ class Dataset:
     """A data set. Splits are canonical: fixed by the data set, never by a run's seed.
 
     Args:
-        name: its name in the registry, or any name for arrays of one's own.
+        name: its name in the registry, or any name for the user's arrays.
         classes: number of classes; labels are 0 to classes − 1.
         train, valid: the training and validation rows.
         load_test: gives the test rows; called once, after all training and selection.
@@ -68,7 +68,7 @@ class Dataset:
 
     @property
     def inputs(self) -> int:
-        """Number of inputs d of an example."""
+        """Number of inputs d per example."""
         return int(self.train.inputs.shape[1])
 
     @cached_property
@@ -130,7 +130,7 @@ def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, class
     if width and x.shape[1] != width:
         raise DataError(f"{where}: {x.shape[1]} inputs, but the training rows have {width}")
     if y.shape != (len(x),):
-        raise DataError(f"{where}: {len(x)} examples but labels of shape {y.shape}; there must be one label an example")
+        raise DataError(f"{where}: {len(x)} examples but labels of shape {y.shape}; there must be one per example")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < least:
         unlabelled = "; −1 for a row without a label" if least else ""
         raise DataError(f"{where}: the labels must be whole numbers from 0{unlabelled}")

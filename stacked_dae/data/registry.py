@@ -48,13 +48,13 @@ def data_root(root: str | None) -> Path:
 
 
 def check_name(name: str, source: str = "regenerated") -> None:
-    """Raise DataError for a name that is no data set, with the nearest one that is, or has no original archive."""
+    """Raise DataError for an unknown data set, with the nearest known name, or for one without an original archive."""
     if name not in DATASETS:
         raise DataError(
             f"data.name: there is no data set {name!r}{suggest(name, DATASETS)}; known: {', '.join(DATASETS)}"
         )
     if source != "regenerated" and DATASETS[name].source is not _ICML2007:
-        raise DataError(f"source: {source} is of an ICML-2007 problem, which {name} is not; leave it out")
+        raise DataError(f"source: {source} applies only to the ICML 2007 data sets, which {name} is not; leave it out")
 
 
 def load_dataset(name: str, root: str | None = None, source: str = "regenerated") -> Dataset:
@@ -91,7 +91,7 @@ def check_data(config: DataConfig) -> None:
 
 
 def load_data(config: DataConfig, root: str | None = None) -> Dataset:
-    """Return the data that the settings name: a data set, or a table of one's own.
+    """Return the data that the settings name: a data set, or the user's table.
 
     Args:
         config: the settings.

@@ -64,7 +64,7 @@ class StackedDAE:
                 them, if None.
 
         Raises:
-            StageError: it is no run folder, its files have changed, or it has no such weights.
+            StageError: it is not a run folder, its files have changed, or it has no such weights.
         """
         run = RunFolder.open(Path(folder))
         config = run.config()
@@ -104,7 +104,7 @@ class StackedDAE:
         """Return the model of a file that :meth:`save` wrote.
 
         Raises:
-            DataError: it is no such file.
+            DataError: it is not such a file.
         """
         if Path(path).is_dir():
             raise DataError(f"{path} is a folder; of a run folder, StackedDAE.from_run makes the model")
@@ -125,7 +125,7 @@ class StackedDAE:
             raise DataError(f"{path}: there is no such file") from None
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, RecursionError) as error:
             reason = (str(error).splitlines() or [""])[0]
-            raise DataError(f"{path} is no saved model, or damaged ({reason})") from None
+            raise DataError(f"{path} is not a saved model, or is damaged ({reason})") from None
         return model
 
     @property

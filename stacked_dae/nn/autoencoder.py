@@ -25,7 +25,7 @@ class DenoisingAutoencoder(nn.Module):
         decoder: s', one of sigmoid, identity.
         loss: cross_entropy (x in [0, 1], sigmoid decoder), squared_error, by_column (:func:`losses.by_column`:
             squared error and an identity decoder for the ``standardised`` inputs, cross-entropy and a sigmoid for the
-            others), or a loss of one's own, of the decoder's pre-activation (:data:`losses.Loss`).
+            others), or a custom loss of the decoder's pre-activation (:data:`losses.Loss`).
         tied: whether W' = Wᵀ.
         alpha, beta: emphasis: the weights of the loss on destroyed inputs and on the others.
         standardised: of by_column: which inputs are, (d,) bool.

@@ -4,7 +4,7 @@ Each takes the decoder's pre-activation ``a`` and the clean input ``x``, both (B
 per example, (B,): the sum over the d inputs. ``weight``, (B, d), multiplies the loss of each input. Next to
 each loss stands its derivative by ``a``, (B, d), which the layer's closed-form step uses.
 
-A loss of one's own is any function of (a, x, weight) that gives (B,); autograd derives it by ``a``.
+A custom loss is any function (a, x, weight) → (B,); autograd derives it by ``a``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""A loss of one's own: (a, x, weight) → (B,)."""
+"""A custom loss: (a, x, weight) → (B,)."""
 
 
 def emphasis(destroyed: Tensor, alpha: float, beta: float, dtype: torch.dtype) -> Tensor:
@@ -84,7 +84,7 @@ def by_column_gradient(a: Tensor, x: Tensor, standardised: Tensor, weight: Tenso
 
 
 def gradient_of(loss: Loss, a: Tensor, x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the losses (B,) of a loss of one's own, and their derivative by ``a``, (B, d), made by autograd."""
+    """Return the losses (B,) of a custom loss, and their derivative by ``a``, (B, d), from autograd."""
     with torch.enable_grad():
         leaf = a.detach().requires_grad_()
         losses = loss(leaf, x, weight)

@@ -18,7 +18,7 @@ class Compared:
     Args:
         name: its folder, or its W&B group.
         settings: the whole configuration by dotted key.
-        losses: validation loss of the last epoch by layer (``layer_1`` …), an example.
+        losses: validation loss of the last epoch by layer (``layer_1`` …), per example.
         valid_error_percent, test_error_percent, test_error_ci95_percent: None as long as there is none.
         n_test: test examples; 0 as long as it was not tested.
         seconds: of its training.

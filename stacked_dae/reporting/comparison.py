@@ -42,7 +42,9 @@ class Comparison:
     def why_no_best(self) -> str:
         """Why no run is the best, as a sentence, where none is."""
         several = self._of_several_data_sets
-        return "They are of several data sets: none is best." if several else "None is fine-tuned yet."
+        return (
+            "No best run: the runs use different data or splits." if several else "No best run: none is fine-tuned yet."
+        )
 
     @cached_property
     def folder(self) -> str:

@@ -145,7 +145,7 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
             # Not the same loss twice: training rebuilds from corrupted inputs, validation from clean ones.
             axes.plot(epochs, [row["train_loss"] for row in rows], marker=".", label="training (corrupted)")
             axes.plot(epochs, [row["valid_loss"] for row in rows], marker=".", label="validation (clean)")
-            axes.set_ylabel("loss an example")
+            axes.set_ylabel("loss per example")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -155,7 +155,7 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
 
 
 def confusion(result: Result, names: Sequence[str] = ()) -> Figure:
-    """Draw the confusion matrix of a tested run: true classes down, answers across, counts in the cells.
+    """Draw the confusion matrix of a tested run: true classes down, predictions across, counts in the cells.
 
     ``names`` are those of the classes; their numbers if there are none.
     """
@@ -179,7 +179,7 @@ def confusion(result: Result, names: Sequence[str] = ()) -> Figure:
     labels = [shortened(name) for name in names] or [str(k) for k in range(len(counts))]
     axes.set_xticks(range(len(counts)), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     axes.set_yticks(range(len(counts)), labels)
-    axes.set_xlabel("answered class")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(f"Test error {error} % (n = {result.n_test})", fontsize=11)
     return figure

@@ -129,7 +129,7 @@ def _panel(stage: str, what: str, drawn: Sequence[tuple[Compared, str, Any]], be
         )
     axes.set_title(stage.replace("_", " "), fontsize=11)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("error (%)" if what == VALID else "loss an example")
+    axes.set_ylabel("error (%)" if what == VALID else "loss per example")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     text = io.StringIO()

@@ -80,7 +80,7 @@ def _number(value: Any) -> float | None:
 
 
 def _as_was(key: str, value: Any) -> Any:
-    """Return a setting as the run folder has it: options are told as JSON."""
+    """Return a setting as the run folder has it: W&B holds options as JSON."""
     if key.endswith(".options") and isinstance(value, str):
         with suppress(ValueError):
             return json.loads(value)

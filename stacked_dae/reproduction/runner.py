@@ -71,7 +71,7 @@ def reproduce(request: ReproductionRequest, out: Path, reporter: Reporter) -> li
 
     Raises:
         ConfigError: the order names something that is not there.
-        DataError: a problem cannot be made ready; nothing was measured.
+        DataError: a problem cannot be prepared; nothing was measured.
         StageError: every configuration of a search diverged, or a file in ``out`` is damaged.
     """
     todo = pending_rows(request, out)
@@ -87,7 +87,7 @@ def reproduce(request: ReproductionRequest, out: Path, reporter: Reporter) -> li
 def pending_rows(request: ReproductionRequest, out: Path) -> list[tuple[str, str]]:
     """Return each problem and model that is asked for and has no row yet, made from these data and ranges.
 
-    Each problem is made ready, so that an absent file is told before anything is measured. Nothing is written to
+    Each problem is prepared first: an absent file is reported before anything is measured. Nothing is written to
     ``out``. Raises what :func:`reproduce` raises.
     """
     check_request(request.problems, request.models, request.budget, request.seed)

@@ -38,7 +38,7 @@ class Ranges:
 # The layers that every search begins with, before any are drawn; nu is the paper's.
 DEFAULT_LAYERS: dict[str, Any] = {"units": 1000, "pretrain_lr": 0.1, "pretrain_epochs": 50}
 
-# Rates are for the mean over a minibatch of 20 examples. The journal's, taken to be for an example at a time, would be
+# Rates are for the mean over a minibatch of 20 examples. The journal's, taken to be per example, would be
 # 20 times as high here: 1e-4 to 2 for the layers, 0.01 to 4 for fine-tuning. These are a part of that.
 _RANGES = {
     "quick": Ranges(

@@ -44,7 +44,7 @@ def filters_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter:
     """Pre-train one layer at each of four noise levels and draw 100 filters of each (ICML 2008, Figure 3).
 
     The layers start from the same weights, so that a filter can be followed from sheet to sheet. The runs and
-    ``filters.png`` are in ``out``; killed, the same call goes on where it was.
+    ``filters.png`` are in ``out``; after a kill, the same call resumes.
     """
     assert data.image_shape is not None
     sheets: list[tuple[float, NDArray[np.float32]]] = []
@@ -65,7 +65,7 @@ def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: 
     """Fit one to three layers at each of four noise levels, and networks never pre-trained (JMLR 2010, Figures 10, 11).
 
     All else is the same for all: nothing is searched, and each network is tested once. ``errors.csv``, ``errors.png``
-    and the runs are in ``out``; killed, the same call goes on where it was.
+    and the runs are in ``out``; after a kill, the same call resumes.
     """
     rows: list[dict[str, Any]] = []
     for depth in DEPTHS:

@@ -304,7 +304,7 @@ def _is_left_by_start(file: Path) -> bool:
 
 
 def _of_another_run(path: Path) -> str:
-    return f"it is of another run than {path / 'manifest.json'}"
+    return f"it belongs to another run than {path / 'manifest.json'}"
 
 
 def _link_out_of(path: Path) -> Path | None:

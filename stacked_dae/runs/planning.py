@@ -68,7 +68,7 @@ def pending_stages(folder: RunFolder, stages: list[Stage], *, rerun: bool) -> li
     """Return the stages that are still to be done, from the first such one on.
 
     Raises:
-        StageError: a stage is done but its files are gone or changed, and this is no ``rerun``.
+        StageError: a stage is done but its files are gone or changed, and ``rerun`` is False.
     """
     for i, stage in enumerate(stages):
         if not folder.has_done(stage.name, stage.fingerprint):

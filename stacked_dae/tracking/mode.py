@@ -38,7 +38,7 @@ def configured_mode(config: Config) -> str:
     """Return auto, online, offline or off: $WANDB_MODE where the user set it, else what ``tracking.mode`` says.
 
     Raises:
-        ConfigError: $WANDB_MODE says what is not known here, or $WANDB_BASE_URL is no address.
+        ConfigError: $WANDB_MODE is unknown here, or $WANDB_BASE_URL is not an address.
     """
     said = os.environ.get("WANDB_MODE")
     if said and said not in _MODES:
@@ -104,7 +104,7 @@ def server() -> str:
     try:
         return str(wandb.setup(wandb.Settings(silent=True)).settings.base_url)
     except Exception as error:  # whatever its settings files make it raise
-        raise ConfigError(f"W&B's settings: {line_of(error)}; mend them, or set tracking.mode to off") from None
+        raise ConfigError(f"W&B's settings: {line_of(error)}; correct them, or set tracking.mode to off") from None
 
 
 @functools.cache

@@ -54,7 +54,7 @@ class WandbProcess:
             del os.environ["WANDB_DATA_DIR"]
 
     def wait(self) -> None:
-        """Wait until W&B has taken everything, or has not answered for its time."""
+        """Wait until W&B has taken everything, or has exceeded its time."""
         if not self.worker.drain():
             self.unstage()
             self.reporter.say("W&B: the server stopped answering; give the same command again later to send the rest")
@@ -118,7 +118,7 @@ class WandbTracker:
         self._submit(lambda: self._log_artifact(kind, files, weights))
 
     def end(self, exit_code: int) -> None:
-        """End the W&B run; what is told later is lost."""
+        """End the W&B run; whatever is logged later is lost."""
         self._submit_rows()
         self._submit(lambda: self._end(exit_code))
         self._process.worker.submit(self._process.unstage)
@@ -158,7 +158,7 @@ class WandbTracker:
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
-        self._process.reporter.say(f"W&B: {line_of(error)}; training goes on, and {self._job.out} has everything")
+        self._process.reporter.say(f"W&B: {line_of(error)}; training continues, and {self._job.out} has everything")
 
     @property
     def _wandb(self) -> Path:
@@ -209,23 +209,23 @@ class WandbTracker:
         return run
 
     def _id(self) -> str | None:
-        """Return the id of the W&B run that this job goes on in, None where it begins one."""
+        """Return the id of the W&B run that this job resumes, None where it begins one."""
         entry = self._state.entry(self._job_type)
         if entry.get("mark") != self._job.fingerprint or not entry.get("id"):
             return None
         folders = list(self._wandb.glob(f"*run-*-{entry['id']}"))
         sent = [f for f in folders if f.name.startswith("run-") or list(f.glob("*.synced"))]
         if self._mode == "offline" and sent:
-            # Without a server nobody knows which rows it has; told again, it would have them twice.
+            # Without a server nobody knows which rows it has; logged again, it would have them twice.
             return None
         for folder in folders:
             if folder not in sent:
-                # All rows are told again: uploaded too, it would double them.
+                # All rows are logged again: an upload of this folder would double them.
                 shutil.rmtree(folder, ignore_errors=True)
         return str(entry["id"])
 
     def _parent(self) -> dict[str, Any]:
-        """Return the record of the W&B run that made the very layers of this job; empty where none was told."""
+        """Return the record of the W&B run that made the very layers of this job; empty where none was logged."""
         entry = TrackingState(self._job.parent or self._job.out).entry(PRETRAIN)
         made = self._job.layers and entry.get("weights") == list(self._job.layers)
         return entry if made else {}
@@ -249,7 +249,7 @@ class WandbTracker:
         for name in named.keys() - self._known:
             self._run.define_metric(name, step_metric=f"{stage}/epoch")
         self._known |= named.keys()
-        # A run that goes on has the first rows already.
+        # A resumed run has the first rows already.
         if number >= self._run.starting_step:
             self._run.log(named, step=number, commit=True)
 
@@ -282,7 +282,7 @@ class WandbTracker:
             try:
                 self._use()
             except Exception as error:  # the run stands without its edges
-                self._process.reporter.say(f"W&B: {line_of(error)}; the run is told without what it was made from")
+                self._process.reporter.say(f"W&B: {line_of(error)}; the run is logged without its inputs")
         self._run = None
         try:
             run.finish(exit_code=exit_code)
@@ -306,7 +306,7 @@ def _with_equal_keys(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def group_of(job: TrackedJob) -> str:
-    """Return the W&B group of a job: the experiment, or the sweep that a trial is of."""
+    """Return the W&B group of a job: the experiment, or the sweep of a trial."""
     of_sweep = os.environ.get("WANDB_SWEEP_ID")
     return job.config.tracking.group or os.environ.get("WANDB_RUN_GROUP") or of_sweep or job.out.resolve().name
 

@@ -40,7 +40,7 @@ def read_checkpoint(file: Path) -> dict[str, Any] | None:
     """
     if not file.is_file():
         return None
-    # First read, then understood: what the disk cannot give now is no damage.
+    # First read, then understood: a disk that cannot be read now does not mean damage.
     content = io.BytesIO(file.read_bytes())
     try:
         with zipfile.ZipFile(content) as members:

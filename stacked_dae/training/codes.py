@@ -30,7 +30,7 @@ def encode_inputs(
     """Return the codes of all rows of ``inputs``, in their order: (n, d) → (n, ``units``) float32.
 
     Codes that need more than ``budget_bytes`` are written to ``file`` (.npy) and stay there; others are in memory.
-    ``advance`` is told the number of rows after each batch.
+    ``advance`` is called with the number of rows after each batch.
 
     Raises:
         OSError: the disk has no room for them.

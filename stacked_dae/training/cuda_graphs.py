@@ -41,13 +41,13 @@ class CudaGraphRunner:
         self._warm = 0
 
     def run(self, *rows: Tensor) -> None:
-        """Do one minibatch: tensors of one row an example."""
+        """Run one minibatch: tensors with one row per example."""
         if not self._capturable:
             self.total += self._step(*rows)
             return
         state = self._state()
         if self._graph is not None and state != self._baked:
-            # The learning rate has changed: the graph is of no use any more.
+            # The learning rate has changed: the graph no longer applies.
             self._graph = None
         if self._graph is not None and len(rows[0]) == len(self._rows[0]):
             for static, row in zip(self._rows, rows, strict=True):

@@ -175,7 +175,7 @@ def _restore_checkpoint(
 ) -> int:
     """Return how many epochs the checkpoint has behind it, and give ``metrics`` their rows.
 
-    One that is damaged, or of another stage, is of no use: its stage begins anew, and says so.
+    A checkpoint that is damaged, or belongs to another stage, is discarded: the stage begins anew, and says so.
     """
     state = read_checkpoint(checkpoint) or {}
     of_another = isinstance(state.get("stamp"), str) and state["stamp"] != fingerprint
@@ -185,7 +185,7 @@ def _restore_checkpoint(
             metrics.restore(state["metrics"])
             return int(state["epoch"]) + 1
     if checkpoint.exists():
-        what = "is of another stage" if of_another else "is damaged"
+        what = "belongs to another stage" if of_another else "is damaged"
         reporter.say(f"{checkpoint} {what}: training begins at the stage's first epoch")
         checkpoint.unlink()
     metrics.restore("")

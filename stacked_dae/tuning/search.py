@@ -46,7 +46,7 @@ def select_best(
     """Train each configuration, test the one of the lowest validation error, and return it and all tries.
 
     Each has a run folder of its own under ``out``, named by its settings, and a line in ``out/tries.json``: a search
-    that was killed goes on where it was, and a larger one begins with what a smaller one has done. One that differs
+    that was killed resumes, and a larger one begins with what a smaller one has done. One that differs
     from an earlier one in fine-tuning alone takes that one's layers. Of equals the one of
     the lower validation loss is taken.
 

@@ -165,7 +165,7 @@ def _base(file: str, command: Any, parameters: Mapping[str, Any]) -> dict[str, A
     for name, value in options:
         if name != "config":
             set_dotted(base, name, _read_value(value))
-    # Trials that run here are told to nobody, unless the environment says so.
+    # Trials that run here are not logged, unless the environment says so.
     base.pop("tracking", None)
     check_keys(base, file)
     return base

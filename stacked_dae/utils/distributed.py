@@ -40,7 +40,7 @@ def launch_topology() -> tuple[int, int]:
 
 
 def _of_srun() -> bool:
-    # A shell on a machine that SLURM lent has the first, but is no task of several.
+    # A shell on a machine that SLURM lent has the first, but is not one of several tasks.
     return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
 
 

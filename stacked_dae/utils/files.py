@@ -31,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             # Of a process of this machine that was killed while it wrote.
             other.unlink(missing_ok=True)
     temporary = path.with_name(f"{mark}{os.getpid()}.tmp")
-    # What lies there is of a process that had this number before, or a link to elsewhere.
+    # What lies there is from a process that had this number before, or a link to elsewhere.
     temporary.unlink(missing_ok=True)
     try:
         with named(path):
@@ -65,7 +65,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def _alive(pid: str) -> bool:
-    """Return whether there is a process of this number; what is no number counts as one."""
+    """Return whether there is a process of this number; a text that is not a number counts as one."""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

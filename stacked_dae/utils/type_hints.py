@@ -7,7 +7,7 @@ import typing
 from functools import cache
 from typing import Any, Literal
 
-# A whole number beyond it is no float's.
+# Larger whole numbers do not fit a float.
 _LARGEST = 10**300
 
 
@@ -23,7 +23,7 @@ def field_types(cls: type, include_extras: bool = False) -> dict[str, Any]:
 
 
 def matches_type(hint: Any, value: Any) -> bool:
-    """Return whether ``value`` is of the type ``hint``; a whole number is a number too, true and false are none."""
+    """Return whether ``value`` is of the type ``hint``; a whole number is a number too, true and false are not."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(matches_type(part, value) for part in inner)

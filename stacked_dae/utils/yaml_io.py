@@ -10,7 +10,7 @@ import yaml
 
 from stacked_dae.errors import ConfigError
 
-# What a text that is no YAML makes its loader raise: too deep a nesting and impossible dates among it.
+# What the loader raises for a text that is not YAML, among it too deep a nesting and impossible dates.
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 
 

@@ -172,7 +172,7 @@ def test_damaged_and_foreign_model_files_are_one_line(run, tmp_path):
     state = {"head.bias": torch.zeros(2)}
     for content in (whole[:-100], b"", pickle.dumps(1), save(state), save(state, {"stacked_dae": "{}"}), whole[200:]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match="no saved model, or damaged") as caught:
+        with pytest.raises(DataError, match="is not a saved model, or is damaged") as caught:
             StackedDAE.load(file)
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="no such file"):

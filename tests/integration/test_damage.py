@@ -186,7 +186,7 @@ def test_a_checkpoint_of_another_stage_is_not_taken(done, cut, tmp_path):
         shutil.copy(tmp_path / "other" / "layer_2" / name, run / "layer_2" / name)
     reporter = MessageRecorder()
     fit(run, reporter)
-    assert any("checkpoint.ckpt is of another stage" in line for line in reporter.lines)
+    assert any("checkpoint.ckpt belongs to another stage" in line for line in reporter.lines)
     assert (run / "layer_2" / "weights.safetensors").read_bytes() == (
         done / "layer_2" / "weights.safetensors"
     ).read_bytes()
@@ -283,7 +283,7 @@ def test_a_whole_file_of_another_run_is_told_from_this_ones(done, other, tmp_pat
         with pytest.raises(StageError, match=r"damaged|changed"):
             fit(run)
         if name == "config.yaml":
-            with pytest.raises(StageError, match="of another run"):
+            with pytest.raises(StageError, match="belongs to another run"):
                 api.evaluate(run, dataset=DATA)
     run = tmp_path / "run"
     shutil.copytree(done, run)

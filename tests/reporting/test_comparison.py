@@ -311,8 +311,8 @@ def test_a_narrow_terminal_shows_errors_before_settings(capsys, monkeypatch):
 def test_runs_judged_by_different_rows_have_no_best(key):
     runs = [Compared(value, {key: value}, valid_error_percent=1.0) for value in ("one", "other")]
     assert compare(runs).best is None
-    assert "They are of several data sets: none is best." in html.page(compare(runs))
+    assert "No best run: the runs use different data or splits." in html.page(compare(runs))
     assert compare(runs[:1]).best is runs[0]
     assert "Lowest validation error: <b>one</b>" in html.page(compare(runs[:1]))
     untrained = [Compared(name, {}) for name in ("one", "other")]
-    assert "None is fine-tuned yet." in html.page(compare(untrained))
+    assert "No best run: none is fine-tuned yet." in html.page(compare(untrained))

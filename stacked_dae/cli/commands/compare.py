@@ -18,7 +18,9 @@ def run_compare(options: CompareOptions) -> None:
     if bool(options.runs) == bool(options.wandb):
         raise ConfigError("compare needs run folders, or --wandb ENTITY/PROJECT[/GROUP], and not both")
     if options.report and not options.wandb:
-        raise ConfigError("--report is of runs of Weights & Biases: name them with --wandb ENTITY/PROJECT[/GROUP]")
+        raise ConfigError(
+            "--report applies only to runs of Weights & Biases; name them: --wandb ENTITY/PROJECT[/GROUP]"
+        )
     files = {option: Path(name) for option in ("out", "csv") if (name := getattr(options, option))}
     for option, file in files.items():
         check_output(f"--{option}", file)

@@ -32,7 +32,7 @@ VERSION = 6
 
 
 def problem(name: str, rows: tuple[int, int, int], source: str, root: Path) -> Dataset:
-    """Return the problem ``name``, of 28×28 images, made ready where it is not yet.
+    """Return the problem ``name``, of 28×28 images, prepared where it is not yet.
 
     Args:
         name: one of the eight.
@@ -49,7 +49,7 @@ def problem(name: str, rows: tuple[int, int, int], source: str, root: Path) -> D
         import pooch
 
         # In the voice of its downloads.
-        pooch.get_logger().info("%s is made ready once, within a minute or two, and kept as %s", name, file)
+        pooch.get_logger().info("preparing %s once, which takes a minute or two; it is kept as %s", name, file)
         arrays = _original(name, rows, root) if source == "original" else _regenerated(name, rows, root)
         file.parent.mkdir(parents=True, exist_ok=True)
         made = dict(zip(("train_x", "train_y", "test_x", "test_y"), arrays, strict=True))
@@ -83,7 +83,7 @@ def _kept(file: Path, shape: tuple[int, int]) -> tuple[NDArray[Any], ...] | None
     """Return the training arrays of a kept file; None where there is none, or a damaged one: it is made again.
 
     Raises:
-        DataError: it cannot be read now, which is no damage.
+        DataError: it cannot be read now, which does not mean that it is damaged.
     """
     try:
         # The test rows too, by their checksums alone: known now, and not after hours of training.

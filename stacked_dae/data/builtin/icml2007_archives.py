@@ -1,4 +1,4 @@
-"""The original archives of the ICML-2007 problems: a zip with two text files, a row an example, its label last."""
+"""The original archives of the ICML-2007 problems: a zip with two text files, one row per example, its label last."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _names(values: Iterable[Any]) -> Values:
 
 
 def _numbers_where_all_are(names: Values) -> Values:
-    """Return names as numbers, NaN for missing ones, unless one is no number."""
+    """Return names as numbers, NaN for missing ones; names, where one is not a number."""
     if all(name is None or NUMBER.fullmatch(name) for name in names):
         return np.array([np.nan if name is None else float(name) for name in names])
     return names

@@ -64,7 +64,7 @@ def _numbers_of(name: str, values: NDArray[Any]) -> Values:
         text = isinstance(value, str) and NUMBER.fullmatch(value) is not None
         # Of NumPy, Decimal and Fraction too.
         if not (text or isinstance(value, (int, float, Real, np.bool_)) or hasattr(value, "as_integer_ratio")):
-            raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is no number")
+            raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is not a number")
         made[at] = float(value)
         if abs(made[at]) > LARGEST:
             raise DataError(f"column {name!r}, row {at + 1} is {value!r}, beyond ±{LARGEST:g}")

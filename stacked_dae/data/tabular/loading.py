@@ -1,4 +1,4 @@
-"""A table of one's own as a data set: which columns are inputs, which rows are in which split, and the scaling.
+"""The user's table as a data set: which columns are inputs, which rows are in which split, and the scaling.
 
 The file is gone through some rows at a time: for the labels and the kinds of columns, for what is fitted (on the
 training rows alone), for the training inputs, for the validation inputs. The test rows are read when asked for.
@@ -121,7 +121,7 @@ def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
         raise ConfigError(f"data.path: no column of {settings.path} is left to learn from")
     for name in settings.categorical:
         if name not in names:
-            raise ConfigError(f"data.categorical: column {name!r} of {settings.path} is no input; take it out")
+            raise ConfigError(f"data.categorical: column {name!r} of {settings.path} is not an input; take it out")
     return [name for name in file.names if name in names]
 
 

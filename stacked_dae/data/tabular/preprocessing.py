@@ -89,7 +89,7 @@ class NumericColumn:
         """Return the inputs, (n, 1), NaN where a value is missing.
 
         Raises:
-            DataError: a value is so far from the training rows that it is no float32 any more.
+            DataError: a value is so far from the training rows that float32 cannot hold it.
         """
         with np.errstate(over="ignore"):
             scaled = (values - self.shift) / self.width
@@ -183,7 +183,7 @@ class Preprocessing:
         """Return the Preprocessing of :meth:`to_dict`.
 
         Raises:
-            ValueError: ``values`` is no such thing.
+            ValueError: ``values`` are not those of a Preprocessing.
         """
         hints: dict[str, Any] = {"columns": list[dict[str, Any]], "target": str | None, "classes": list[str]}
         if not _has(values, hints) or not values["columns"]:

@@ -24,14 +24,14 @@ def check_numbers(path: Path, name: str, values: Values, start: int) -> None:
     """Raise DataError where these values, from row ``start`` on, are no numbers, infinite or too large."""
     if values.dtype == object:
         at, text = next((i, v) for i, v in enumerate(values) if v is not None and not NUMBER.fullmatch(v))
-        raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {text!r}, which is no number")
+        raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {text!r}, which is not a number")
     with np.errstate(invalid="ignore"):
         far = np.flatnonzero(np.abs(values) > LARGEST)
     if len(far):
         value = values[far[0]]
         what = "infinite" if np.isinf(value) else f"{value:g}, beyond ±{LARGEST:g}"
         raise DataError(
-            f"{path}: column {name!r}, row {start + int(far[0]) + 1} is {what}; mend it, or drop the column"
+            f"{path}: column {name!r}, row {start + int(far[0]) + 1} is {what}; correct it, or drop the column"
         )
 
 
@@ -107,7 +107,7 @@ class Scan:
             (number_at, number), (text_at, text) = self._numbers[name], self._texts[name]
             raise DataError(
                 f"{self.path}: column {name!r} holds numbers and text: row {number_at} is {number}, row {text_at} is"
-                f" {text!r}; mend it, or, if all are names: --data.categorical '[{name}]'"
+                f" {text!r}; correct it, or, if all are names: --data.categorical '[{name}]'"
             )
 
 

@@ -45,7 +45,7 @@ class ChunkedTask(pl.LightningModule):
     """Shape of what :meth:`evaluate` returns."""
 
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
-        """Return what the minibatches of a chunk are cut from, tensors of one row an example."""
+        """Return the tensors that the minibatches of a chunk are cut from, one row per example."""
         raise NotImplementedError
 
     def minibatch(self, *rows: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ def test_a_problem_is_made_once_and_always_the_same(tmp_path, monkeypatch):
     data = icml2007.problem("rect", rows, "regenerated", tmp_path)
     assert (len(data.train), len(data.valid), len(data.load_test())) == rows
     (kept,) = (tmp_path / "cache").rglob("*.npz")
-    assert said == [f"rect is made ready once, within a minute or two, and kept as {kept}"]
+    assert said == [f"preparing rect once, which takes a minute or two; it is kept as {kept}"]
     first = kept.read_bytes()
     kept.write_bytes(first[:-50])
     again = icml2007.problem("rect", rows, "regenerated", tmp_path)
@@ -221,7 +221,9 @@ def test_what_cannot_be_read_now_stays(tmp_path, monkeypatch):
 
 
 def test_only_the_eight_problems_have_an_original(tmp_path):
-    with pytest.raises(DataError, match="source: original is of an ICML-2007 problem, which digits is not"):
+    with pytest.raises(
+        DataError, match="source: original applies only to the ICML 2007 data sets, which digits is not"
+    ):
         registry.load_dataset("digits", str(tmp_path), "original")
     with pytest.raises(DataError, match="which mnist is not"):
         registry.check_data(DataConfig(name="mnist", source="original"))

@@ -352,17 +352,17 @@ def test_dates_are_refused_by_name(tmp_path):
 
 def test_settings_of_tables_want_a_table():
     for name, value in (("scale", "standard"), ("split", [0.5, 0.25, 0.25]), ("keep", ["age"])):
-        with pytest.raises(ConfigError, match=rf"data\.{name} is of a table"):
+        with pytest.raises(ConfigError, match=rf"data\.{name} applies only to a table"):
             config_from_dict({"data": {"name": "digits", name: value}})
-    with pytest.raises(ConfigError, match=r"data\.source is of an ICML-2007 problem"):
+    with pytest.raises(ConfigError, match=r"data\.source applies only to the ICML 2007 data sets"):
         config_from_dict({"data": {"path": "x.csv", "source": "original"}})
-    with pytest.raises(ConfigError, match=r"data\.target is of a table"):
+    with pytest.raises(ConfigError, match=r"data\.target applies only to a table"):
         DataConfig(target="y")
     with pytest.raises(ConfigError, match=r"data\.name and data\.path: give one"):
         DataConfig(name="mnist", path="t.csv")
     with pytest.raises(ConfigError, match=r"data\.split must be three shares"):
         DataConfig(path="t.csv", split=[0.5, 0.5, 0.5])
-    with pytest.raises(ConfigError, match=r"pretrain\.loss: by_column is of a table"):
+    with pytest.raises(ConfigError, match=r"pretrain\.loss: by_column applies only to a table"):
         config_from_dict({"pretrain": {"loss": "by_column", "units": [5]}})
 
 
