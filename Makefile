@@ -5,6 +5,8 @@ BIN := .venv/bin
 ifneq ($(wildcard ../shared/data),)
 export STACKED_DAE_DATA ?= $(abspath ../shared/data)
 endif
+# One thread and one instruction set: the same bits on every x86-64 processor with AVX2, for tests/integration/test_golden.py.
+PORTABLE_BITS := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1
 
 .PHONY: help demo test slow check
 
@@ -15,7 +17,7 @@ demo: .venv/.done ## pre-train on real digits, fine-tune with 10 labels a class,
 	$(BIN)/python benchmarks/demo.py
 
 test: .venv/.done ## the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadscope
+	$(PORTABLE_BITS) $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadscope
 
 slow: .venv/.done ## the slow tests on two workers, then the benchmarks alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not speed" -n 2 --dist loadscope --no-loadscope-reorder --durations 20
