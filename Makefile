@@ -13,7 +13,7 @@ PORTABLE_BITS := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-demo: .venv/.done ## pre-train on real digits, fine-tune with 10 labels a class, compare with the control
+demo: .venv/.done ## pre-train on real digits, fine-tune with 10 labels per class, compare with the control
 	$(BIN)/python benchmarks/demo.py
 
 test: .venv/.done ## the fast tests

@@ -70,7 +70,7 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> Table:
     """Return the table of errors: a row a seed, then the means."""
     sheet = Table(
-        title=f"Test error (%) on {result['dataset']} with {result['labels_per_class']} labels a class,"
+        title=f"Test error (%) on {result['dataset']} with {result['labels_per_class']} labels per class,"
         f" n = {result['n_test']}",
     )
     sheet.add_column("label draw")
@@ -106,7 +106,7 @@ def picture(result: dict[str, Any]) -> Figure:
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_title(
-        f"{result['dataset']}, {result['labels_per_class']} labels a class: {len(result['seeds'])} label draws",
+        f"{result['dataset']}, {result['labels_per_class']} labels per class: {len(result['seeds'])} label draws",
         fontsize=10,
     )
     return figure

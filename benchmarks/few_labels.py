@@ -176,7 +176,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def lines(made: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table; the lowest error of a row is marked."""
-    header = ["data", "labels a class", *METHODS.values()]
+    header = ["data", "labels per class", *METHODS.values()]
     table = []
     for name, per_class in dict.fromkeys((row["data"], row["labels_per_class"]) for row in made):
         row = {r["method"]: r for r in made if (r["data"], r["labels_per_class"]) == (name, per_class)}

@@ -65,7 +65,7 @@ def main() -> None:
         print({name: round(value, 1) for name, value in results[-1].items()}, flush=True)
     base = results[0]["seconds"]
     show(
-        f"pre-training, {chosen.epochs} epochs a layer, batch 100",
+        f"pre-training, {chosen.epochs} epochs per layer, batch 100",
         ["examples", "width", "depth", "seconds", "times the first", "peak memory", "bound"],
         [
             [

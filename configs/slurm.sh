@@ -1,5 +1,5 @@
 #!/bin/bash
-# Two machines, a GPU and a process each; pre-empted or out of time, the job puts itself back into the queue and goes on.
+# Two machines, a GPU and a process each; pre-empted or out of time, the job puts itself back into the queue and resumes.
 #   sbatch configs/slurm.sh --config configs/mnist.yaml --out runs/mnist
 # A job that is stopped by SLURM's signal soon ends, writes what the rest of the epoch needs, and exits with 128 + the signal.
 #SBATCH --job-name=stacked-dae

@@ -19,31 +19,31 @@ class DataConfig:
     name: str = "digits"
     """Data set; `stacked-dae data list` names them all."""
     path: str | None = None
-    """A table of your own instead: a file that ends in .csv, .parquet, .npy or .npz."""
+    """The user's table, in place of a data set: a file that ends in .csv, .parquet, .npy or .npz."""
     target: str | None = None
-    """Of a table: the column of the class, text or whole numbers. Rows where it is empty are for pre-training alone."""
+    """Column of the class, text or whole numbers; rows where it is empty serve pre-training only (tables only)."""
     keep: list[str] = field(default_factory=list)
-    """Of a table: the columns that are inputs; all but the target when empty."""
+    """Columns that are inputs; all but the target when empty (tables only)."""
     drop: list[str] = field(default_factory=list)
-    """Of a table: columns that are left out."""
+    """Columns that are left out (tables only)."""
     categorical: list[str] = field(default_factory=list)
-    """Of a table: columns whose values are names though they look like numbers. Columns of text are so anyway."""
+    """Columns of names that look like numbers; columns of text hold names anyway (tables only)."""
     scale: Scale = "minmax"
-    """Of a table's columns of numbers, by the training rows: minmax: to [0, 1]; standard: to mean 0 and deviation 1.
-    Columns of names are one-hot."""
+    """Scaling of columns of numbers, fitted on the training rows. minmax: to [0, 1]; standard: to mean 0 and
+    standard deviation 1. Columns of names are one-hot (tables only)."""
     split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
-    """Of a table: the shares of training, validation and test rows; or the name of a column that says train, valid or
-    test."""
+    """Shares of training, validation and test rows, or the name of a column that says train, valid or test (tables
+    only)."""
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
     source: Source = "regenerated"
-    """Of an ICML-2007 problem: made here by its description, or the original archive (downloaded when absent)."""
+    """regenerated: made here by the authors' description; original: the authors' archive, downloaded when absent
+    (ICML 2007 problems only)."""
     labels_per_class: int | None = None
     """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
     Pre-training sees all inputs either way."""
     memory_budget: float = 4.0
-    """GB. Codes, and memory-mapped inputs, that need more than this stay on disk and are read in windows of half this
-    size, one ahead of the other."""
+    """Gigabytes. Codes and memory-mapped inputs that need more stay on disk, read in windows of half this size."""
 
     def __post_init__(self) -> None:
         require_choice("data.source", self.source, Source)

@@ -1,7 +1,7 @@
 """The settings of an experiment: frozen dataclasses, one per concern, checked when they are made.
 
 The attribute docstrings are the ``--help`` of the command line. Nothing here imports torch, so that a
-wrong setting is answered at once.
+wrong setting is reported at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CorruptionConfig:
     salt_and_pepper: each input with probability nu is set to 0 or 1, evenly.
     swap: each input with probability nu gets the value of another example there (for tables)."""
     nu: float | list[float] = 0.25
-    """Noise level: the destroyed fraction in [0, 1]; for gaussian the standard deviation. One value, or one a layer."""
+    """Noise level: destroyed fraction in [0, 1]; standard deviation for gaussian. One value, or one per layer."""
 
     def __post_init__(self) -> None:
         require_choice("pretrain.corruption.kind", self.kind, CorruptionKind)
@@ -72,7 +72,7 @@ class LayerOptimizerConfig:
     name: OptimizerName = "sgd"
     """A torch optimiser; sgd is the paper's."""
     lr: float | list[float] = 0.1
-    """Learning rate, above 0. One value, or one a layer."""
+    """Learning rate, above 0. One value, or one per layer."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the torch optimiser, such as momentum or weight_decay."""
 
@@ -131,16 +131,16 @@ class LayerConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The stack of denoising autoencoders and how each is trained. Values marked so may be one a layer."""
+    """The stack of denoising autoencoders and how each is trained. Some settings take one value, or one per layer."""
 
     units: int | list[int] = field(default_factory=lambda: [1000, 1000, 1000])
-    """Units of each layer. One value, or one a layer; the lists say how many layers there are."""
+    """Units of each layer. One value, or one per layer; the lists say how many layers there are."""
     activation: Activation | list[Activation] = "sigmoid"
-    """s in y = s(x Wᵀ + b). One value, or one a layer."""
+    """s in y = s(x Wᵀ + b). One value, or one per layer."""
     decoder: Decoder | list[Decoder] = "sigmoid"
-    """s' in z = s'(y W'ᵀ + b'). One value, or one a layer."""
+    """s' in z = s'(y W'ᵀ + b'). One value, or one per layer."""
     loss: Loss | list[Loss] = "auto"
-    """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one a layer.
+    """Reconstruction loss, summed over the inputs, averaged over the examples. One value, or one per layer.
     by_column: squared error (and an identity decoder) for the standardised columns of a table, cross_entropy for its
     others; of layer 1 only. auto: by_column in layer 1 of a table with data.scale standard, else cross_entropy."""
     tied: bool = True
@@ -150,7 +150,7 @@ class PretrainConfig:
     batch_size: int = 20
     """Examples in a minibatch: one minibatch, one update."""
     epochs: int | list[int] = 15
-    """Passes over the training inputs. One value, or one a layer."""
+    """Passes over the training inputs. One value, or one per layer."""
     optimizer: LayerOptimizerConfig = field(default_factory=LayerOptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -176,14 +176,14 @@ class PretrainConfig:
             )
             require(
                 not (layer.loss == "by_column" and k > 1),
-                f"pretrain.loss: layer {k} has by_column, but its inputs are codes; give one loss a layer, such as"
+                f"pretrain.loss: layer {k} has by_column, but its inputs are codes; give one loss per layer, such as"
                 " [by_column, cross_entropy]",
             )
             below = layers[k - 2].activation if k > 1 else "sigmoid"
             require(
                 not (layer.loss in ("auto", "cross_entropy") and below != "sigmoid"),
                 f"pretrain.loss: layer {k} has cross_entropy, but the {below} codes of layer {k - 1} are not in [0, 1];"
-                " give one loss a layer, such as [cross_entropy, squared_error]",
+                " give one loss per layer, such as [cross_entropy, squared_error]",
             )
 
     def _per_layer(self) -> dict[str, Any]:
@@ -207,13 +207,13 @@ class PretrainConfig:
         """
         lists = {name: value for name, value in self._per_layer().items() if isinstance(value, list)}
         for name, value in lists.items():
-            require(len(value) > 0, f"{name} is an empty list: give one value, or one a layer")
+            require(len(value) > 0, f"{name} is an empty list: give one value, or one per layer")
         first, depth = next(((name, len(value)) for name, value in lists.items()), ("", 1))
         for name, value in lists.items():
             require(
                 len(value) == depth,
                 f"{name} has {len(value)} value{'s' * (len(value) != 1)}, but {first} says {depth}"
-                f" layer{'s' * (depth != 1)}: give one value, or one a layer",
+                f" layer{'s' * (depth != 1)}: give one value, or one per layer",
             )
 
         def at(value: Any, k: int) -> Any:
@@ -272,11 +272,11 @@ class TrackingConfig:
     entity: str | None = None
     """W&B user or team; your own default when null."""
     group: str | None = None
-    """W&B group, the experiment; $WANDB_RUN_GROUP, else the run folder's name, when null."""
+    """W&B group; $WANDB_RUN_GROUP, else the run folder's name, when null."""
     tags: list[str] = field(default_factory=list)
     """W&B tags."""
     loggers: list[LoggerName] = field(default_factory=list)
-    """Lightning's own loggers, csv and tensorboard, each writing into a folder of its name in the run folder."""
+    """Lightning's own loggers, csv and tensorboard, each in a folder of its name in the run folder."""
 
     def __post_init__(self) -> None:
         require_choice("tracking.mode", self.mode, TrackingMode)
@@ -286,13 +286,13 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Where Lightning computes."""
+    """Lightning's accelerator and precision."""
 
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, cuda, mps."""
     precision: Precision = "32-true"
-    """Of the matrix products: 32-true, tf32 (GPUs that have it; 32-true elsewhere), bf16-mixed. Weights, losses and
-    sums stay in float32."""
+    """Precision of the matrix products: 32-true, tf32 (where the GPU has it, else 32-true), bf16-mixed. Weights,
+    losses and sums stay in float32."""
 
     def __post_init__(self) -> None:
         choices = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -310,8 +310,8 @@ class Config:
     seed: int = 0
     """Seed of everything random: the label draw, the first weights, the shuffling, the corruption."""
     model: Model = "sda"
-    """sda: stacked denoising autoencoders. Controls, all else equal: saa: the same with nu = 0 (ordinary
-    autoencoders); mlp: the same network from random weights, never pre-trained."""
+    """sda: stacked denoising autoencoders. Controls, all else equal: saa: stacked ordinary
+    autoencoders (nu = 0); mlp: the same network from random weights, never pre-trained."""
     data: DataConfig = field(default_factory=DataConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)

@@ -108,7 +108,7 @@ def make_dataset(
         raise DataError(f"{name}: the training labels have one class only; fine-tuning needs two or more")
     width = first.inputs.shape[1]
     if image_shape and image_shape[0] * image_shape[1] != width:
-        raise DataError(f"{name}: {width} inputs are no image of {image_shape[0]}×{image_shape[1]} pixels")
+        raise DataError(f"{name}: {width} inputs do not form an image of {image_shape[0]}×{image_shape[1]} pixels")
     return Dataset(
         name,
         classes,

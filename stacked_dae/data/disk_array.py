@@ -48,10 +48,9 @@ class DiskArray:
 
     @staticmethod
     def from_memmap(mapped: np.memmap[Any, Any]) -> DiskArray | None:
-        """Return the array behind a memory-mapped one, or behind whole rows of it; None where it is no such array.
+        """Return the array behind a memory-mapped one, or behind whole rows of it; None for another array.
 
-        Nor is it where the file does not hold what the array does: one that is copied on write, or a file that was
-        replaced since.
+        None too where the file does not hold what the array does: copied on write, or replaced since.
         """
         if mapped.ndim != 2 or not mapped.flags.c_contiguous or mapped.filename is None or not mapped.size:
             return None

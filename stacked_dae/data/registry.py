@@ -50,9 +50,7 @@ def data_root(root: str | None) -> Path:
 def check_name(name: str, source: str = "regenerated") -> None:
     """Raise DataError for an unknown data set, with the nearest known name, or for one without an original archive."""
     if name not in DATASETS:
-        raise DataError(
-            f"data.name: there is no data set {name!r}{suggest(name, DATASETS)}; known: {', '.join(DATASETS)}"
-        )
+        raise DataError(f"data.name: unknown data set {name!r}{suggest(name, DATASETS)}; known: {', '.join(DATASETS)}")
     if source != "regenerated" and DATASETS[name].source is not _ICML2007:
         raise DataError(f"source: {source} applies only to the ICML 2007 data sets, which {name} is not; leave it out")
 
@@ -83,11 +81,11 @@ def load_dataset(name: str, root: str | None = None, source: str = "regenerated"
 
 
 def check_data(config: DataConfig) -> None:
-    """Raise DataError for settings whose data cannot be: an unknown name, or a table that is not there."""
+    """Raise DataError for an unknown data set, or a table whose file does not exist."""
     if config.path is None:
         check_name(config.name, config.source)
     elif not Path(config.path).is_file():
-        raise DataError(f"data.path: there is no file {config.path}, seen from {Path.cwd()}")
+        raise DataError(f"data.path: file {config.path} does not exist (working directory: {Path.cwd()})")
 
 
 def load_data(config: DataConfig, root: str | None = None) -> Dataset:

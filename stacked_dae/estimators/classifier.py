@@ -18,18 +18,18 @@ from stacked_dae.estimators.base import Array, _Tuned
 class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
     """Layer-wise pre-training on all rows, then fine-tuning on the labelled ones, as a classifier.
 
-    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`; so −1 can be no class of numbers. Score
-    on labelled rows alone: ``score`` and the searches take −1 for a class that was missed.
+    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`; so −1 cannot be a class. Score
+    on labelled rows only: ``score`` and the searches would count −1 as a class that was missed.
 
     Args:
         units, nu, corruption, activation, tied, scale, pretrain_epochs, pretrain_optimizer, pretrain_lr, batch_size,
             accelerator, random_state, verbose: as for :class:`StackedDAETransformer`.
-        finetune_epochs: passes over the labelled rows at the most.
+        finetune_epochs: greatest number of passes over the labelled rows.
         finetune_optimizer, finetune_lr: as those of pre-training.
-        patience: stop after so many epochs without a lower validation error; the best epoch's weights are kept.
-        dropout: share, in [0, 1), of each layer's codes that a training minibatch does without.
-        validation_fraction: of the labelled rows of each class, rounded down, to choose the epoch by. Where that is no
-            row, all epochs are made and the last one's weights kept.
+        patience: stop after this many epochs without a lower validation error; the best epoch's weights are kept.
+        dropout: share, in [0, 1), of each layer's codes that training sets to 0.
+        validation_fraction: share of the labelled rows of each class, rounded down, whose error chooses the epoch. With
+            no such row, the last epoch's weights are kept.
 
     Fitted: ``classes_``, ``stack_``, ``n_features_in_``, ``feature_names_in_``.
     """
@@ -38,7 +38,7 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         """Train on ``X``, (n, d), and ``y``, (n,): classes, −1 for rows without one.
 
         Raises:
-            ValueError: a setting is out of range, ``X`` or ``y`` is no such array, or ``y`` has one class only.
+            ValueError: a setting is out of range, ``X`` or ``y`` has another shape or type, or there is one class only.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
         y = column_or_1d(y, warn=True)

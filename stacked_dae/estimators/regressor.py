@@ -22,8 +22,8 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         units, nu, corruption, activation, tied, scale, pretrain_epochs, pretrain_optimizer, pretrain_lr, batch_size,
             accelerator, random_state, verbose: as for :class:`StackedDAETransformer`.
         finetune_epochs, finetune_optimizer, finetune_lr, patience, dropout: as for :class:`StackedDAEClassifier`.
-        validation_fraction: of the rows, rounded down, to choose the epoch by its squared error. Where that is no row,
-            all epochs are made and the last one's weights kept.
+        validation_fraction: share of the rows, rounded down, whose squared error chooses the epoch. With no such row,
+            the last epoch's weights are kept.
 
     Fitted: ``stack_``, ``n_features_in_``, ``feature_names_in_``.
     """
@@ -38,7 +38,7 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         """Train on ``X``, (n, d), and ``y``, (n,) or (n, outputs).
 
         Raises:
-            ValueError: a setting is out of range, or ``X`` or ``y`` is no such array.
+            ValueError: a setting is out of range, or ``X`` or ``y`` has another shape or type.
         """
         X, y = validate_data(
             self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", multi_output=True, y_numeric=True

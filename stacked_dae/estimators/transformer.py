@@ -14,19 +14,20 @@ class StackedDAETransformer(_Base):
     """Layer-wise pre-training as a transformer: ``transform`` gives the codes of the uppermost layer.
 
     Args:
-        units: of each layer, lowest first.
-        nu: noise level; one value, or one a layer.
+        units: numbers of units, lowest layer first.
+        nu: noise level; one value, or one per layer.
         corruption: fixed_masking, masking, gaussian, salt_and_pepper, swap, or an object such as those of
-            :mod:`stacked_dae.nn.corruption` (``nu`` does not count then).
+            :mod:`stacked_dae.nn.corruption` (which has its own noise level; ``nu`` is ignored).
         activation: sigmoid, tanh, relu or identity.
         tied: decode with the transposed weights.
-        scale: minmax (to [0, 1], by the training rows), standard (mean 0, deviation 1) or None. Cross-entropy is the
-            loss of inputs scaled to [0, 1] and of sigmoid codes; squared error, with an identity decoder, of others.
-        pretrain_epochs: passes over the rows; one value, or one a layer. 0: never pre-trained, the control.
+        scale: minmax (to [0, 1], by the training rows), standard (to mean 0 and standard deviation 1) or None.
+            The loss is cross-entropy for inputs scaled to [0, 1] and for sigmoid codes, else squared error with an
+            identity decoder.
+        pretrain_epochs: passes over the rows; one value, or one per layer. 0: never pre-trained, the control.
         pretrain_optimizer: a torch optimiser: sgd, adam, adamw, …
-        pretrain_lr: learning rate; one value, or one a layer.
+        pretrain_lr: learning rate; one value, or one per layer.
         batch_size: examples in a minibatch.
-        validation_fraction: of the rows, for the validation loss that ``verbose`` shows; training goes without them.
+        validation_fraction: share of the rows kept out of training, for the validation loss that ``verbose`` shows.
         accelerator: Lightning's: auto, cpu, gpu, …
         random_state: an int makes the result repeatable.
         verbose: show progress.
@@ -40,7 +41,7 @@ class StackedDAETransformer(_Base):
         """Train the layers on ``X``, (n, d); ``y`` is not read.
 
         Raises:
-            ValueError: a setting is out of range, or ``X`` is no such array.
+            ValueError: a setting is out of range, or ``X`` has another shape or type.
         """
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
         self._settings()

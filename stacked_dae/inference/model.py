@@ -162,7 +162,7 @@ class StackedDAE:
         """Return the codes of layer ``layer`` (from 1; the uppermost if None), (n, h).
 
         Raises:
-            ConfigError: there is no such layer.
+            ConfigError: the model has no such layer.
             DataError: the rows are not such as it was trained on.
         """
         return self.codes_of(self.inputs_of(rows), layer)

@@ -16,8 +16,8 @@ from stacked_dae.inference.model import StackedDAE
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.progress import Reporter
 
-# So many names that training had not are told of, each with its row; the others are counted.
-_TOLD = 3
+# At most this many names unseen in training are reported with their row; the others are counted.
+_REPORTED = 3
 
 
 def write_predictions(model: StackedDAE, data: Path, out: Path, reporter: Reporter) -> int:
@@ -75,17 +75,17 @@ def _shown(probability: float) -> str:
 
 
 def _inputs(model: StackedDAE, data: Path, reporter: Reporter) -> Iterator[NDArray[Any]]:
-    """Go through the rows of a file as the network takes them; say which names training had not."""
-    start, told = 0, 0
+    """Yield the network's inputs for the rows of a file; report names that training had not seen."""
+    start, count = 0, 0
     for inputs, unseen in model.file_rows(data):
         for column, row, value in unseen:
-            told += 1
-            if told <= _TOLD:
+            count += 1
+            if count <= _REPORTED:
                 reporter.say(f"{data}: column {column!r}, row {start + row + 1} is {value!r}, unseen in training")
         start += len(inputs)
         yield inputs
-    if told > _TOLD:
-        reporter.say(f"{data}: {told} such values in all; they share the input for unseen names")
+    if count > _REPORTED:
+        reporter.say(f"{data}: {count} such values in all; they share the input for unseen names")
 
 
 def _as_npy(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:

@@ -23,7 +23,7 @@ class Compared:
         n_test: test examples; 0 as long as it was not tested.
         seconds: of its training.
         state: ``done``, or which stage it was cut in.
-        histories: by stage, a row an epoch.
+        histories: by stage, one row per epoch.
         filters: a picture of the first layer's filters (PNG), None where there is none.
     """
 

@@ -86,10 +86,10 @@ class Comparison:
 def compare(runs: Sequence[Compared], sort: str | None = None) -> Comparison:
     """Return the comparison of ``runs``, sorted by ``sort``: a column or setting, a minus before it for the reverse.
 
-    Settings that say where a run was made, not what it is, are passed over.
+    Settings outside the experiment's identity, such as the device, are left out.
 
     Raises:
-        ConfigError: there is no such column or setting.
+        ConfigError: unknown column or setting.
     """
     known = list(dict.fromkeys(key for run in runs for key in run.settings if not key.startswith(NON_IDENTITY_KEYS)))
     # An absent setting (of another version) differs from every value.

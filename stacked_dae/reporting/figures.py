@@ -107,7 +107,7 @@ def reconstructions(
 def layer_pictures(layers: Sequence[DenoisingAutoencoder], data: Dataset, seed: int) -> dict[str, Figure]:
     """Draw the filters of the first of all ``layers``, and reconstructions of some validation examples by each.
 
-    Returns none where the examples are no images.
+    Returns an empty mapping where the examples are not images.
     """
     if data.image_shape is None:
         return {}
@@ -191,13 +191,13 @@ def shortened(name: str, most: int = 16) -> str:
 
 
 def samples(data: Dataset, each: int = 10) -> Figure:
-    """Draw the first ``each`` training examples of every class, a row a class.
+    """Draw the first ``each`` training examples of every class, one row per class.
 
     Raises:
-        DataError: the examples are no images.
+        DataError: the examples are not images.
     """
     if data.image_shape is None:
-        raise DataError(f"{data.name}: its examples are no images, so there is nothing to show")
+        raise DataError(f"{data.name}: its examples are not images, so there is nothing to show")
     chosen = [np.flatnonzero(data.train.labels == c)[:each] for c in range(data.classes)]
     rows = torch.from_numpy(np.concatenate([np.resize(rows, each) for rows in chosen]))
     images = DeviceRows(data.train.inputs, torch.device("cpu")).read(rows).numpy().reshape(-1, *data.image_shape)

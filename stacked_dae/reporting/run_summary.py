@@ -50,14 +50,14 @@ def print_layers(folder: RunFolder) -> None:
     config, data = folder.config(), folder.manifest.dataset
     preprocessing = folder.preprocessing()
     console = Console(highlight=False)
-    told = f"{data.name}: {data.inputs} inputs"
+    line = f"{data.name}: {data.inputs} inputs"
     if preprocessing is not None:
         names = preprocessing.names
-        told += f" out of {len(names)} columns ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+        line += f" out of {len(names)} columns ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
         if preprocessing.target:
             classes = preprocessing.classes
-            told += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
-    console.print(escape(told), soft_wrap=True)
+            line += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
+    console.print(escape(line), soft_wrap=True)
     components = folder.manifest.components
     if components:
         console.print(escape(f"in place of the settings below: {components}"), soft_wrap=True)

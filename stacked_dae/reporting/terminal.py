@@ -15,7 +15,7 @@ _NARROWEST = 8
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print which settings differ, then a row a run; the one of the lowest validation error is marked."""
+    """Print which settings differ, then one row per run; the one with the lowest validation error is marked."""
     console = Console()
     named = ", ".join(comparison.keys)
     count = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"

@@ -23,24 +23,24 @@ def read_wandb(path: str) -> list[Compared]:
     The layers of a classifier are those of the W&B run that its configuration names as its parent.
 
     Raises:
-        ConfigError: ``path`` is no such path.
-        StageError: there is nothing there, or W&B does not answer.
+        ConfigError: ``path`` has another form.
+        StageError: the project has no runs, or W&B does not answer.
     """
     parts = path.split("/", 2)
     if len(parts) < 2 or not all(parts):
         raise ConfigError(f"--wandb must be ENTITY/PROJECT or ENTITY/PROJECT/GROUP, not {path!r}")
     project = f"{parts[0]}/{parts[1]}"
-    told = read_runs(project, {"group": parts[2]} if len(parts) > 2 else {})
-    if not told:
+    found = read_runs(project, {"group": parts[2]} if len(parts) > 2 else {})
+    if not found:
         raise StageError(f"--wandb {path}: there are no runs")
-    others = [run for run in told if run.job_type != PRETRAIN]
+    others = [run for run in found if run.job_type != PRETRAIN]
     used = {id_ for run in others if (id_ := _lineage(run).get("parent_run"))}
-    layers = {run.id: run for run in told if run.job_type == PRETRAIN}
+    layers = {run.id: run for run in found if run.job_type == PRETRAIN}
     elsewhere = sorted(str(id_) for id_ in used - layers.keys())
     if elsewhere:
         # Layers of another group, fine-tuned in this one.
         layers |= {run.id: run for run in read_runs(project, {"name": {"$in": elsewhere}})}
-    alone = [run for run in told if run.job_type == PRETRAIN and run.id not in used]
+    alone = [run for run in found if run.job_type == PRETRAIN and run.id not in used]
     return [_compared(run, layers.get(str(_lineage(run).get("parent_run")))) for run in [*others, *alone]]
 
 

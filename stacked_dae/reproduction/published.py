@@ -18,7 +18,7 @@ def _published() -> dict[str, Any]:
 
 
 def published_error(problem: str, model: str) -> tuple[float, float] | None:
-    """Return the published test error and half its 95 % interval, in percent; None where there is no figure."""
+    """Return the published test error and half its 95 % interval, in percent; None where none was published."""
     for table in ("icml2008", "jmlr2010"):
         found = _published()[table].get(problem, {}).get(model)
         if found:

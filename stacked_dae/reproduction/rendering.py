@@ -16,7 +16,7 @@ from stacked_dae.utils.files import write_csv, write_text
 from stacked_dae.utils.intervals import with_interval
 
 
-def _told_apart(row: TableRow, rows: Sequence[TableRow]) -> str:
+def _distinguishing_name(row: TableRow, rows: Sequence[TableRow]) -> str:
     """Return the model's name; with its preset where it has a row of another, with its seed where any row has."""
     others = [other for other in rows if other.preset]
     same = [other for other in others if (named(other), other.model) == (named(row), row.model)]
@@ -45,7 +45,9 @@ def cells(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
         ours = with_interval(row.test_error_percent, row.ci95_percent)
         chosen = ", ".join(f"{name} {value}" for name, value in row.settings.items())
         valid = f"{row.valid_error_percent:.2f}"
-        lines.append([named(row), _told_apart(row, rows), published, ours, row.verdict, valid, _tried(row), chosen])
+        lines.append(
+            [named(row), _distinguishing_name(row, rows), published, ours, row.verdict, valid, _tried(row), chosen]
+        )
     return header, lines
 
 
@@ -102,7 +104,7 @@ def draw_table(rows: Sequence[TableRow], file: Path) -> Path:
                     row.paper_percent, y - 0.14, xerr=row.paper_ci95_percent, fmt="D", ms=4, mfc="white", color="0.4"
                 )
             axes.errorbar(row.test_error_percent, y + 0.14, xerr=row.ci95_percent, fmt="o", ms=4, color="C0")
-        axes.set_yticks(range(len(own)), [_told_apart(row, rows) for row in own], fontsize=8)
+        axes.set_yticks(range(len(own)), [_distinguishing_name(row, rows) for row in own], fontsize=8)
         axes.set_ylim(len(own) - 0.5, -0.5)
         axes.set_title(problem, fontsize=10)
         axes.grid(axis="x", alpha=0.3)

@@ -61,16 +61,16 @@ class ReproductionRequest:
 
 
 def reproduce(request: ReproductionRequest, out: Path, reporter: Reporter) -> list[TableRow]:
-    """Measure what is asked for and not measured yet, and return all rows of ``out``.
+    """Measure the requested rows that are not measured yet, and return all rows of ``out``.
 
-    A row is kept in ``out/rows.json`` as soon as it is there, and the table, its machine-readable twin and its picture
-    (``table.md``, ``table.csv``, ``table.png``) are written anew. Killed, the same command goes on where it was: at
-    the last epoch of a network, at the beginning of a support vector machine. A row stands until it is asked for with
-    a larger budget, other data or other ranges; another preset or seed makes a row of its own. Several processes may
+    Each new row is kept in ``out/rows.json``, and the table is written anew (``table.md``, ``table.csv``,
+    ``table.png``). After a kill the same command resumes: at the last epoch of a network, at the beginning of a support
+    vector machine. A row stands until a larger budget, other data or other ranges are requested; another preset or seed
+    makes another row. Several processes may
     share ``out``, each with problems or models of its own.
 
     Raises:
-        ConfigError: the order names something that is not there.
+        ConfigError: the request names an unknown problem or model.
         DataError: a problem cannot be prepared; nothing was measured.
         StageError: every configuration of a search diverged, or a file in ``out`` is damaged.
     """

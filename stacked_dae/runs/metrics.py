@@ -11,7 +11,7 @@ from stacked_dae.utils.files import checksum, named, write_text
 
 
 class Metrics:
-    """A stage's ``metrics.csv``: a row an epoch, written before the epoch's checkpoint."""
+    """A stage's ``metrics.csv``: one row per epoch, written before the epoch's checkpoint."""
 
     def __init__(self, path: Path, sha256: str | None = None) -> None:
         self.path, self._sha256 = path, sha256

@@ -128,7 +128,7 @@ class WandbTracker:
             if self._run is not None:
                 try:
                     call()
-                except Exception as error:  # whatever the client raises, training goes on
+                except Exception as error:  # whatever the client raises, training continues
                     self._give_up(error)
 
         self._process.worker.submit(guarded)
@@ -195,7 +195,7 @@ class WandbTracker:
             },
             dir=str(self._job.out),
             mode=self._mode,  # type: ignore[arg-type]
-            # Its run is no other's: the one before may still be sending.
+            # A run of its own: the one before may still be sending.
             reinit="create_new",
             settings=wandb.Settings(
                 silent=True,

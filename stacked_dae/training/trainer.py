@@ -79,10 +79,10 @@ def build_trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
 
 
 def resolve_device(config: TrainerConfig) -> torch.device:
-    """Return the device that Lightning's accelerator stands for here; of several processes, all meet first.
+    """Return the device of Lightning's accelerator on this machine, after all processes have met.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: this machine has no such device.
     """
     with quiet_lightning():
         strategy = build_trainer(config, logger=False).strategy

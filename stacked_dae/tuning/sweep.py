@@ -18,9 +18,9 @@ from stacked_dae.utils.progress import Reporter
 def run_sweep(sweep: SweepSpec, count: int, seed: int, out: Path, reporter: Reporter) -> list[RunFolder]:
     """Train each trial in a run folder of its own below ``out``, test the best, and return them all.
 
-    The best is that of the lowest validation error, of equals that of the lower loss. The same call goes on where one
-    was cut; one with a larger ``count`` begins with the trials of a smaller one, and tests its own best too. A trial
-    that diverges is left behind.
+    The best has the lowest validation error; among equals, the lowest validation loss. The same call resumes one
+    that was cut; one with a larger ``count`` begins with the trials of a smaller one, and tests its own best too. A
+    trial that diverges is left behind.
 
     Raises:
         ConfigError: a trial's settings are not valid; nothing was written.

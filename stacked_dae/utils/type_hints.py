@@ -54,9 +54,9 @@ def describe_type(hint: Any) -> str:
     """Return in words what values fit ``hint``."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        # One value, or one a layer.
+        # One value, or one per layer.
         return " or ".join(
-            f"a list of such, one a layer ([{', '.join(2 * [_example(typing.get_args(part)[0])])}])"
+            f"a list of such, one per layer ([{', '.join(2 * [_example(typing.get_args(part)[0])])}])"
             if typing.get_origin(part) is list
             else describe_type(part)
             for part in inner

@@ -231,7 +231,7 @@ def test_splits_must_agree():
         make_dataset("mine", (X, Y), (X[:, :3], Y), lambda: (X, Y))
     with pytest.raises(DataError, match="label 2, but the training labels end at 1"):
         make_dataset("mine", (X, Y), (X, Y + 1), lambda: (X, Y))
-    with pytest.raises(DataError, match="no image of 3×3"):
+    with pytest.raises(DataError, match="do not form an image of 3×3"):
         make_dataset("mine", (X, Y), (X, Y), lambda: (X, Y), image_shape=(3, 3))
     data = make_dataset("mine", (X, Y), (X, Y), lambda: (X[:, :2], Y))
     with pytest.raises(DataError, match="test rows: 2 inputs"):

@@ -85,7 +85,7 @@ def test_splits_are_disjoint_and_whole(labels, pattern, per_class, seed):
 
 
 def one_or_each(values):
-    """Return one value, or a list of one a layer, of two layers."""
+    """Return one value, or a list of one per layer, of two layers."""
     return values | st.lists(values, min_size=2, max_size=2)
 
 

@@ -349,7 +349,7 @@ def test_a_server_that_stops_taking_rows_is_told_the_rest_later(tmp_path):
     with Server(hang="file_stream") as stalling:
         done = fit(folder, "--tracking.mode", "online", env=environment(stalling))
         said = [line for line in done.stderr.splitlines() if "W&B" in line]
-        assert len(said) == 2, "one line a job"
+        assert len(said) == 2, "one line per job"
         assert all("not all has arrived after 30 s; give the same command again" in line for line in said)
         result = (folder / "result.json").read_bytes()
     with Server() as server:
@@ -413,7 +413,7 @@ def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
         wandb("agent", "--count", 4, f"{ENTITY}/p/{sweep_id}", env=env, cwd=tmp_path)
         given = server.state.sweeps[sweep_id]["given"]
         trials = [server.state.run(f"trial{k}") for k in (1, 2, 3, 4)]
-        assert len(server.state.runs) == 4, "one W&B run a trial: the layers are told in it too"
+        assert len(server.state.runs) == 4, "one W&B run per trial: the layers are told in it too"
         for values, run in zip(given, trials, strict=False):
             settings = dict(flat(run.settings()))
             assert {name: settings[name] for name in values} == values

@@ -117,7 +117,7 @@ def test_a_client_that_fails_stops_nothing(tmp_path, monkeypatch):
     folder = api.fit(tracked("offline"), tmp_path / "run", dataset=blobs(), reporter=reporter)
     assert folder.result().n_test == 90
     said = [line for line in reporter.lines if "no such project" in line]
-    assert len(said) == 2, "one line a job"
+    assert len(said) == 2, "one line per job"
 
 
 def test_parts_of_ones_own_are_told(tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_lightnings_own_loggers(tmp_path, logger, capsys):
         pytest.importorskip("tensorboard")
     folder = api.fit(tracked("off", loggers=[logger]), tmp_path / "run", dataset=blobs())
     files = [file for file in (folder.path / logger).rglob("*") if file.is_file() and "hparams" not in file.name]
-    assert len(files) == 3, "one a stage"
+    assert len(files) == 3, "one per stage"
     if logger == "csv":
         for stage in ("layer_1", "layer_2", "finetune"):
             (file,) = (file for file in files if file.is_relative_to(folder.path / logger / stage))

@@ -173,7 +173,7 @@ def test_a_trial_that_diverges_is_left_behind(here):
             {"parameters": {"pretrain.optimizer.lr": {"value": "abc"}}},
             "optimizer.lr must be a number or a list",
         ),
-        ({"parameters": {"data.name": {"values": ["digits", "dgits"]}}}, "there is no data set 'dgits'"),
+        ({"parameters": {"data.name": {"values": ["digits", "dgits"]}}}, "unknown data set 'dgits'"),
         ({"command": "stacked-dae fit ${args}"}, "command must run stacked-dae fit with ${args}"),
         ({"command": 3}, "command must run stacked-dae fit with ${args}"),
         ({"command": COMMAND[:-1]}, "command must run stacked-dae fit with ${args}"),
@@ -264,7 +264,7 @@ def test_bad_words_are_one_line(here, capsys, words, message):
 
 
 def test_what_a_trial_leaves_to_the_command_need_not_hold_alone(here):
-    """Lists of one value a layer that only fit the parameters."""
+    """Lists of one value per layer that only fit the parameters."""
     units = {"pretrain.units": {"values": [[5, 4, 3], [6, 5, 4]]}}
     plan = sweep_file.read_sweep(written(here, parameters=units, command=[*COMMAND, "--pretrain.epochs=[1, 2, 3]"]))
     assert [c.pretrain.units for c in sampling.sample_configs(plan, 9, 0)] == [[5, 4, 3], [6, 5, 4]]

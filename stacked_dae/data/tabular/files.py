@@ -30,8 +30,8 @@ class TableFile(Protocol):
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         """Go through these columns, some rows at a time.
 
-        In each batch a column is float64 with NaN for a missing value, or, where one of its values is no number or it
-        is among ``as_text``, objects: text, and None for a missing value.
+        In each batch a column is float64 with NaN for a missing value, or, where one of its values is not a number or
+        it is among ``as_text``, objects: text, and None for a missing value.
 
         Raises:
             DataError: the file is damaged, or a column holds neither numbers nor text.
@@ -231,14 +231,14 @@ class _Arrays:
         for name, array in arrays.items():
             if array.ndim not in (1, 2) or array.dtype.kind not in "biufUS":
                 raise DataError(
-                    f"{path}: {name or 'the array'} of shape {array.shape} and type {array.dtype} is no table of"
+                    f"{path}: {name or 'the array'} of shape {array.shape} and type {array.dtype} is not a table of"
                     " numbers or text"
                 )
             if array.dtype.kind == "S":
                 try:
                     array = np.char.decode(array, "utf-8")
                 except UnicodeDecodeError:
-                    raise DataError(f"{path}: {name or 'the array'} holds bytes that are no UTF-8 text") from None
+                    raise DataError(f"{path}: {name or 'the array'} holds bytes that are not UTF-8 text") from None
             wide = array if array.ndim == 2 else array[:, None]
             for k in range(wide.shape[1]):
                 own = str(k) if not name else f"{name}_{k}"

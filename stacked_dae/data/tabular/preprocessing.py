@@ -207,7 +207,7 @@ def _has(values: Any, hints: Mapping[str, Any]) -> bool:
     )
 
 
-# So many different names are no identifier, however few the rows.
+# With at most this many different names a column is not an identifier, however few the rows.
 _FEW = 30
 
 

@@ -21,7 +21,7 @@ _LARGEST_LABEL = 2**63 - 1
 
 
 def check_numbers(path: Path, name: str, values: Values, start: int) -> None:
-    """Raise DataError where these values, from row ``start`` on, are no numbers, infinite or too large."""
+    """Raise DataError where these values, from row ``start`` on, are not numbers, infinite or too large."""
     if values.dtype == object:
         at, text = next((i, v) for i, v in enumerate(values) if v is not None and not NUMBER.fullmatch(v))
         raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {text!r}, which is not a number")

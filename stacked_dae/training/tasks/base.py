@@ -113,7 +113,7 @@ class ChunkedTask(pl.LightningModule):
         if distributed.world_size() > 1:
             self._stop_if_asked()
         self._train_count += len(x)
-        # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; told here
+        # Lightning counts the steps of its own wrapper, which would cost more than the step's mathematics; given here
         # how many were made, its global_step stays the number of updates.
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for counts in (progress.total, progress.current):

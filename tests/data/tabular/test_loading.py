@@ -368,7 +368,7 @@ def test_settings_of_tables_want_a_table():
 
 def test_a_missing_file_is_told_before_anything_is_imported(tmp_path, capsys):
     assert main(["fit", "--data.path", str(tmp_path / "no.csv"), "--data.target", "y"]) == 2
-    assert "data.path: there is no file" in capsys.readouterr().err
+    assert "no.csv does not exist" in capsys.readouterr().err
 
 
 def test_a_file_that_changes_during_the_training_is_refused(table):
