@@ -38,7 +38,7 @@ from torch.nn import functional
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.optimizers import build_optimizer
-from stacked_dae.training.tasks.finetune import FinetuneTask
+from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask
 
 # The first epoch, with the set-up, is not counted.
 EPOCHS = 2
@@ -77,7 +77,9 @@ def case(batch: int, rows: int, rounds: int, device: str) -> dict[str, Any]:
     def ours() -> float:
         layers = [DenoisingAutoencoder(d, h) for d, h in itertools.pairwise(SIZES)]
         stack = EncoderStack(SIZES, ["sigmoid"] * 3, CLASSES).copy_encoders_from(layers)
-        task = FinetuneTask(stack, "finetune", 0, partial(build_optimizer, "sgd", lr=LR, options={}), patience=99)
+        task = ChunkedFinetuneTask(
+            stack, "finetune", 0, partial(build_optimizer, "sgd", lr=LR, options={}), patience=99
+        )
         return our_epoch(task, data, labels, batch, device, EPOCHS) / steps
 
     tensors = [floats, torch.from_numpy(labels)]

@@ -36,7 +36,7 @@ from common import (
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import FixedMasking
 from stacked_dae.training.optimizers import build_optimizer
-from stacked_dae.training.tasks.pretrain import PretrainTask
+from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 
 # The first epoch, with the set-up, is not counted.
 EPOCHS = 2
@@ -70,7 +70,7 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
 
     def ours() -> float:
         layer = DenoisingAutoencoder(INPUTS, UNITS, corruption=FixedMasking(NU), tied=tied)
-        task = PretrainTask(layer, "layer_1", 0, partial(build_optimizer, name, lr=lr, options={}))
+        task = ChunkedPretrainTask(layer, "layer_1", 0, partial(build_optimizer, name, lr=lr, options={}))
         return our_epoch(task, data, None, batch, device, EPOCHS) / steps
 
     plain_module = IdiomaticDAE(INPUTS, UNITS, tied, name, lr).to(device)

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from stacked_dae.estimators.regressor import StackedDAERegressor as StackedDAERegressor
     from stacked_dae.estimators.transformer import StackedDAETransformer as StackedDAETransformer
     from stacked_dae.inference.model import StackedDAE as StackedDAE
+    from stacked_dae.lightning.codes import CodesDataModule as CodesDataModule
+    from stacked_dae.lightning.data import DAEDataModule as DAEDataModule
+    from stacked_dae.lightning.finetune import FinetuneTask as FinetuneTask
+    from stacked_dae.lightning.finetune import RegressionTask as RegressionTask
+    from stacked_dae.lightning.greedy import pretrain_greedy as pretrain_greedy
+    from stacked_dae.lightning.pretrain import PretrainTask as PretrainTask
     from stacked_dae.nn.autoencoder import DenoisingAutoencoder as DenoisingAutoencoder
     from stacked_dae.nn.components import Components as Components
     from stacked_dae.nn.corruption import FixedMasking as FixedMasking
@@ -41,16 +47,21 @@ if TYPE_CHECKING:
 
 # The module of each public name, imported when the name is first used: `stacked-dae --help` must not wait for torch.
 _MODULES = {
+    "CodesDataModule": "lightning.codes",
     "Components": "nn.components",
     "Config": "config.schema",
     "ConfigError": "errors",
+    "DAEDataModule": "lightning.data",
     "DataError": "errors",
     "DenoisingAutoencoder": "nn.autoencoder",
     "DivergedError": "errors",
     "EncoderStack": "nn.stack",
+    "FinetuneTask": "lightning.finetune",
     "FixedMasking": "nn.corruption",
     "Gaussian": "nn.corruption",
     "Masking": "nn.corruption",
+    "PretrainTask": "lightning.pretrain",
+    "RegressionTask": "lightning.finetune",
     "RunFolder": "runs.folder",
     "SaltAndPepper": "nn.corruption",
     "StackedDAE": "inference.model",
@@ -67,6 +78,7 @@ _MODULES = {
     "load_data": "data.registry",
     "make_dataset": "data.dataset",
     "pretrain": "pipeline.api",
+    "pretrain_greedy": "lightning.greedy",
 }
 __all__ = ["__version__", *_MODULES]
 

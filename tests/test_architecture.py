@@ -21,7 +21,8 @@ data
 runs
 tracking
 training
-inference estimators
+inference
+estimators lightning
 reporting
 pipeline
 tuning

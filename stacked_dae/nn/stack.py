@@ -15,16 +15,20 @@ from stacked_dae.nn.updates import ParameterUpdater
 
 
 class Encoder(nn.Module):
-    """The encoding half of a layer: weight (h, d), bias (h,), activation s."""
+    """The encoding half of a layer: weight (h, d), bias (h,), activation s.
 
-    def __init__(self, inputs: int, units: int, activation: str) -> None:
+    ``missing`` says whether an input that is NaN is a missing value, which enters as 0.
+    """
+
+    def __init__(self, inputs: int, units: int, activation: str, *, missing: bool = False) -> None:
         super().__init__()
-        self.activation = activation
+        self.activation, self.missing = activation, missing
         self.weight = nn.Parameter(torch.empty(units, inputs))
         self.bias = nn.Parameter(torch.empty(units))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y = s(x Wᵀ + b): (B, d) → (B, h)."""
+        x = replace_missing(x) if self.missing else x
         return activate(torch.addmm(self.bias, x, self.weight.t()), self.activation)
 
 

@@ -23,8 +23,8 @@ from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.optimizers import build_optimizer
 from stacked_dae.training.stage import fit_in_memory
 from stacked_dae.training.tasks.base import ChunkedTask
-from stacked_dae.training.tasks.finetune import FinetuneTask, RegressionTask
-from stacked_dae.training.tasks.pretrain import PretrainTask
+from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask, ChunkedRegressionTask
+from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
 
@@ -127,7 +127,7 @@ def pretrain_layers(
             store.load(name, layer)
         else:
             optimizer = LayerOptimizerConfig(config.optimizer, config.lr, config.options)
-            task = PretrainTask(layer, name, seed, _optimizer(optimizer))
+            task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer))
             loaders = [
                 ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes)
                 for part in rows.values()
@@ -186,7 +186,7 @@ def finetune_stack(
         Interrupted: a signal stopped the training.
     """
     device = resolve_device(trainer)
-    kind = RegressionTask if stack.regression else FinetuneTask
+    kind = ChunkedRegressionTask if stack.regression else ChunkedFinetuneTask
     patience = config.epochs if valid is None else config.patience
     task = kind(stack, FINETUNE, seed, _optimizer(config.optimizer), patience, config.dropout)
     loaders = [

@@ -42,7 +42,7 @@ from stacked_dae.config.identity import fingerprint
 from stacked_dae.inference.onnx_export import export_onnx
 from stacked_dae.reproduction import runner
 from stacked_dae.runs.fingerprints import result_fingerprint, stage_fingerprints
-from stacked_dae.training.tasks.pretrain import PretrainTask
+from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.utils.seeding import derive_seed
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -142,13 +142,13 @@ def test_training_anew_makes_the_same_bits(name, golden):
 
 def test_a_run_that_was_cut_goes_on_to_the_same_bits(golden, monkeypatch):
     begun, updates = [], Counter()
-    update = PretrainTask.minibatch
+    update = ChunkedPretrainTask.minibatch
 
     def counted(task, *rows):
         updates[task.stage] += 1
         return update(task, *rows)
 
-    monkeypatch.setattr(PretrainTask, "minibatch", counted)
+    monkeypatch.setattr(ChunkedPretrainTask, "minibatch", counted)
     said = MessageRecorder()
     said.start = lambda name, total, unit, done=0: begun.append((name, done))
     folder = fit(config_from_dict(CUT), "cut", reporter=said)

@@ -25,7 +25,7 @@ from stacked_dae.training import greedy
 from stacked_dae.training.builders import build_layers, build_stack
 from stacked_dae.training.codes import encode_inputs
 from stacked_dae.training.cuda_graphs import CudaGraphRunner
-from stacked_dae.training.tasks.finetune import FinetuneTask
+from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask
 from stacked_dae.utils import signals
 from stacked_dae.utils.progress import Reporter
 
@@ -526,7 +526,7 @@ def test_without_a_test_the_test_rows_are_not_read(tmp_path):
 
 
 def test_dropout_hides_codes_from_training_and_from_nothing_else():
-    task = FinetuneTask(build_stack(small(), 12, 3), "finetune", 0, lambda _: None, 3, dropout=0.25)
+    task = ChunkedFinetuneTask(build_stack(small(), 12, 3), "finetune", 0, lambda _: None, 3, dropout=0.25)
     x = torch.ones(4000, 12)
     _, _, *masks = task.prepare(x, torch.zeros(4000, dtype=torch.int64), torch.Generator().manual_seed(1))
     assert [tuple(mask.shape) for mask in masks] == [(4000, 10), (4000, 8)]
@@ -534,7 +534,7 @@ def test_dropout_hides_codes_from_training_and_from_nothing_else():
         assert mask.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
         assert mask.mean() == pytest.approx(1.0, abs=0.02)
         assert mask.mean(0).std() < 0.03, "all units alike"
-    plain = FinetuneTask(build_stack(small(), 12, 3), "finetune", 0, lambda _: None, 3)
+    plain = ChunkedFinetuneTask(build_stack(small(), 12, 3), "finetune", 0, lambda _: None, 3)
     assert len(plain.prepare(x, torch.zeros(4000, dtype=torch.int64), torch.Generator())) == 2
 
 

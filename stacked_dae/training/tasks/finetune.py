@@ -16,7 +16,7 @@ from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.utils.type_hints import matches_type
 
 
-class FinetuneTask(ChunkedTask):
+class ChunkedFinetuneTask(ChunkedTask):
     """Trains an :class:`~stacked_dae.nn.stack.EncoderStack` with labels and keeps the weights of the best epoch.
 
     ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
@@ -100,7 +100,7 @@ class FinetuneTask(ChunkedTask):
         self.best_epoch, self.best_score, self.best_weights = checkpoint["best"]
 
 
-class RegressionTask(FinetuneTask):
+class ChunkedRegressionTask(ChunkedFinetuneTask):
     """The same for a regression: ``labels`` are targets, (B, outputs) float32, and the lowest squared error is best."""
 
     valid_sums = ()

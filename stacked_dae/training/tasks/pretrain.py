@@ -12,7 +12,7 @@ from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.training.tasks.base import ChunkedTask
 
 
-class PretrainTask(ChunkedTask):
+class ChunkedPretrainTask(ChunkedTask):
     """Trains a :class:`~stacked_dae.nn.autoencoder.DenoisingAutoencoder` on the codes of the layer below.
 
     Logs, each epoch, ``train_loss`` (rebuilding from corrupted inputs, averaged over the epoch as the weights move)

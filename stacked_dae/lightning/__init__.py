@@ -1,0 +1,1 @@
+"""Lightning modules and data modules for the user's own Trainer."""

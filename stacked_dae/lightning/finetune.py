@@ -1,0 +1,316 @@
+"""Fine-tuning of stacked encoders as a LightningModule."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torchmetrics import Metric, MetricCollection
+
+from stacked_dae.errors import ConfigError, DataError
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.lightning.base import Interval, Task, inputs_of, labelled
+from stacked_dae.lightning.pretrain import PretrainTask
+from stacked_dae.nn.activations import ACTIVATIONS, glorot_uniform
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.stack import Encoder, EncoderStack, LinearHead
+from stacked_dae.utils.seeding import derive_seed
+
+EncoderLike = nn.Module | tuple[int, int, str]
+"""An encoder: a trained PretrainTask, any module, or (inputs, units, activation) of a new dense one."""
+
+
+class FinetuneTask(Task):
+    """Stacked encoders under a softmax classifier, trained with labels (ICML 2008, section 2.4).
+
+    Calling it returns logits, (B, num_classes). Logs ``train_loss``, ``valid_loss``, ``valid_error_percent`` and the
+    same for ``test``; ``predict`` returns probabilities. It keeps the last weights: stopping early and keeping the
+    best are EarlyStopping's and ModelCheckpoint's.
+
+    Args:
+        encoders: lowest first: trained PretrainTasks, modules of any kind, or (inputs, units, activation) for a dense
+            encoder that was never pre-trained. Their weights are copied, so pre-training stays as it was.
+        num_classes: number of classes, at least 2; labels are 0 to num_classes − 1.
+        head: the module on top, codes → (B, num_classes); None for a linear one that starts at 0.
+        dropout: share, in [0, 1), of each encoder's codes that training sets to 0.
+        freeze: train the head only.
+        class_weight: weight of each class in the loss.
+        metrics: torchmetrics of the logits and the labels.
+        optimizer, lr, optimizer_options, lr_scheduler, scheduler_options, lr_interval, seed: as for
+            :class:`~stacked_dae.lightning.base.Task`.
+
+    Raises:
+        ConfigError: arguments are missing, unknown or out of range, or the encoders' widths do not meet.
+    """
+
+    def __init__(
+        self,
+        encoders: nn.Module | Sequence[EncoderLike],
+        num_classes: int,
+        *,
+        head: nn.Module | None = None,
+        dropout: float = 0.0,
+        freeze: bool = False,
+        class_weight: Sequence[float] | None = None,
+        optimizer: str | Callable[[list[Tensor]], Optimizer] = "sgd",
+        lr: float = 0.1,
+        optimizer_options: Mapping[str, Any] | None = None,
+        lr_scheduler: str | Callable[[Optimizer], Any] | None = None,
+        scheduler_options: Mapping[str, Any] | None = None,
+        lr_interval: Interval = "epoch",
+        metrics: Metric | MetricCollection | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._check(num_classes)
+        if class_weight is not None and len(class_weight) != num_classes:
+            raise ConfigError(f"class_weight must have {num_classes} numbers, one per class, not {len(class_weight)}")
+        if not 0.0 <= dropout < 1.0:
+            raise ConfigError(f"dropout must be at least 0 and below 1, not {dropout!r}")
+        super().__init__(
+            optimizer=optimizer,
+            lr=lr,
+            optimizer_options=optimizer_options,
+            lr_scheduler=lr_scheduler,
+            scheduler_options=scheduler_options,
+            lr_interval=lr_interval,
+            metrics=metrics,
+            seed=seed,
+        )
+        generator = None if seed is None else torch.Generator().manual_seed(derive_seed(seed, "weights"))
+        parts = list(encoders) if isinstance(encoders, (list, tuple, nn.ModuleList, nn.Sequential)) else [encoders]
+        modules = [module for part in parts for module in _encoders(part, generator)]
+        if not modules:
+            raise ConfigError("encoders is empty; give at least one")
+        dense = [module for module in modules if isinstance(module, Encoder)]
+        for below, above in itertools.pairwise(dense):
+            if len(dense) == len(modules) and above.weight.shape[1] != len(below.bias):
+                raise ConfigError(
+                    f"encoders: one returns {len(below.bias)} codes, but the next takes {above.weight.shape[1]} inputs"
+                )
+        self.encoders = nn.ModuleList(modules)
+        if freeze:
+            self.encoders.requires_grad_(False)
+        if head is None:
+            if not isinstance(modules[-1], Encoder):
+                raise ConfigError(
+                    "head must be given when the last encoder is not a dense layer of this package, such as"
+                    f" nn.Sequential(nn.Flatten(), nn.Linear(CODES, {num_classes}))"
+                )
+            head = LinearHead(len(modules[-1].bias), num_classes)
+        self.head = head
+        self.num_outputs, self.dropout, self.freeze_encoders = num_classes, dropout, freeze
+        self.register_buffer(
+            "class_weight", None if class_weight is None else torch.tensor(list(class_weight)), persistent=False
+        )
+        if isinstance(modules[0], Encoder):
+            self.example_input_array = torch.zeros(2, modules[0].weight.shape[1])
+        shapes = [(m.weight.shape[1], len(m.bias), m.activation, m.missing) for m in dense]
+        self.save_hyperparameters(
+            {
+                name: value
+                for name, value in {
+                    "encoders": shapes if len(dense) == len(modules) else None, self._size: num_classes,
+                    "dropout": dropout, "freeze": freeze,
+                    "class_weight": None if class_weight is None else [float(value) for value in class_weight],
+                    "optimizer": optimizer, "lr": lr,
+                    "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
+                    "lr_scheduler": lr_scheduler,
+                    "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
+                    "lr_interval": lr_interval, "seed": seed,
+                }.items()
+                if not callable(value) and not (name in ("encoders", "class_weight") and value is None)
+            }
+        )  # fmt: skip
+
+    class_weight: Tensor | None
+    _size = "num_classes"
+
+    @classmethod
+    def from_run(cls, run: str | Path, **arguments: Any) -> FinetuneTask:
+        """Return a task on the encoders of a run folder, to be trained further.
+
+        Args:
+            run: the folder of a pretrain, finetune or fit command; the encoders are those that ``encode`` uses.
+            **arguments: as for the class. ``num_classes`` may be left out where the run was fine-tuned.
+
+        Raises:
+            StageError: it is not a run folder, or its files have changed.
+            ConfigError: as for the class.
+        """
+        model = StackedDAE.from_run(run)
+        if model.finetuned:
+            arguments.setdefault(cls._size, len(model.stack.head.bias))
+        elif cls._size not in arguments:
+            raise ConfigError(f"{run} was never fine-tuned, so {cls._size} must be given")
+        return cls(model.stack, **arguments)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits: (B, d) → (B, num_classes)."""
+        y = self.as_floats(x)
+        if isinstance(self.encoders[0], Encoder):
+            y = y.flatten(1)
+        for k, encoder in enumerate(self.encoders):
+            if isinstance(encoder, Encoder) and (y.ndim != 2 or y.shape[1] != encoder.weight.shape[1]):
+                raise DataError(
+                    f"{type(self).__name__}: encoder {k + 1} takes {encoder.weight.shape[1]} inputs per example, but"
+                    f" was given the shape {tuple(y.shape)}"
+                )
+            y = encoder(y)
+            if self.dropout:
+                y = self._dropped(y)
+        outputs: Tensor = self.head(y)
+        return outputs
+
+    def _dropped(self, y: Tensor) -> Tensor:
+        if not self.training:
+            return y
+        kept = 1.0 - self.dropout
+        return y * torch.empty_like(y).bernoulli_(kept, generator=self._noise).div_(kept)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.freeze_encoders:
+            # Frozen layers of the user's may have statistics of their own.
+            self.encoders.eval()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = labelled(batch)
+        outputs, y = self._checked(self(x), y)
+        loss = self.loss(outputs, y)
+        self.log_loss("train", loss.detach(), len(y))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("valid", batch)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("test", batch)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return self.predicted(self(inputs_of(batch)))
+
+    def _evaluate(self, part: str, batch: Any) -> None:
+        x, y = labelled(batch)
+        outputs, y = self._checked(self(x), y)
+        self.log_loss(part, self.loss(outputs, y), len(y))
+        self.log_error(part, outputs, y)
+        self.log_metrics(part, outputs, y)
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the mean of −log softmax(logits)[label], weighted by class: ()."""
+        return functional.cross_entropy(outputs, y, weight=self.class_weight)
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the classes, (B, num_classes)."""
+        return outputs.softmax(1)
+
+    def log_error(self, part: str, outputs: Tensor, y: Tensor) -> None:
+        """Log the percentage of wrong predictions."""
+        error = 100.0 * (outputs.argmax(1) != y).to(torch.float32).mean()
+        self.log_mean(f"{part}_error_percent", error, len(y), prog_bar=True)
+
+    def _checked(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs and the labels, int64, checked in the first epoch."""
+        if outputs.shape != (len(y), self.num_outputs):
+            raise ConfigError(
+                f"head: it must return ({len(y)}, {self.num_outputs}) for this batch, but returned"
+                f" {tuple(outputs.shape)}"
+            )
+        if y.ndim != 1 or y.is_floating_point():
+            raise DataError(f"labels must be whole numbers of shape (B,), not {y.dtype} of shape {tuple(y.shape)}")
+        if self._unchecked and len(y):
+            low, high = (int(value) for value in y.aminmax())
+            if low < 0 or high >= self.num_outputs:
+                hint = "; leave out the rows without a label" if low == -1 else ""
+                raise DataError(
+                    f"labels must be 0 to {self.num_outputs - 1} (num_classes={self.num_outputs}), but this batch has"
+                    f" {low} to {high}{hint}"
+                )
+        return outputs, y.long()
+
+    @staticmethod
+    def _check(outputs: int) -> None:
+        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 2:
+            raise ConfigError(f"num_classes must be a whole number of at least 2, not {outputs!r}")
+
+
+class RegressionTask(FinetuneTask):
+    """Stacked encoders under a linear regression, trained with targets.
+
+    As :class:`FinetuneTask`, with these differences: labels are numbers, (B,) or (B, ``num_outputs``); the loss is the
+    squared error summed over the outputs; no error is logged; ``predict`` returns the outputs.
+    """
+
+    _size = "num_outputs"
+
+    def __init__(self, encoders: nn.Module | Sequence[EncoderLike], num_outputs: int = 1, **arguments: Any) -> None:
+        if "class_weight" in arguments:
+            raise ConfigError("class_weight applies only to FinetuneTask")
+        super().__init__(encoders, num_outputs, **arguments)
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the mean over the examples of Σ (outputs − targets)²: ()."""
+        return (outputs - y).square().sum(1).mean()
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Return the outputs, (B, num_outputs)."""
+        return outputs
+
+    def log_error(self, part: str, outputs: Tensor, y: Tensor) -> None:
+        """Log nothing: the loss is the squared error."""
+
+    def _checked(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        y = y.to(outputs.dtype)
+        y = y[:, None] if y.ndim == 1 else y
+        if y.shape != outputs.shape:
+            raise DataError(
+                f"targets must have the shape (B, {self.num_outputs}), but this batch has {tuple(y.shape)} for outputs"
+                f" of shape {tuple(outputs.shape)}"
+            )
+        return outputs, y
+
+    @staticmethod
+    def _check(outputs: int) -> None:
+        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
+            raise ConfigError(f"num_outputs must be a whole number of at least 1, not {outputs!r}")
+
+
+def _encoders(part: Any, generator: torch.Generator | None) -> list[nn.Module]:
+    """Return the encoders of one item of ``encoders``, copied."""
+    if isinstance(part, PretrainTask):
+        autoencoder = part.autoencoder
+        part = autoencoder if isinstance(autoencoder, DenoisingAutoencoder) else autoencoder.encoder
+    if isinstance(part, EncoderStack):
+        missing = [part.missing] + [False] * len(part.layers)
+        return [_dense(layer, layer.activation, nan) for layer, nan in zip(part.layers, missing, strict=False)]
+    if isinstance(part, DenoisingAutoencoder):
+        if type(part).encode is not DenoisingAutoencoder.encode:
+            raise ConfigError(
+                f"encoders: {type(part).__name__} encodes in its own way; give its encoder as a module instead"
+            )
+        return [_dense(part, part.activation, part.missing)]
+    if isinstance(part, nn.Module):
+        return [copy.deepcopy(part)]
+    if isinstance(part, (tuple, list)) and len(part) in (3, 4) and part[2] in ACTIVATIONS:
+        inputs, units, activation = part[:3]
+        encoder = Encoder(inputs, units, activation, missing=len(part) == 4 and bool(part[3]))
+        with torch.no_grad():
+            encoder.weight.copy_(glorot_uniform(units, inputs, activation, generator))
+            encoder.bias.zero_()
+        return [encoder]
+    raise ConfigError(f"encoders: each must be a PretrainTask, a module, or (inputs, units, activation), not {part!r}")
+
+
+def _dense(layer: DenoisingAutoencoder | Encoder, activation: str, missing: bool) -> Encoder:
+    """Return a copy of a dense layer's encoding half that trains."""
+    units, inputs = layer.weight.shape
+    encoder = Encoder(inputs, units, activation, missing=missing)
+    encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
+    return encoder
