@@ -7,7 +7,7 @@ import torch
 from helpers.components import Inverting, Scaled, absolute_error, thinned
 from helpers.small_runs import blobs, small
 
-from stacked_dae import Components, ConfigError, DataError, Masking, StackedDAE, StageError
+from stacked_dae import Components, ConfigError, DataError, DenoisingAutoencoder, Masking, StackedDAE, StageError
 from stacked_dae.pipeline import api
 from stacked_dae.reporting import run_figures
 from stacked_dae.reporting.run_folders import read_run
@@ -50,6 +50,61 @@ def test_parts_of_ones_own_train_and_go_on(parts, tmp_path, capsys):
     with pytest.raises(ConfigError, match="was trained with custom components"):
         api.finetune(small(), tmp_path / "other", run.path, dataset=DATA)
     assert not (tmp_path / "other").exists()
+
+
+class Convolving(DenoisingAutoencoder):
+    """Encodes with a convolution that the stack does not have."""
+
+    def __init__(self, inputs, units, **how):
+        super().__init__(inputs, units, **how)
+        self.convolution = torch.nn.Conv1d(1, 1, 3, padding=1)
+
+    def encode(self, x):
+        return super().encode(self.convolution(x[:, None])[:, 0].sigmoid())
+
+
+class Penalised(DenoisingAutoencoder):
+    """Has a penalty in its loss that the closed-form step does not know."""
+
+    def loss(self, x, corrupted=None, weight=None):
+        return super().loss(x, corrupted, weight) + self.weight.square().sum()
+
+
+class Shifted(DenoisingAutoencoder):
+    """Decodes with one more parameter, which the closed-form step would never move."""
+
+    def __init__(self, inputs, units, **how):
+        super().__init__(inputs, units, **how)
+        self.shift = torch.nn.Parameter(torch.ones(()))
+
+    def _pre_decode(self, y):
+        return super()._pre_decode(y) + self.shift
+
+
+class Stepping(Penalised):
+    """Brings the step that belongs to its loss."""
+
+    def step(self, x, corrupted, descent, weight=None):
+        return super().step(x, corrupted, descent, weight)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Convolving, "Convolving encodes in its own way"),
+        (Penalised, "does not follow the gradient of its loss by weight"),
+        (Shifted, "does not follow the gradient of its loss by shift"),
+    ],
+)
+def test_a_layer_that_would_not_train_what_it_computes_is_refused(layer, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        fit(tmp_path / "run", layer=layer)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_layer_with_a_step_of_its_own_is_taken():
+    Components(layer=Stepping).check(12)
 
 
 def test_a_part_equal_to_a_setting_trains_the_same(tmp_path):
