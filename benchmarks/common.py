@@ -120,7 +120,12 @@ def report(figures: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 def show_steps(title: str, names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> None:
     """Print a table of reports; ``names`` are the keys that tell one case from another."""
-    sides = ("ours", "plain loop", "idiomatic Lightning")
+    sides = (
+        "ours",
+        *(side for side in results[0] if side.startswith("PretrainTask")),
+        "plain loop",
+        "idiomatic Lightning",
+    )
     show(
         title,
         [*names, "floor", *sides, "idiomatic / ours"],
@@ -279,8 +284,9 @@ def fit_idiomatic(
     folder: Path,
     valid: Sequence[Tensor] | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    data: pl.LightningDataModule | None = None,
 ) -> tuple[EpochClock, pl.Trainer]:
-    """Train as the Lightning tutorials do: DataLoader, ModelCheckpoint each epoch, CSVLogger."""
+    """Train as the Lightning tutorials do: DataLoader (or ``data``), ModelCheckpoint each epoch, CSVLogger."""
     clock = EpochClock(device)
     with quiet():
         trainer = pl.Trainer(
@@ -296,7 +302,10 @@ def fit_idiomatic(
         loaders = [DataLoader(TensorDataset(*tensors), batch_size=batch_size, shuffle=True)]
         if valid is not None:
             loaders.append(DataLoader(TensorDataset(*valid), batch_size=500))
-        trainer.fit(module, *loaders)
+        if data is None:
+            trainer.fit(module, *loaders)
+        else:
+            trainer.fit(module, datamodule=data)
     return clock, trainer
 
 

@@ -3,9 +3,11 @@
     python benchmarks/step.py [--device cpu|cuda] [--rounds 11] [--rows 10000] [--out FILE]
 
 Sides, interleaved in one process: the floor (two products forward, one back through the decoder, two weight gradients,
-into kept buffers), ours inside Trainer.fit with a checkpoint and a CSV row each epoch, a plain eager loop with a
-DataLoader, and an idiomatic LightningModule with DataLoader, ModelCheckpoint and CSVLogger. All but the floor corrupt
-with fixed masking, ν = 0.25. Figures are milliseconds a minibatch: medians over the rounds, quartiles of the ratio.
+into kept buffers); ours, the closed-form step of `fit`, with a checkpoint and a CSV row each epoch; PretrainTask over a
+DAEDataModule of arrays, and over a DataLoader; a plain eager loop with a DataLoader; and an idiomatic LightningModule
+with a DataLoader. Except for the floor and the plain loop all run in Trainer.fit, and the LightningModules have
+ModelCheckpoint and CSVLogger. All but the floor corrupt with fixed masking, ν = 0.25. Figures are milliseconds per
+minibatch: medians over the rounds, quartiles of the ratio.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from common import (
     write,
 )  # fmt: skip
 
+from stacked_dae import DAEDataModule, PretrainTask
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import FixedMasking
 from stacked_dae.training.optimizers import build_optimizer
@@ -86,7 +89,21 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
             clock, _ = fit_idiomatic(module, [floats], batch, EPOCHS, device, Path(folder))
         return clock.seconds() / steps
 
-    sides = {"floor": floor, "ours": ours, "plain loop": plain, "idiomatic Lightning": idiomatic}
+    def lightning_task(resident: bool) -> float:
+        task = PretrainTask(INPUTS, UNITS, nu=NU, tied=tied, optimizer=name, lr=lr, seed=0)
+        arrays = DAEDataModule.from_arrays(data, batch_size=batch) if resident else None
+        with tempfile.TemporaryDirectory() as folder:
+            clock, _ = fit_idiomatic(task, [floats], batch, EPOCHS, device, Path(folder), data=arrays)
+        return clock.seconds() / steps
+
+    sides = {
+        "floor": floor,
+        "ours": ours,
+        "PretrainTask, arrays": partial(lightning_task, True),
+        "PretrainTask, DataLoader": partial(lightning_task, False),
+        "plain loop": plain,
+        "idiomatic Lightning": idiomatic,
+    }
     return {
         "optimizer": name,
         "weights": "tied" if tied else "untied",

@@ -19,6 +19,9 @@ def test_the_step_benchmarks_measure_every_side(tmp_path, name):
     for case in report["result"]:
         for side in ("ours", "plain loop", "idiomatic Lightning"):
             assert case[side]["ratio"] > 0
+        if name == "step":
+            assert case["PretrainTask, arrays"]["ratio"] > 0
+            assert case["PretrainTask, DataLoader"]["ratio"] > 0
         assert case["idiomatic_over_ours"] > 0
 
 

@@ -53,6 +53,7 @@ from stacked_dae import (
     fit,
     pretrain_greedy,
 )
+from stacked_dae.lightning import __main__ as lightning_main
 from stacked_dae.nn.updates import ParameterUpdater
 from stacked_dae.utils.seeding import derive_seed
 
@@ -533,6 +534,27 @@ def test_22_several_validation_loaders(kind):
     found = run.callback_metrics
     assert {"valid_loss/dataloader_idx_0", "valid_loss/dataloader_idx_1"} <= found.keys()
     assert found["valid_loss/dataloader_idx_0"] != found["valid_loss/dataloader_idx_1"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["PretrainTask", "--model.inputs", "64", "--model.units", "9", "--model.lr_scheduler", "CosineAnnealingLR"],
+        ["FinetuneTask", "--model.encoders", "[[64, 9, sigmoid]]", "--model.num_classes", "10"],
+    ],
+)
+def test_23_lightning_cli(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = "--trainer.max_epochs 1 --trainer.accelerator cpu --trainer.limit_train_batches 3".split()
+    monkeypatch.setattr(sys, "argv", ["lightning", "fit", "--model", *model, "--data.batch_size", "50", *options])
+    lightning_main.main()
+    (config,) = tmp_path.rglob("config.yaml")
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
+    monkeypatch.setattr(sys, "argv", ["lightning", "fit", "--config", str(config), "--trainer.max_epochs", "2"])
+    lightning_main.main()
+    newest = max(tmp_path.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    assert torch.load(newest, weights_only=True)["global_step"] == 6
 
 
 @KINDS
