@@ -1,40 +1,49 @@
-"""The base of the tasks: optimiser, schedule, seed, metrics, and what a batch may be."""
+"""The base of the tasks: optimiser, schedule, seed, metrics and hyperparameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.training.optimizers import build_optimizer, build_scheduler, check_optimizer, check_scheduler
+from stacked_dae.training.optimizers import (
+    SCHEDULERS,
+    build_optimizer,
+    build_scheduler,
+    check_optimizer,
+    check_scheduler,
+)
 from stacked_dae.utils.seeding import derive_seed
 
 Interval = Literal["step", "epoch"]
-
-# The keys under which a batch that is a mapping holds its inputs and its labels, in the order of preference.
-INPUT_KEYS = ("x", "inputs", "image", "pixel_values", "features")
-LABEL_KEYS = ("y", "label", "labels", "target", "targets")
+OptimizerLike = str | Callable[..., Optimizer]
+SchedulerLike = str | Callable[..., Any]
+MetricsLike = Metric | MetricCollection | Sequence[Metric] | Mapping[str, Metric]
+# What a checkpoint says of the arguments that it cannot hold but that decide what the weights compute.
+_GIVEN = "stacked_dae_arguments"
 
 
 class Task(pl.LightningModule):
     """A LightningModule with automatic optimisation; subclasses say what its loss is.
 
     Args:
-        optimizer: a torch optimiser by its lower-case name, or a function of the parameters that returns one.
+        optimizer: a torch optimiser by its lower-case name; an optimiser class; or a function of the parameters that
+            returns an optimiser, which has its own rate (``lr`` is not used).
         lr: learning rate, above 0.
-        optimizer_options: further arguments of the named optimiser.
-        lr_scheduler: a class of ``torch.optim.lr_scheduler`` by its name, or a function of the optimiser that returns
-            one; None for a constant rate.
-        scheduler_options: further arguments of the named scheduler. Where they are left out, CosineAnnealingLR's T_max
+        optimizer_options: further arguments of a named optimiser or class.
+        lr_scheduler: a class of ``torch.optim.lr_scheduler`` or its name; or a function of the optimiser that returns a
+            scheduler or Lightning's mapping for one; None for a constant rate.
+        scheduler_options: further arguments of a named scheduler. Where they are left out, CosineAnnealingLR's T_max
             and OneCycleLR's total_steps are the length of the training, and OneCycleLR's max_lr is ``lr``.
         lr_interval: whether the scheduler counts epochs or updates.
-        metrics: a torchmetrics Metric or MetricCollection, computed on validation and test batches.
+        metrics: torchmetrics computed on validation and test batches.
         seed: makes first weights and noise repeatable whatever else draws random numbers; None to draw them from
             torch's global generator, which ``seed_everything`` seeds.
 
@@ -45,13 +54,13 @@ class Task(pl.LightningModule):
     def __init__(
         self,
         *,
-        optimizer: str | Callable[[list[Tensor]], Optimizer],
+        optimizer: OptimizerLike,
         lr: float,
         optimizer_options: Mapping[str, Any] | None,
-        lr_scheduler: str | Callable[[Optimizer], Any] | None,
+        lr_scheduler: SchedulerLike | None,
         scheduler_options: Mapping[str, Any] | None,
         lr_interval: Interval,
-        metrics: Metric | MetricCollection | None,
+        metrics: MetricsLike | None,
         seed: int | None,
     ) -> None:
         super().__init__()
@@ -59,20 +68,54 @@ class Task(pl.LightningModule):
             raise ConfigError(f"lr must be above 0, not {lr!r}")
         if lr_interval not in ("step", "epoch"):
             raise ConfigError(f"lr_interval must be step or epoch, not {lr_interval!r}")
+        options = {"optimizer_options": optimizer_options or {}, "scheduler_options": scheduler_options or {}}
+        if "lr" in options["optimizer_options"]:
+            raise ConfigError("optimizer_options.lr: give lr instead")
+        lr_scheduler = next((name for name, kind in SCHEDULERS.items() if kind is lr_scheduler), lr_scheduler)
         if isinstance(optimizer, str):
-            check_optimizer(optimizer, optimizer_options or {})
+            check_optimizer(optimizer, options["optimizer_options"])
+        elif options["optimizer_options"] and not isinstance(optimizer, type):
+            raise ConfigError("optimizer_options applies only to a named optimiser or class; give them to the function")
         if isinstance(lr_scheduler, str):
-            check_scheduler(lr_scheduler, scheduler_options or {})
+            check_scheduler(lr_scheduler, options["scheduler_options"])
+        elif options["scheduler_options"]:
+            raise ConfigError("scheduler_options applies only to a named scheduler; give them to the function")
         self.lr, self.seed = lr, seed
-        self._optimizer, self._optimizer_options = optimizer, dict(optimizer_options or {})
-        self._scheduler, self._scheduler_options = lr_scheduler, dict(scheduler_options or {})
+        self._optimizer, self._optimizer_options = optimizer, dict(options["optimizer_options"])
+        self._scheduler, self._scheduler_options = lr_scheduler, dict(options["scheduler_options"])
         self._interval = lr_interval
-        if isinstance(metrics, Metric):
-            metrics = MetricCollection([metrics])
-        self.valid_metrics = None if metrics is None else metrics.clone(prefix="valid_")
-        self.test_metrics = None if metrics is None else metrics.clone(prefix="test_")
+        if metrics is not None and not isinstance(metrics, MetricCollection):
+            metrics = MetricCollection([metrics] if isinstance(metrics, Metric) else metrics)  # type: ignore[arg-type]
+        # A pair keeps the collection itself from being registered: its copies, one per loader, are what is updated.
+        self._metrics = (metrics,)
+        self.metrics = nn.ModuleDict()
         self._noise: torch.Generator | None = None
-        self._unchecked = True
+        self._noise_of: tuple[Any, ...] = ()
+        self._first_epoch: tuple[int, int] | None = None
+        self._functions: list[str] = []
+
+    def keep_arguments(self, arguments: Mapping[str, Any], *, modules: Sequence[str] = ()) -> None:
+        """Save the arguments that are plain values as hyperparameters.
+
+        A checkpoint that ``weights_only`` loads holds nothing else. Functions, and ``modules``, are given again when it
+        is loaded; of those that decide what the weights compute it remembers the names.
+        """
+        plain = {name: value for name, value in arguments.items() if not callable(value)}
+        self._functions = [*modules, *(n for n in ("loss", "corruption") if callable(arguments.get(n)))]
+        self.save_hyperparameters(plain)
+        # Lightning looks for the argument that equals the mapping, and a torchmetrics Metric claims to equal anything.
+        self._hparams_name = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[_GIVEN] = self._functions
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        missing = [name for name in checkpoint.get(_GIVEN, []) if name not in self._functions]
+        if missing:
+            raise ConfigError(
+                f"the checkpoint was saved with its own {' and '.join(missing)}, which it cannot hold; give"
+                f" {', '.join(f'{name}=' for name in missing)} again"
+            )
 
     def configure_optimizers(self) -> Any:
         parameters: list[Tensor] = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -81,17 +124,20 @@ class Task(pl.LightningModule):
             clips = self._trainer is not None and self._trainer.gradient_clip_val
             options = {"foreach": True, **self._optimizer_options} if clips else self._optimizer_options
             optimizer = build_optimizer(self._optimizer, parameters, self.lr, options)
+        elif isinstance(self._optimizer, type):
+            optimizer = self._optimizer(parameters, lr=self.lr, **self._optimizer_options)
         else:
             optimizer = self._optimizer(parameters)
         if self._scheduler is None:
             return optimizer
         if isinstance(self._scheduler, str):
-            scheduler = build_scheduler(
+            scheduler: Any = build_scheduler(
                 self._scheduler, optimizer, self._scheduler_options, length=self._length, max_lr=self.lr
             )
         else:
             scheduler = self._scheduler(optimizer)
-        schedule = {"scheduler": scheduler, "interval": self._interval, "monitor": "valid_loss"}
+        schedule = {"interval": self._interval, "monitor": "valid_loss"}
+        schedule |= scheduler if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _length(self) -> int:
@@ -105,15 +151,39 @@ class Task(pl.LightningModule):
             )
         return int(length)
 
-    def on_train_epoch_start(self) -> None:
-        if self.seed is not None:
+    def noise(self) -> torch.Generator | None:
+        """Return the generator of this epoch's noise; None, torch's global one, without a seed."""
+        if self.seed is None:
+            return None
+        rank = (self.global_rank,) if self._trainer is not None and self.trainer.world_size > 1 else ()
+        address = (id(self._trainer), self.current_epoch, *rank)
+        if self._noise is None or self._noise.device != self.device or self._noise_of != address:
             # Seeded by its epoch, the noise needs no saved state: a resumed training draws the same.
-            self._noise = torch.Generator(self.device)
-            rank = (self.global_rank,) if self.trainer.world_size > 1 else ()
+            self._noise, self._noise_of = torch.Generator(self.device), address
             self._noise.manual_seed(derive_seed(self.seed, "corruption", self.current_epoch, *rank))
+        return self._noise
 
-    def on_train_epoch_end(self) -> None:
-        self._unchecked = False
+    def must_check(self) -> bool:
+        """Return whether a batch's values are to be checked.
+
+        On a GPU a check waits for the device, so training batches are checked in the first epoch only.
+        """
+        if not self.training or self._trainer is None or self.device.type == "cpu":
+            return True
+        if self._first_epoch is None or self._first_epoch[0] != id(self._trainer):
+            self._first_epoch = (id(self._trainer), self.current_epoch)
+        return self.current_epoch == self._first_epoch[1]
+
+    def check_finite(self, what: str, values: Tensor, hint: str) -> tuple[float, float]:
+        """Return the least and greatest of ``values``.
+
+        Raises:
+            DataError: one of them is NaN or infinite.
+        """
+        low, high = (float(value) for value in values.aminmax())
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise DataError(f"{type(self).__name__}: the batch has {what} that are NaN or infinite; {hint}")
+        return low, high
 
     def as_floats(self, x: Tensor) -> Tensor:
         """Return inputs in the precision of the weights; bytes are used as 0 to 1.
@@ -130,88 +200,26 @@ class Task(pl.LightningModule):
             )
         return x.to(self.dtype)
 
-    def log_loss(self, part: str, loss: Tensor, count: int) -> None:
-        """Log the mean loss of a batch of ``count`` examples as ``train_loss``, ``valid_loss`` or ``test_loss``."""
-        self.log_mean(f"{part}_loss", loss, count, prog_bar=True)
-
-    def log_mean(self, name: str, value: Tensor, count: int, *, prog_bar: bool = False) -> None:
-        """Log the mean over an epoch's examples of a value that is the mean over ``count`` of them."""
-        # Several processes are averaged where there are any; with one, Lightning has nothing to synchronise.
+    def log_mean(self, name: str, value: Tensor, count: Any, *, prog_bar: bool = True) -> None:
+        """Log the mean over an epoch of a value that is the mean over ``count`` examples, or over such a weight."""
         self.log(
-            name, value, on_step=False, on_epoch=True, batch_size=count, prog_bar=prog_bar,
-            sync_dist=self.trainer.world_size > 1,
+            name, value, on_step=False, on_epoch=True, batch_size=count, prog_bar=prog_bar, sync_dist=True
         )  # fmt: skip
 
-    def log_metrics(self, part: str, *arguments: Tensor) -> None:
-        """Update the user's metrics of ``part``, valid or test, with a batch, and log them for the epoch."""
-        metrics = self.valid_metrics if part == "valid" else self.test_metrics
-        if metrics is not None:
-            metrics.update(*arguments)
-            self.log_dict(metrics, on_step=False, on_epoch=True)
+    def has_metrics(self) -> bool:
+        """Return whether the user gave metrics."""
+        return self._metrics[0] is not None
 
-
-def inputs_of(batch: Any) -> Tensor:
-    """Return the inputs of a batch.
-
-    A batch is a tensor, a sequence that begins with the inputs, a mapping with one of :data:`INPUT_KEYS`, or a
-    collection of such batches (Lightning's CombinedLoader), whose inputs are joined.
-
-    Raises:
-        DataError: it is none of these.
-    """
-    if isinstance(batch, Tensor):
-        return batch
-    found = _under(batch, INPUT_KEYS, 0)
-    if found is not None:
-        return found
-    if parts := _batches_in(batch):
-        return torch.cat([inputs_of(part) for part in parts])
-    if isinstance(batch, Mapping):
-        raise DataError(
-            f"the batch has the keys {', '.join(map(repr, batch))}; the inputs must be a tensor under one of"
-            f" {', '.join(INPUT_KEYS)}"
-        )
-    raise DataError(f"a batch must be a tensor, (inputs, labels) or a mapping, not {type(batch).__name__}")
-
-
-def targets_of(batch: Any) -> Tensor | None:
-    """Return the labels of a batch, which are its second item or under one of :data:`LABEL_KEYS`; None without."""
-    found = _under(batch, LABEL_KEYS, 1)
-    if found is not None or _under(batch, INPUT_KEYS, 0) is not None:
-        return found
-    targets = [target for part in _batches_in(batch) if (target := targets_of(part)) is not None]
-    return torch.cat(targets) if targets and len(targets) == len(_batches_in(batch)) else None
-
-
-def labelled(batch: Any) -> tuple[Tensor, Tensor]:
-    """Return the inputs and the labels of a batch.
-
-    Raises:
-        DataError: it has no labels.
-    """
-    inputs, targets = inputs_of(batch), targets_of(batch)
-    if targets is None:
-        raise DataError(
-            "fine-tuning needs labels: a batch must be (inputs, labels), or a mapping with one of"
-            f" {', '.join(LABEL_KEYS)}"
-        )
-    return inputs, targets
-
-
-def _under(batch: Any, keys: Iterable[str], position: int) -> Tensor | None:
-    """Return the tensor of a mapping under one of ``keys``, or of a sequence that begins with one at ``position``."""
-    if isinstance(batch, Mapping):
-        return next((batch[key] for key in keys if isinstance(batch.get(key), Tensor)), None)
-    if isinstance(batch, (list, tuple)) and len(batch) > position and isinstance(batch[0], Tensor):
-        found = batch[position]
-        return found if isinstance(found, Tensor) else None
-    return None
-
-
-def _batches_in(batch: Any) -> list[Any]:
-    """Return the batches of a collection of batches."""
-    if isinstance(batch, Mapping):
-        parts = list(batch.values())
-    else:
-        parts = list(batch) if isinstance(batch, (list, tuple)) else []
-    return [part for part in parts if _under(part, INPUT_KEYS, 0) is not None]
+    def log_metrics(self, part: str, loader: int, *arguments: Tensor) -> None:
+        """Update the user's metrics of ``part``, valid or test, with a batch of a loader; log them for the epoch."""
+        if self._metrics[0] is None:
+            return
+        key = f"{part}_{loader}"
+        if key not in self.metrics:
+            # Of several loaders each has its own: Lightning resets them when all are done.
+            self.metrics[key] = self._metrics[0].clone(prefix=f"{part}_").to(self.device)
+            # Lightning looks up once which metrics there are.
+            self._metric_attributes = None
+        metrics = self.metrics[key]
+        metrics.update(*arguments)  # type: ignore[operator]
+        self.log_dict(metrics, on_step=False, on_epoch=True)  # type: ignore[arg-type]

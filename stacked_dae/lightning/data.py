@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,8 @@ from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.data.registry import load_data, load_dataset
 from stacked_dae.data.splits import labelled_rows
-from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.lightning.loaders import BatchLoader
+from stacked_dae.errors import ConfigError, DataError, suggest
+from stacked_dae.lightning.loaders import BatchLoader, EpochSampler
 
 Part = Any
 """Rows of one split: (inputs, targets or None), a torch data set, a function that returns either, or None."""
@@ -34,10 +37,11 @@ class DAEDataModule(pl.LightningDataModule):
         batch_size: examples per minibatch, and process.
         shuffle: whether each training epoch has a new order.
         seed: of that order; None to draw it from torch's global generator, which ``seed_everything`` seeds.
-        **loader: further arguments of the DataLoader of a torch data set, such as ``num_workers``.
+        **loader: further arguments of the DataLoader of a torch data set, such as ``num_workers``; those that leave
+            rows out, such as ``drop_last``, are for training only.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a batch size below 1, or an unknown argument.
         DataError: arrays of different lengths, or of numbers that are neither floats nor bytes.
     """
 
@@ -55,9 +59,17 @@ class DAEDataModule(pl.LightningDataModule):
         super().__init__()
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+        if loader and isinstance(train, tuple):
+            name = next(iter(loader))
+            hint = suggest(name, ("valid", "test", "batch_size", "shuffle", "seed"))
+            raise ConfigError(f"unknown argument {name}{hint}; DataLoader's arguments apply only to torch data sets")
+        for name in loader:
+            known = set(inspect.signature(DataLoader.__init__).parameters) - {"self", "dataset", "sampler"}
+            if name not in known:
+                raise ConfigError(f"unknown argument {name}{suggest(name, known)}")
         self._parts = {"train": train, "valid": valid, "test": test}
         for name, part in self._parts.items():
-            if isinstance(part, tuple):
+            if isinstance(part, (tuple, list)):
                 self._parts[name] = _checked(name, *part)
         self.batch_size, self.shuffle, self.seed, self._loader = batch_size, shuffle, seed, loader
 
@@ -102,21 +114,20 @@ class DAEDataModule(pl.LightningDataModule):
         return cls.from_dataset(load_dataset(name, root, source), **arguments)
 
     @classmethod
-    def from_table(
-        cls, path: str, target: str | None = None, *, arguments: Any = None, **columns: Any
-    ) -> DAEDataModule:
+    def from_table(cls, path: str, target: str | None = None, **arguments: Any) -> DAEDataModule:
         """Return the data module of a table, preprocessed as ``data.path`` is; NaN marks a missing value.
 
         Args:
             path: a file that ends in .csv, .parquet, .npy or .npz.
             target: column of the class.
-            arguments: a mapping of the class's own arguments, such as ``{"batch_size": 100}``.
-            **columns: ``keep``, ``drop``, ``categorical``, ``scale`` and ``split``, as in the settings.
+            **arguments: ``keep``, ``drop``, ``categorical``, ``scale`` and ``split``, as in the settings; others as for
+                the class.
 
         Raises:
             ConfigError, DataError: a setting or the file is wrong.
         """
-        return cls.from_dataset(load_data(DataConfig(path=path, target=target, **columns)), **(arguments or {}))
+        columns = {key: arguments.pop(key) for key in [field.name for field in fields(DataConfig)] if key in arguments}
+        return cls.from_dataset(load_data(DataConfig(path=path, target=target, **columns)), **arguments)
 
     @classmethod
     def from_dataset(cls, data: Dataset, **arguments: Any) -> DAEDataModule:
@@ -154,7 +165,7 @@ class DAEDataModule(pl.LightningDataModule):
         if rows is not None:
             inputs, labels = inputs[rows], labels[rows]
         return DAEDataModule(
-            (inputs, labels), self._parts["valid"], self._parts["test"],
+            (inputs, labels), partial(self.part, "valid"), partial(self.part, "test"),
             batch_size=self.batch_size, shuffle=self.shuffle, seed=self.seed, **self._loader,
         )  # fmt: skip
 
@@ -162,7 +173,7 @@ class DAEDataModule(pl.LightningDataModule):
         """Return the rows of ``train``, ``valid`` or ``test``, read now if they were not; None if there are none."""
         if callable(self._parts[name]):
             part = self._parts[name]()
-            self._parts[name] = _checked(name, *part) if isinstance(part, tuple) else part
+            self._parts[name] = _checked(name, *part) if isinstance(part, (tuple, list)) else part
         return self._parts[name]
 
     def train_dataloader(self) -> Any:
@@ -183,14 +194,28 @@ class DAEDataModule(pl.LightningDataModule):
             # Lightning takes an empty list for a split that is not there.
             return []
         shuffle = self.shuffle and name == "train"
-        if not isinstance(part, tuple):
-            iterable = isinstance(part, torch.utils.data.IterableDataset) or not hasattr(part, "__len__")
-            return DataLoader(part, self.batch_size, shuffle=None if iterable else shuffle, **self._loader)
+        if isinstance(part, tuple):
+            return self.batches(*part, shuffle=shuffle)
+        arguments = {key: value for key, value in self._loader.items() if name == "train" or key != "drop_last"}
+        if not isinstance(part, torch.utils.data.IterableDataset) and hasattr(part, "__len__") and shuffle:
+            processes = 1 if self.trainer is None else self.trainer.world_size
+            # Of several processes Lightning draws the order, and shares it out.
+            seeded = self.seed is not None and processes == 1
+            arguments |= {"sampler": EpochSampler(len(part), self.seed or 0)} if seeded else {"shuffle": True}
+        return DataLoader(dataset=part, batch_size=self.batch_size, **arguments)
+
+    def batches(self, inputs: Any, targets: Any, *, shuffle: bool) -> BatchLoader:
+        """Return the loader of arrays, on the Trainer's device, with this process's share of the rows."""
         trainer = self.trainer
-        place = {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        device = torch.device("cpu") if trainer is None else trainer.strategy.root_device
-        inputs, targets = part
-        return BatchLoader(inputs, targets, self.batch_size, device, shuffle=shuffle, seed=self.seed, **place)
+        if trainer is None:
+            return BatchLoader(inputs, targets, self.batch_size, torch.device("cpu"), shuffle=shuffle, seed=self.seed)
+        return BatchLoader(
+            inputs, targets, self.batch_size, trainer.strategy.root_device,
+            # To overfit some batches they must be the same in every epoch.
+            shuffle=shuffle and not trainer.overfit_batches,  # type: ignore[attr-defined]
+            seed=self.seed,
+            rank=trainer.global_rank, world_size=trainer.world_size,
+        )  # fmt: skip
 
 
 def _checked(name: str, inputs: Any, targets: Any = None) -> tuple[Any, Any]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
-from torchmetrics import Metric, MetricCollection
 
 from stacked_dae.errors import ConfigError, DataError
 from stacked_dae.inference.model import StackedDAE
-from stacked_dae.lightning.base import Interval, Task, inputs_of, labelled
+from stacked_dae.lightning.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
+from stacked_dae.lightning.batches import inputs_of, labelled
 from stacked_dae.lightning.pretrain import PretrainTask
 from stacked_dae.nn.activations import ACTIVATIONS, glorot_uniform
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
@@ -58,19 +57,24 @@ class FinetuneTask(Task):
         head: nn.Module | None = None,
         dropout: float = 0.0,
         freeze: bool = False,
-        class_weight: Sequence[float] | None = None,
-        optimizer: str | Callable[[list[Tensor]], Optimizer] = "sgd",
+        class_weight: Sequence[float] | Tensor | None = None,
+        optimizer: OptimizerLike = "sgd",
         lr: float = 0.1,
         optimizer_options: Mapping[str, Any] | None = None,
-        lr_scheduler: str | Callable[[Optimizer], Any] | None = None,
+        lr_scheduler: SchedulerLike | None = None,
         scheduler_options: Mapping[str, Any] | None = None,
         lr_interval: Interval = "epoch",
-        metrics: Metric | MetricCollection | None = None,
+        metrics: MetricsLike | None = None,
         seed: int | None = None,
     ) -> None:
         self._check(num_classes)
-        if class_weight is not None and len(class_weight) != num_classes:
-            raise ConfigError(f"class_weight must have {num_classes} numbers, one per class, not {len(class_weight)}")
+        weights = None if class_weight is None else [float(value) for value in class_weight]
+        if weights is not None and not (len(weights) == num_classes and min(weights) >= 0.0 and max(weights) > 0.0):
+            raise ConfigError(
+                f"class_weight must have {num_classes} numbers of at least 0, one per class, not {weights}"
+            )
+        # Lightning compares the arguments with the hyperparameters, and an array has no truth value.
+        class_weight = weights
         if not 0.0 <= dropout < 1.0:
             raise ConfigError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         super().__init__(
@@ -84,7 +88,7 @@ class FinetuneTask(Task):
             seed=seed,
         )
         generator = None if seed is None else torch.Generator().manual_seed(derive_seed(seed, "weights"))
-        parts = list(encoders) if isinstance(encoders, (list, tuple, nn.ModuleList, nn.Sequential)) else [encoders]
+        parts = list(encoders) if isinstance(encoders, (list, tuple, nn.ModuleList)) else [encoders]
         modules = [module for part in parts for module in _encoders(part, generator)]
         if not modules:
             raise ConfigError("encoders is empty; give at least one")
@@ -104,56 +108,58 @@ class FinetuneTask(Task):
                     f" nn.Sequential(nn.Flatten(), nn.Linear(CODES, {num_classes}))"
                 )
             head = LinearHead(len(modules[-1].bias), num_classes)
+        own_head = not isinstance(head, LinearHead)
         self.head = head
         self.num_outputs, self.dropout, self.freeze_encoders = num_classes, dropout, freeze
-        self.register_buffer(
-            "class_weight", None if class_weight is None else torch.tensor(list(class_weight)), persistent=False
-        )
+        self.register_buffer("class_weight", None if weights is None else torch.tensor(weights), persistent=False)
         if isinstance(modules[0], Encoder):
             self.example_input_array = torch.zeros(2, modules[0].weight.shape[1])
         shapes = [(m.weight.shape[1], len(m.bias), m.activation, m.missing) for m in dense]
-        self.save_hyperparameters(
-            {
-                name: value
-                for name, value in {
-                    "encoders": shapes if len(dense) == len(modules) else None, self._size: num_classes,
-                    "dropout": dropout, "freeze": freeze,
-                    "class_weight": None if class_weight is None else [float(value) for value in class_weight],
-                    "optimizer": optimizer, "lr": lr,
-                    "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
-                    "lr_scheduler": lr_scheduler,
-                    "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
-                    "lr_interval": lr_interval, "seed": seed,
-                }.items()
-                if not callable(value) and not (name in ("encoders", "class_weight") and value is None)
-            }
-        )  # fmt: skip
+        arguments: dict[str, Any] = {
+            "encoders": shapes, self._size: num_classes, "dropout": dropout, "freeze": freeze, "class_weight": weights,
+            "optimizer": optimizer, "lr": lr,
+            "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
+            "lr_scheduler": lr_scheduler,
+            "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
+            "lr_interval": lr_interval, "seed": seed,
+        }  # fmt: skip
+        if len(dense) < len(modules):
+            del arguments["encoders"]
+        if weights is None:
+            del arguments["class_weight"]
+        self.keep_arguments(arguments, modules=["head"] if own_head else [])
 
     class_weight: Tensor | None
     _size = "num_classes"
 
     @classmethod
     def from_run(cls, run: str | Path, **arguments: Any) -> FinetuneTask:
-        """Return a task on the encoders of a run folder, to be trained further.
+        """Return a task on the encoders of a run folder, to be trained further; of a fine-tuned run, on its head too.
 
         Args:
             run: the folder of a pretrain, finetune or fit command; the encoders are those that ``encode`` uses.
-            **arguments: as for the class. ``num_classes`` may be left out where the run was fine-tuned.
+            **arguments: as for the class. ``num_classes`` may be left out where the run was fine-tuned; a ``head``, or
+                another ``num_classes``, takes the place of the run's head.
 
         Raises:
             StageError: it is not a run folder, or its files have changed.
             ConfigError: as for the class.
         """
         model = StackedDAE.from_run(run)
-        if model.finetuned:
-            arguments.setdefault(cls._size, len(model.stack.head.bias))
-        elif cls._size not in arguments:
-            raise ConfigError(f"{run} was never fine-tuned, so {cls._size} must be given")
+        continues = model.finetuned and model.stack.regression == issubclass(cls, RegressionTask)
+        outputs = len(model.stack.head.bias)
+        if not continues and cls._size not in arguments:
+            raise ConfigError(f"{run} was not fine-tuned for this task, so {cls._size} must be given")
+        if continues and arguments.setdefault(cls._size, outputs) == outputs and arguments.get("head") is None:
+            arguments["head"] = copy.deepcopy(model.stack.head).requires_grad_(True)
         return cls(model.stack, **arguments)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits: (B, d) → (B, num_classes)."""
         y = self.as_floats(x)
+        if self.freeze_encoders:
+            # Frozen layers of the user's may have statistics of their own.
+            self.encoders.eval()
         if isinstance(self.encoders[0], Encoder):
             y = y.flatten(1)
         for k, encoder in enumerate(self.encoders):
@@ -172,40 +178,48 @@ class FinetuneTask(Task):
         if not self.training:
             return y
         kept = 1.0 - self.dropout
-        return y * torch.empty_like(y).bernoulli_(kept, generator=self._noise).div_(kept)
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        if self.freeze_encoders:
-            # Frozen layers of the user's may have statistics of their own.
-            self.encoders.eval()
+        return y * torch.empty_like(y).bernoulli_(kept, generator=self.noise()).div_(kept)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        x, y = labelled(batch)
-        outputs, y = self._checked(self(x), y)
+        outputs, y = self._answered(batch)
         loss = self.loss(outputs, y)
-        self.log_loss("train", loss.detach(), len(y))
+        self.log_mean("train_loss", loss.detach(), self._weight_of(y))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("valid", batch)
+        self._evaluate("valid", batch, dataloader_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("test", batch)
+        self._evaluate("test", batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         return self.predicted(self(inputs_of(batch)))
 
-    def _evaluate(self, part: str, batch: Any) -> None:
-        x, y = labelled(batch)
-        outputs, y = self._checked(self(x), y)
-        self.log_loss(part, self.loss(outputs, y), len(y))
+    def _evaluate(self, part: str, batch: Any, loader: int) -> None:
+        outputs, y = self._answered(batch)
+        self.log_mean(f"{part}_loss", self.loss(outputs, y), self._weight_of(y))
         self.log_error(part, outputs, y)
-        self.log_metrics(part, outputs, y)
+        self.log_metrics(part, loader, outputs, y)
+
+    def _answered(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the outputs and the labels of a batch, checked."""
+        x, y = labelled(batch)
+        first = self.encoders[0]
+        if self.must_check() and x.is_floating_point() and not (isinstance(first, Encoder) and first.missing):
+            self.check_finite("inputs", x, "train the first layer with missing=True, or fill them")
+        return self._checked(self(x), y)
+
+    def _weight_of(self, y: Tensor) -> Any:
+        """Return the weight of a batch's mean loss in that of an epoch."""
+        return len(y) if self.class_weight is None else float(self.class_weight[y].sum())
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean of −log softmax(logits)[label], weighted by class: ()."""
-        return functional.cross_entropy(outputs, y, weight=self.class_weight)
+        if self.class_weight is None:
+            return functional.cross_entropy(outputs, y)
+        losses = functional.cross_entropy(outputs, y, weight=self.class_weight, reduction="none")
+        # As torch's weighted mean, but for a batch of weight 0.
+        return losses.sum() / self.class_weight[y].sum().clamp_min(torch.finfo(losses.dtype).tiny)
 
     def predicted(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the classes, (B, num_classes)."""
@@ -214,10 +228,10 @@ class FinetuneTask(Task):
     def log_error(self, part: str, outputs: Tensor, y: Tensor) -> None:
         """Log the percentage of wrong predictions."""
         error = 100.0 * (outputs.argmax(1) != y).to(torch.float32).mean()
-        self.log_mean(f"{part}_error_percent", error, len(y), prog_bar=True)
+        self.log_mean(f"{part}_error_percent", error, len(y))
 
     def _checked(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs and the labels, int64, checked in the first epoch."""
+        """Return the outputs and the labels, int64."""
         if outputs.shape != (len(y), self.num_outputs):
             raise ConfigError(
                 f"head: it must return ({len(y)}, {self.num_outputs}) for this batch, but returned"
@@ -225,7 +239,7 @@ class FinetuneTask(Task):
             )
         if y.ndim != 1 or y.is_floating_point():
             raise DataError(f"labels must be whole numbers of shape (B,), not {y.dtype} of shape {tuple(y.shape)}")
-        if self._unchecked and len(y):
+        if self.must_check() and len(y):
             low, high = (int(value) for value in y.aminmax())
             if low < 0 or high >= self.num_outputs:
                 hint = "; leave out the rows without a label" if low == -1 else ""
@@ -274,6 +288,8 @@ class RegressionTask(FinetuneTask):
                 f"targets must have the shape (B, {self.num_outputs}), but this batch has {tuple(y.shape)} for outputs"
                 f" of shape {tuple(outputs.shape)}"
             )
+        if self.must_check():
+            self.check_finite("targets", y, "leave out such rows")
         return outputs, y
 
     @staticmethod
@@ -284,6 +300,9 @@ class RegressionTask(FinetuneTask):
 
 def _encoders(part: Any, generator: torch.Generator | None) -> list[nn.Module]:
     """Return the encoders of one item of ``encoders``, copied."""
+    if isinstance(part, PretrainTask) and type(part).forward is not PretrainTask.forward:
+        # A subclass that encodes in its own way is an encoder as a whole.
+        return [copy.deepcopy(part)]
     if isinstance(part, PretrainTask):
         autoencoder = part.autoencoder
         part = autoencoder if isinstance(autoencoder, DenoisingAutoencoder) else autoencoder.encoder
@@ -297,7 +316,7 @@ def _encoders(part: Any, generator: torch.Generator | None) -> list[nn.Module]:
             )
         return [_dense(part, part.activation, part.missing)]
     if isinstance(part, nn.Module):
-        return [copy.deepcopy(part)]
+        return [copy.deepcopy(part).to(torch.get_default_dtype())]
     if isinstance(part, (tuple, list)) and len(part) in (3, 4) and part[2] in ACTIVATIONS:
         inputs, units, activation = part[:3]
         encoder = Encoder(inputs, units, activation, missing=len(part) == 4 and bool(part[3]))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from stacked_dae.data.disk_array import Inputs
 from stacked_dae.training.loader import DeviceRows
@@ -33,6 +34,23 @@ class EpochOrder:
         if self.seed is not None:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "shuffle", self._epoch))
         return torch.randperm(self.count, generator=generator)
+
+
+class EpochSampler(Sampler[int]):
+    """Goes through the rows of a torch data set in the order of an epoch, for a DataLoader."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._order = EpochOrder(count, True, seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of ``epoch``; Lightning calls it."""
+        self._order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return self._order.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._order.draw().tolist())
 
 
 class BatchLoader:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torchmetrics import Metric, MetricCollection
 
 from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.lightning.base import Interval, Task, inputs_of
+from stacked_dae.lightning.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
+from stacked_dae.lightning.batches import inputs_of
 from stacked_dae.nn.activations import ACTIVATIONS
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import CORRUPTIONS, Corruption
@@ -44,7 +42,8 @@ class PretrainTask(Task):
         alpha, beta: emphasis: weights of the loss on destroyed inputs and on the others (JMLR 2010, section 5.3).
         optimizer, lr, optimizer_options, lr_scheduler, scheduler_options, lr_interval, seed: as for
             :class:`~stacked_dae.lightning.base.Task`.
-        metrics: torchmetrics of the reconstructions against the clean inputs, (B, d) each.
+        metrics: torchmetrics of the reconstructions against the clean inputs, (B, d) each; where inputs are missing, of
+            the known ones, (k,) each.
 
     Raises:
         ConfigError: arguments are missing, unknown or out of range.
@@ -65,13 +64,13 @@ class PretrainTask(Task):
         missing: bool = False,
         alpha: float = 1.0,
         beta: float = 1.0,
-        optimizer: str | Callable[[list[Tensor]], Optimizer] = "sgd",
+        optimizer: OptimizerLike = "sgd",
         lr: float = 0.1,
         optimizer_options: Mapping[str, Any] | None = None,
-        lr_scheduler: str | Callable[[Optimizer], Any] | None = None,
+        lr_scheduler: SchedulerLike | None = None,
         scheduler_options: Mapping[str, Any] | None = None,
         lr_interval: Interval = "epoch",
-        metrics: Metric | MetricCollection | None = None,
+        metrics: MetricsLike | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__(
@@ -119,19 +118,14 @@ class PretrainTask(Task):
             assert encoder is not None
             assert decoder is not None
             self.autoencoder = ModuleAutoencoder(encoder, decoder, decoder_activation=decoding, **kinds)
-        # What is plain enough for a checkpoint that weights_only loads; the rest is given again to load from it.
-        self.save_hyperparameters(
+        self.keep_arguments(
             {
-                name: value
-                for name, value in {
-                    **sizes, "corruption": corruption, "nu": nu, "activation": activation, "loss": loss, "tied": tied,
-                    "missing": missing, "alpha": alpha, "beta": beta, "optimizer": optimizer, "lr": lr,
-                    "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
-                    "lr_scheduler": lr_scheduler,
-                    "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
-                    "lr_interval": lr_interval, "seed": seed,
-                }.items()
-                if not callable(value)
+                **sizes, "corruption": corruption, "nu": nu, "activation": activation, "loss": loss, "tied": tied,
+                "missing": missing, "alpha": alpha, "beta": beta, "optimizer": optimizer, "lr": lr,
+                "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
+                "lr_scheduler": lr_scheduler,
+                "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
+                "lr_interval": lr_interval, "seed": seed,
             }
         )  # fmt: skip
 
@@ -149,35 +143,42 @@ class PretrainTask(Task):
         return self.decode(self(x))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if type(self).forward is not PretrainTask.forward and type(self).training_step is PretrainTask.training_step:
+            raise ConfigError(
+                f"{type(self).__name__} overrides forward, which training does not call; override training_step too, or"
+                " give encoder= and decoder="
+            )
         x = self._clean(batch)
-        corrupted, weight = self.autoencoder.corrupt(x, self._noise)
+        corrupted, weight = self.autoencoder.corrupt(x, self.noise())
         loss = self.autoencoder.loss(self._filled(x), corrupted, weight).mean()
-        self.log_loss("train", loss.detach(), len(x))
+        self.log_mean("train_loss", loss.detach(), len(x))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("valid", batch)
+        self._evaluate("valid", batch, dataloader_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("test", batch)
+        self._evaluate("test", batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         codes: Tensor = self(inputs_of(batch))
         return codes
 
-    def _evaluate(self, part: str, batch: Any) -> None:
+    def _evaluate(self, part: str, batch: Any, loader: int) -> None:
         x = self._clean(batch)
-        self.log_loss(part, self.autoencoder.loss(x).mean(), len(x))
-        if self.valid_metrics is not None:
-            self.log_metrics(part, self.autoencoder.decode(self.autoencoder.encode(x)).flatten(1), x.flatten(1))
+        self.log_mean(f"{part}_loss", self.autoencoder.loss(x).mean(), len(x))
+        if self.has_metrics():
+            rebuilt, wanted = self.autoencoder.decode(self.autoencoder.encode(x)).flatten(1), x.flatten(1)
+            known = wanted.isnan().logical_not()
+            # A missing value has nothing to be compared with; without any the shape is kept.
+            whole = bool(known.all())
+            self.log_metrics(part, loader, *((rebuilt, wanted) if whole else (rebuilt[known], wanted[known])))
 
     def _clean(self, batch: Any) -> Tensor:
-        """Return the clean inputs of a batch, checked in the first epoch."""
+        """Return the clean inputs of a batch, checked."""
         x = self._shaped(self.as_floats(inputs_of(batch)))
-        if self._unchecked and x.numel():
-            low, high = (float(value) for value in self._filled(x).aminmax())
-            if not math.isfinite(low) or not math.isfinite(high):
-                raise DataError("PretrainTask: the batch has inputs that are NaN or infinite; NaN needs missing=True")
+        if self.must_check() and x.numel():
+            low, high = self.check_finite("inputs", self._filled(x), "NaN needs missing=True")
             if self.autoencoder.criterion == "cross_entropy" and not (low >= 0.0 and high <= 1.0):
                 raise DataError(
                     f"PretrainTask: cross_entropy needs inputs in [0, 1], but this batch has {low:g} to {high:g};"

@@ -37,7 +37,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics import MeanSquaredError, MetricCollection
-from torchmetrics.classification import MulticlassAUROC, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
 import stacked_dae
 from stacked_dae import (
@@ -600,8 +600,8 @@ def test_25_parameter_groups_and_two_optimisers():
     assert moved == {"autoencoder.weight", "autoencoder.bias"}
 
 
-class Convolutional(PretrainTask):
-    """A layer with a convolution in front, by subclassing."""
+class ConvolutionInFront(PretrainTask):
+    """A layer with a convolution in front, whose training does not know of it."""
 
     def __init__(self):
         super().__init__(D, H, seed=0)
@@ -609,6 +609,10 @@ class Convolutional(PretrainTask):
 
     def forward(self, x):
         return super().forward(self.convolution(x[:, None])[:, 0].sigmoid())
+
+
+class Convolutional(ConvolutionInFront):
+    """The same, trained by what it computes."""
 
     def training_step(self, batch, batch_idx):
         x = batch[0]
@@ -622,6 +626,10 @@ def test_26_a_convolution_by_subclassing_trains():
     before = weights(made)
     trainer().fit(made, datamodule=module())
     assert not torch.equal(made.convolution.weight, before["convolution.weight"])
+    deep = FinetuneTask([made], CLASSES, head=nn.Linear(H, CLASSES))
+    assert torch.equal(deep.encoders[0](X), made(X)), "the convolution is stacked too"
+    with pytest.raises(ConfigError, match="overrides forward, which training does not call"):
+        trainer().fit(ConvolutionInFront(), datamodule=module())
 
 
 def conv_pair():
@@ -878,10 +886,23 @@ SHAPES = {"encoder": nn.Linear(D, H), "decoder": nn.Linear(5, D)}
         (lambda: pretrain_greedy([task()] * 2, module(), lambda k: trainer()), "a PretrainTask of its own"),
         (lambda: pretrain_greedy([task()], module(), lambda k: None), "must return a Trainer"),
         (lambda: pretrain_greedy([task()], X, lambda k: trainer()), "a LightningDataModule or a DataLoader"),
-        (lambda: pretrain_greedy([task()], module(), lambda k: trainer(1), weights="best"), "kept no best checkpoint"),
+        (
+            lambda: pretrain_greedy([task()], module(), lambda k: trainer(1), weights="best"),
+            "has no ModelCheckpoint that monitors",
+        ),
         (lambda: DAEDataModule.from_arrays(X, Y[:5]), "there must be one per example"),
         (lambda: DAEDataModule.from_arrays(Y), "must be floating-point numbers or uint8"),
         (lambda: DAEDataModule.from_arrays(X, batch_size=0), "batch_size must be"),
+        (lambda: DAEDataModule.from_arrays(X, Y, vald=(VX, VY)), "did you mean 'valid'"),
+        (lambda: DAEDataModule.from_torch(TensorDataset(X), num_worker=1), "did you mean 'num_workers'"),
+        (lambda: pretrain_greedy([(D, H)], module(), lambda k: trainer()), "each must be a PretrainTask"),
+        (lambda: pretrain_greedy([task()], module(), trainer(1)), "a function that returns a new Trainer"),
+        (lambda: pretrain_greedy([task()], module(), lambda k: trainer(), ckpt_paths="a.ckpt"), "must be a list"),
+        (lambda: PretrainTask(D, H, optimizer_options={"lr": 0.5}), "give lr instead"),
+        (
+            lambda: PretrainTask(D, H, optimizer=torch.optim.SGD, lr_scheduler=len, scheduler_options={"a": 1}),
+            "applies",
+        ),
         (lambda: DAEDataModule.from_name("dgits"), "did you mean 'digits'"),
         (lambda: CodesDataModule([task()], module(), cache="ram"), "cache must be"),
     ],
@@ -899,6 +920,249 @@ def test_one_trainer_or_callback_for_two_layers_is_refused():
     stopping = EarlyStopping("valid_loss")
     with pytest.raises(ConfigError, match="layer 1 was given the EarlyStopping of an earlier layer"):
         pretrain_greedy(layers(), module(), lambda k: trainer(1, callbacks=[stopping]))
+
+
+# What an outsider tried.
+
+
+def batches_seen(made, data, **options):
+    """Return the first inputs of each training batch."""
+    seen = []
+
+    class Seen(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append(batch[0].cpu().clone())
+
+    trainer(callbacks=[Seen()], **options).fit(made, datamodule=data)
+    return seen
+
+
+class Halved(OwnData):
+    """Transforms each batch on its way to the device."""
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return [batch[0] * 0.5, batch[1]]
+
+
+@pytest.mark.parametrize("cache", ["memory", "never"])
+def test_codes_are_of_batches_as_the_data_module_transfers_them(cache):
+    first = task().eval()
+    codes = CodesDataModule([first], Halved(), cache=cache)
+    seen = torch.cat(batches_seen(PretrainTask(H, 4), codes, epochs=1))
+    wanted = first(X * 0.5).detach()
+    assert torch.allclose(seen.sort(0).values, wanted.sort(0).values, atol=1e-6)
+
+
+def test_data_sets_of_a_lightning_data_module():
+    sets = [TensorDataset(X, Y), TensorDataset(VX, VY)]
+    runs = []
+    made = pretrain_greedy(
+        layers(),
+        pl.LightningDataModule.from_datasets(*sets, batch_size=BATCH),
+        lambda k: runs.append(trainer(1)) or runs[-1],
+    )
+    assert [run.global_step for run in runs] == [UPDATES, UPDATES]
+    assert "valid_loss" in runs[1].callback_metrics
+    assert not same(weights(made[1]), weights(layers()[1]))
+    with pytest.raises(DataError, match="has no training batches"):
+        trainer(1).fit(task(), datamodule=CodesDataModule([task()], pl.LightningDataModule()))
+
+
+def test_codes_follow_the_loaders_batch_size_and_order():
+    loader = DataLoader(TensorDataset(X), batch_size=115)
+    first = task().eval()
+    seen = batches_seen(PretrainTask(H, 4), CodesDataModule([first], loader), epochs=1)
+    assert [len(batch) for batch in seen] == [115, 115]
+    assert torch.allclose(torch.cat(seen), first(X).detach(), atol=1e-6)
+    for options in ({"drop_last": True}, {"sampler": torch.utils.data.RandomSampler(X, num_samples=50)}):
+        drawn = DataLoader(TensorDataset(X), batch_size=40, **options)
+        with pytest.raises(ConfigError, match="give cache='never'"):
+            trainer(1).fit(PretrainTask(H, 4), datamodule=CodesDataModule([first], drawn))
+        trainer(1).fit(PretrainTask(H, 4), datamodule=CodesDataModule([first], drawn, cache="never"))
+
+
+@pytest.mark.parametrize("cache", ["memory", "never"])
+def test_encoders_are_evaluated_and_left_as_they_were(cache):
+    normalised = nn.Sequential(nn.Linear(D, H), nn.BatchNorm1d(H), nn.Dropout(0.5)).train()
+    before = copy.deepcopy(normalised.state_dict())
+    seen = batches_seen(PretrainTask(H, 4, loss="squared_error"), CodesDataModule(normalised, OwnData(), cache=cache))
+    assert same(dict(normalised.state_dict()), dict(before))
+    assert normalised[2].training
+    assert not (torch.cat(seen) == 0).any()
+
+
+class Splits(OwnData):
+    def val_dataloader(self):
+        return [DataLoader(TensorDataset(VX, VY), BATCH), DataLoader(TensorDataset(X, Y), BATCH)]
+
+    def predict_dataloader(self):
+        return DataLoader(TensorDataset(VX), BATCH)
+
+
+@pytest.mark.parametrize("cache", ["memory", "never"])
+def test_codes_keep_every_split(cache):
+    data, made = CodesDataModule([task().eval()], Splits(), cache=cache), PretrainTask(H, 4)
+    run = trainer(1)
+    run.fit(made, datamodule=data)
+    assert {"valid_loss/dataloader_idx_0", "valid_loss/dataloader_idx_1"} <= run.callback_metrics.keys()
+    assert len(torch.cat(run.predict(made, datamodule=data))) == len(VX)
+    few = CodesDataModule([task().eval()], module()).labelled(5)
+    run = trainer(1)
+    run.fit(FinetuneTask([(H, 4, "sigmoid")], CLASSES), datamodule=few)
+    assert "valid_loss" in run.callback_metrics
+
+
+def test_metrics_of_several_loaders_are_apart():
+    scores = MulticlassAccuracy(CLASSES, average="micro")
+    made = classifier(metrics=scores, lr=0.5)
+    trainer(3).fit(made, datamodule=module())
+    predicted = made(VX).argmax(1)
+    both = [DataLoader(TensorDataset(VX, (predicted + k) % CLASSES), BATCH) for k in (0, 1)]
+    right, wrong = trainer().validate(made, both, verbose=False)
+    assert right["valid_MulticlassAccuracy/dataloader_idx_0"] == 1.0
+    assert wrong["valid_MulticlassAccuracy/dataloader_idx_1"] == 0.0
+
+
+F1 = MulticlassF1Score(CLASSES)
+
+
+@pytest.mark.parametrize("metrics", [F1, [F1], {"f": F1}, MetricCollection([F1])])
+def test_a_task_with_metrics_is_loaded(metrics, tmp_path):
+    made, run = classifier(metrics=metrics), trainer(1)
+    run.fit(made, datamodule=module())
+    run.save_checkpoint(tmp_path / "task.ckpt")
+    loaded = FinetuneTask.load_from_checkpoint(tmp_path / "task.ckpt", metrics=metrics, weights_only=True)
+    assert same(weights(loaded), weights(made))
+
+
+def huber(a, x, weight):
+    return nn.functional.huber_loss(a, x, reduction="none").sum(1)
+
+
+def test_a_function_that_decides_the_weights_is_given_again(tmp_path):
+    made, run = task(loss=huber), trainer(1)
+    run.fit(made, datamodule=module())
+    run.save_checkpoint(tmp_path / "task.ckpt")
+    with pytest.raises(ConfigError, match="give loss= again"):
+        PretrainTask.load_from_checkpoint(tmp_path / "task.ckpt", weights_only=True)
+    loaded = PretrainTask.load_from_checkpoint(tmp_path / "task.ckpt", loss=huber, weights_only=True)
+    assert torch.equal(loaded.reconstruct(VX), made.reconstruct(VX))
+
+
+def test_one_module_is_one_encoder():
+    class Scaled(nn.Sequential):
+        def forward(self, x):
+            return 100 * super().forward(x)
+
+    body = Scaled(nn.Linear(D, H))
+    deep = FinetuneTask(body, CLASSES, head=nn.Linear(H, CLASSES))
+    assert len(deep.encoders) == 1
+    assert torch.equal(deep.encoders[0](X), body(X))
+
+
+def test_classes_and_functions_of_optimisers_and_schedulers():
+    made = task(optimizer=torch.optim.AdamW, lr=0.05, optimizer_options={"weight_decay": 0.3})
+    optimizer = made.configure_optimizers()
+    assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (0.05, 0.3)
+    rates = Rates()
+    step = torch.optim.lr_scheduler.StepLR
+    trainer(2, callbacks=[rates]).fit(task(lr_scheduler=step, scheduler_options={"step_size": 1}), datamodule=module())
+    assert rates.rates == pytest.approx([0.1] * UPDATES + [0.01] * UPDATES)
+    rates = Rates()
+    own = task(lr_scheduler=lambda optimizer: {"scheduler": step(optimizer, 2, 0.5), "interval": "step"})
+    trainer(1, callbacks=[rates]).fit(own, datamodule=module())
+    assert rates.rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
+
+
+def test_a_run_is_continued_with_its_head(tmp_path):
+    run = fit(small(), tmp_path / "run", dataset=DATA)
+    (found,) = trainer().test(FinetuneTask.from_run(run.path), datamodule=module(), verbose=False)
+    assert found["test_error_percent"] == pytest.approx(run.result().test_error_percent, abs=1e-3)
+    with pytest.raises(ConfigError, match="num_outputs must be given"):
+        RegressionTask.from_run(run.path)
+
+
+def test_bad_values_are_found_after_training_too():
+    made = task()
+    trainer(1).fit(made, datamodule=module())
+    with pytest.raises(DataError, match=r"needs inputs in \[0, 1\]"):
+        trainer().test(made, DataLoader(TensorDataset(VX * 255), BATCH), verbose=False)
+    deep = classifier()
+    trainer(1).fit(deep, datamodule=module())
+    with pytest.raises(DataError, match="labels must be 0 to 2"):
+        trainer().test(deep, DataLoader(TensorDataset(VX, VY - 1), BATCH), verbose=False)
+    holes = VX.clone()
+    holes[3, 2] = float("nan")
+    with pytest.raises(DataError, match="inputs that are NaN"):
+        trainer().test(deep, DataLoader(TensorDataset(holes, VY), BATCH), verbose=False)
+    with pytest.raises(DataError, match="targets that are NaN"):
+        trainer(1).fit(RegressionTask([(D, H, "tanh")], D), DataLoader(TensorDataset(VX, holes), BATCH))
+
+
+def test_metrics_of_missing_inputs_are_of_the_known_ones():
+    holes = VX.clone()
+    holes[::3, 2] = float("nan")
+    made = PretrainTask(D, H, missing=True, metrics=MeanSquaredError(), seed=0)
+    (found,) = trainer().validate(made, DataLoader(TensorDataset(holes), 60), verbose=False)
+    known = ~holes.isnan()
+    wanted = (made.reconstruct(holes) - holes)[known].square().mean()
+    assert found["valid_MeanSquaredError"] == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_class_weights():
+    made = classifier(class_weight=np.array([1, 5, 20]), lr=0.5)
+    trainer(2).fit(made, datamodule=module())
+    order = torch.argsort(VY)
+    losses = [
+        trainer().validate(made, DataLoader(TensorDataset(VX[order], VY[order]), size), verbose=False)[0]["valid_loss"]
+        for size in (7, 60)
+    ]
+    wanted = nn.functional.cross_entropy(made(VX), VY, weight=torch.tensor([1.0, 5.0, 20.0]))
+    assert losses == pytest.approx([float(wanted)] * 2, rel=1e-4)
+
+
+def test_the_seed_of_torch_data_sets_and_their_loader_arguments():
+    def order(seed):
+        torch.manual_seed(seed)
+        return DAEDataModule.from_torch(TensorDataset(X), seed=0).train_dataloader().sampler.__iter__()
+
+    assert list(order(1)) == list(order(2))
+    data = DAEDataModule.from_torch(
+        TensorDataset(X, Y), TensorDataset(VX, VY), TensorDataset(VX, VY), batch_size=40, drop_last=True, seed=0
+    )
+    assert [len(batch) for batch in batches_seen(task(), data, epochs=1)] == [40] * 5
+    assert len(torch.cat(trainer().predict(task(), datamodule=data))) == len(VX)
+
+
+def test_overfitting_a_batch_sees_one():
+    seen = batches_seen(task(), module(), epochs=3, overfit_batches=1)
+    assert len(seen) == 3
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
+
+
+def test_hooks_may_be_overridden_without_super():
+    class Own(FinetuneTask):
+        def on_train_epoch_start(self):
+            pass
+
+    normalised = nn.Sequential(nn.Linear(D, H), nn.BatchNorm1d(H))
+    made = Own([normalised], CLASSES, head=nn.Linear(H, CLASSES), freeze=True)
+    before = weights(made)
+    trainer().fit(made, datamodule=module())
+    assert torch.equal(made.encoders[0][1].running_mean, before["encoders.0.1.running_mean"])
+
+
+def test_best_weights_are_of_the_checkpoint_that_monitors(tmp_path):
+    kept = []
+
+    def own(k):
+        kept.append(ModelCheckpoint(tmp_path / f"best{k}", monitor="valid_loss"))
+        return trainer(6, callbacks=[ModelCheckpoint(tmp_path / f"all{k}", every_n_epochs=1), kept[-1]])
+
+    (made,) = pretrain_greedy([task(lr=5.0)], module(), own, weights="best")
+    (found,) = trainer().validate(made, datamodule=module(), verbose=False)
+    assert found["valid_loss"] == pytest.approx(float(kept[0].best_model_score), rel=1e-5)
 
 
 DDP = """
