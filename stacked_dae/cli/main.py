@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        reason = (str(error).splitlines() or ["no more could be had"])[0]
+        reason = (str(error).splitlines() or ["none was left"])[0]
         message = f"out of memory ({reason}); lower pretrain.units, a batch_size or data.memory_budget"
     except OSError as error:
         if error.errno is None:

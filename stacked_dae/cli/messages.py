@@ -31,9 +31,9 @@ def explain(message: str, arguments: Sequence[str]) -> str:
     if missing and asked and options:
         name = missing.group(1).rpartition(".")[2]
         wanted = {"data": "--data FILE", "run": accepted_values(options, "run")}.get(name, name)
-        return f"{asked} needs {wanted}; stacked-dae {asked} --help tells more"
+        return f"{asked} needs {wanted}; see stacked-dae {asked} --help"
     if 'expected "command"' in message:
-        return f"name a command: {', '.join(commands)}; --help tells more"
+        return f"name a command: {', '.join(commands)}; see --help"
     command = re.search(r"invalid choice: '([^']*)'", message)
     choices = argument_choices(options) if options else ()
     if command and choices:

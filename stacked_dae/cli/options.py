@@ -40,7 +40,9 @@ class TrainOptions:
     """Options of fit, pretrain and finetune beside the settings of the experiment."""
 
     out: Folder | None = _option("Run folder; runs/DATA-MODEL-FINGERPRINT when not given.")
-    rerun: bool = _option("In a folder of another experiment: train from the first difference on.", False)
+    rerun: bool = _option(
+        "Train again from the first stage that differs, where the run folder holds another experiment.", False
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class RunDataOptions(RunOptions):
 class PredictOptions(RunOptions):
     """Options of predict."""
 
-    data: File = _option("Rows as the run was trained on: .csv, .parquet, .npy or .npz.", required=True)
+    data: File = _option(
+        "Rows with the columns that the run was trained on: .csv, .parquet, .npy or .npz.", required=True
+    )
     out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
 
 
@@ -76,10 +80,12 @@ class PredictOptions(RunOptions):
 class EncodeOptions(RunOptions):
     """Options of encode."""
 
-    data: File = _option("Rows as the run was trained on: .csv, .parquet, .npy or .npz.", required=True)
+    data: File = _option(
+        "Rows with the columns that the run was trained on: .csv, .parquet, .npy or .npz.", required=True
+    )
     layer: Count | None = _option("Layer, from 1; the uppermost when not given.")
     weights: Weights | None = _option(
-        "Of the fine-tuned stack or of the pre-trained layers; the fine-tuned where there are, if not given."
+        "finetuned or pretrained; by default the fine-tuned weights, where the run has them."
     )
     out: File | None = _option("Output .npy, .parquet or .csv file (required).")
 
@@ -116,7 +122,7 @@ class ReproduceOptions:
         " against nu and depth (the journal's Figures 10 and 11)."
     )
     problems: Annotated[list[str], "names of problems"] | None = _option(
-        f"Of {', '.join(PROBLEMS)}; all when not given. The figures: one of them.", nargs="+"
+        f"Problems to measure: {', '.join(PROBLEMS)}; all when not given. filters and noise take one.", nargs="+"
     )
     models: Annotated[list[str], "names of models"] | None = _option(
         f"sda-3 and mlp-3 when not given. {'; '.join(f'{name}: {text}' for name, text in MODELS.items())}.", nargs="+"
@@ -154,7 +160,7 @@ class CompareOptions:
 class SweepOptions:
     """Options of sweep."""
 
-    file: File = _positional("Sweep file of Weights & Biases; its own program runs it otherwise.")
+    file: File = _positional("Sweep file of Weights & Biases, which `wandb sweep` takes too.")
     local: Count | None = _option("Trials to run here; a grid may have fewer.")
     seed: Seed = _option("Seed of the draws of a random sweep.", 0)
     out: Folder | None = _option("Folder of the run folders; runs/sweep-FILE when not given.")
@@ -176,15 +182,19 @@ TRAINING_COMMANDS: Mapping[str, Command] = {
 """The commands that take the settings of an experiment."""
 OTHER_COMMANDS: Mapping[str, Command] = {
     "summary": Command("print a run: data, layers, stages, result", RunOptions),
-    "evaluate": Command("test error of a finished run, computed anew", RunDataOptions),
+    "evaluate": Command("compute the test error of a finished run again", RunDataOptions),
     "plot": Command("draw the figures of a run", RunDataOptions),
-    "predict": Command("class and probabilities of each row of a file (--data FILE --out preds.csv)", PredictOptions),
-    "encode": Command("codes of each row of a file (--data FILE --layer K --out codes.parquet)", EncodeOptions),
-    "export": Command("a run's model for other programs: ONNX, or torch.export (--format onnx)", ExportOptions),
+    "predict": Command(
+        "predict class and probabilities of each row of a file (--data FILE --out preds.csv)", PredictOptions
+    ),
+    "encode": Command(
+        "compute the codes of each row of a file (--data FILE --layer K --out codes.parquet)", EncodeOptions
+    ),
+    "export": Command("export a run's model to other programs: ONNX, or torch.export (--format onnx)", ExportOptions),
     "reproduce": Command(
         "measure the paper's Table 1 again (reproduce icml2008), or its figures (filters, noise)", ReproduceOptions
     ),
-    "compare": Command("runs side by side: a table, and a page (--out report.html)", CompareOptions),
+    "compare": Command("compare runs: a table, and a page (--out report.html)", CompareOptions),
     "sweep": Command("run the trials of a W&B sweep file here, without W&B (--local N)", SweepOptions),
     "data": Command(
         "list the data sets, prepare one (data prepare NAME), or draw examples of it (data show NAME)", DataOptions

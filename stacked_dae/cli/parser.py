@@ -102,7 +102,7 @@ def _files_first(arguments: list[str], command: str) -> list[str]:
             if not equals:
                 value = next(words, "")
                 if not value or value.startswith("--"):
-                    raise ConfigError(f"{name} needs a value")
+                    raise ConfigError(f"{name} needs a {'file' if name == '--config' else 'run folder'}")
             if name == "--config":
                 files.append(value)
                 continue

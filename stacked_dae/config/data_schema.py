@@ -14,7 +14,7 @@ Source = Literal["regenerated", "original"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data set, where its files are, and how many of its labels may be used."""
+    """The data set, the place of its files, and how many of its labels are used."""
 
     name: str = "digits"
     """Data set; `stacked-dae data list` names them all."""
@@ -37,7 +37,7 @@ class DataConfig:
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
     source: Source = "regenerated"
-    """regenerated: made here by the authors' description; original: the authors' archive, downloaded when absent
+    """regenerated: made here from the authors' description; original: the authors' archive, downloaded when absent
     (ICML 2007 problems only)."""
     labels_per_class: int | None = None
     """Keep this many training labels of each class (seeded, stratified) for fine-tuning; all when null.
@@ -63,8 +63,8 @@ class DataConfig:
             ok = len(shares) == 3 and all(0.0 < share < 1.0 for share in shares) and abs(sum(shares) - 1.0) < 1e-6
             require(
                 ok,
-                "data.split must be three shares above 0 that make 1, such as [0.7, 0.1, 0.2], or the name of a column,"
-                f" not {shares!r}",
+                "data.split must be three shares above 0 that sum to 1, such as [0.7, 0.1, 0.2], or the name of a"
+                f" column, not {shares!r}",
             )
         if self.labels_per_class is not None:
             require_positive_int("data.labels_per_class", self.labels_per_class)

@@ -17,7 +17,7 @@ from stacked_dae.config.schema import Config
 from stacked_dae.utils.nested import flatten
 
 HASH_VERSION = 4
-"""Version of what a stage's fingerprint is made of; another number makes every fingerprint another one."""
+"""Version of what a stage's fingerprint is made of; changing it changes every fingerprint."""
 
 NON_IDENTITY_KEYS = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator")
 """Settings that say where and how a run is done, not what it computes: they enter no fingerprint, and may differ

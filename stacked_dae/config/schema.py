@@ -242,12 +242,12 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How the stacked encoders are trained with labels, under a softmax head."""
+    """The fine-tuning of the stacked encoders with labels, under a softmax head."""
 
     batch_size: int = 20
     """Examples in a minibatch: one minibatch, one update."""
     epochs: int = 50
-    """Passes over the labelled training examples at the most."""
+    """Maximum number of passes over the labelled training examples."""
     patience: int = 10
     """Stop after this many epochs without a lower validation error; the best epoch's weights are kept either way."""
     dropout: float = 0.0
@@ -330,7 +330,7 @@ class Config:
         )
 
     def layers(self) -> list[LayerConfig]:
-        """Return the settings of each layer as they are used: no loss is auto; of ``model: saa`` every nu is 0."""
+        """Return the settings of each layer as they are used: no loss is auto, and every nu of ``model: saa`` is 0."""
         mixed = self.data.path is not None and self.data.scale == "standard"
         return [
             replace(

@@ -75,7 +75,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of the training and validation rows, their order and types included.
 
-        Of a table, also of how they were made out of it.
+        A table's includes how the rows were made from it.
         """
         digest = hashlib.sha256()
         if self.table is not None:
@@ -100,7 +100,7 @@ def make_dataset(
 
     Raises:
         DataError: inputs that are not (n, d), not finite, or of another width; labels that are not whole numbers
-            from 0 (training rows: from −1), or of another number than the inputs.
+            from 0 (training rows: from −1), or not one per example.
     """
     first = _split(name, "training", *train, least=-1)
     classes = int(first.labels.max()) + 1
@@ -158,7 +158,7 @@ def _first(inputs: Inputs, wrong: Callable[[NDArray[Any]], NDArray[np.bool_]]) -
 
 
 def check_unit_interval(dataset: Dataset) -> None:
-    """Raise DataError where an input lies outside [0, 1], as cross-entropy cannot have it."""
+    """Raise DataError where an input lies outside [0, 1], which cross-entropy does not allow."""
     for part, split in (("training", dataset.train), ("validation", dataset.valid)):
         if split.inputs.dtype == np.uint8:
             continue

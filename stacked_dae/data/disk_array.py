@@ -1,7 +1,7 @@
 """Arrays that stay in their files and are read by rows.
 
-With plain reads, not mapped: the pages of a mapped file count as memory of the process, and writing to one on a full
-disk ends the process.
+They use plain reads instead of mapping: the pages of a mapped file count as memory of the process, and writing to one
+on a full disk ends the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class DiskArray:
-    """A C-ordered (n, d) array in a file, as uint8 if it is, as float32 otherwise; indexing it returns a copy.
+    """A C-ordered (n, d) array in a file. Indexing it returns a copy: uint8 where the file has uint8, else float32.
 
     Args:
         path: the file.
@@ -70,7 +70,7 @@ class DiskArray:
 
     @staticmethod
     def create(path: Path, shape: tuple[int, int]) -> DiskArray:
-        """Return a new float32 array in ``path`` (.npy), its room on the disk taken; :meth:`write` fills it.
+        """Return a new float32 array in ``path`` (.npy), with its disk space reserved; :meth:`write` fills it.
 
         Raises:
             OSError: the disk has no room for it.
@@ -93,7 +93,7 @@ class DiskArray:
 
     @staticmethod
     def create_unlinked(folder: Path, shape: tuple[int, int]) -> DiskArray:
-        """Return a new float32 array in ``folder`` whose bytes go with it, however the process ends.
+        """Return a new float32 array in ``folder`` whose file disappears with it, however the process ends.
 
         Raises:
             OSError: the disk has no room for it.

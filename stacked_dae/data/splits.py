@@ -1,4 +1,4 @@
-"""Which rows belong to which split, and which labels are kept."""
+"""The rows of each split, and the labels that are kept."""
 
 from __future__ import annotations
 

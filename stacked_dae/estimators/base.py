@@ -1,4 +1,4 @@
-"""scikit-learn's face of the method: a classifier, a regressor and a transformer. Nothing is written to any file."""
+"""The base of the scikit-learn estimators: training in memory, scaling, missing values. They write no file."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         return isinstance(epochs, int) and epochs == 0
 
     def _losses(self) -> list[str]:
-        """Return cross-entropy where inputs or codes are in [0, 1], else squared error, of each layer."""
+        """Return the loss of each layer: cross-entropy where its inputs are in [0, 1], else squared error."""
         below = ["sigmoid" if self.scale == "minmax" else "identity"]
         below += [self.activation] * (len(_listed(self.units)) - 1)
         return ["cross_entropy" if kind == "sigmoid" else "squared_error" for kind in below]
@@ -135,7 +135,9 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 self.shift_, self.width_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
         if not np.isfinite(self.width_).all():
             column = int(np.flatnonzero(~np.isfinite(self.width_))[0])
-            raise ValueError(f"column {column} of X spans too far to be scaled")
+            raise ValueError(
+                f"column {column} of X spans more than float64 can hold, so it cannot be scaled; divide it first"
+            )
         self.width_[self.width_ == 0.0] = 1.0
 
     def _scaled(self, X: Array) -> Array:
@@ -249,7 +251,7 @@ class _Tuned(_Base):
 
 
 class _ValueErrors:
-    """Turns this package's errors into the ValueError that scikit-learn's users expect."""
+    """Context that turns this package's errors into the ValueError that scikit-learn's users expect."""
 
     def __enter__(self) -> None:
         pass

@@ -53,7 +53,7 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         with np.errstate(over="ignore", invalid="ignore"):
             self.target_shift_, self.target_width_ = y[train].mean(0), y[train].std(0)
         if not np.isfinite(self.target_width_).all():
-            raise ValueError("y spans too far to be scaled")
+            raise ValueError("y spans more than float64 can hold, so it cannot be scaled; divide it first")
         self.target_width_[self.target_width_ == 0.0] = 1.0
         targets = ((y - self.target_shift_) / self.target_width_).astype(np.float32)
         self._fit(X, targets, np.ones(len(y), np.bool_), held_out, y.shape[1], regression=True)

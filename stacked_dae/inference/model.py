@@ -41,8 +41,8 @@ _HEADER = {
 class StackedDAE:
     """A trained stack with its preprocessing; :meth:`from_run` and :meth:`load` make one.
 
-    Rows are raw: of a table its columns by name (a pandas DataFrame, or a mapping of names to arrays) or, in their
-    order, as an array; otherwise an (n, d) array, uint8 (0 to 255, used as 0 to 1) or float as the network takes it.
+    Rows are raw. For a table they are its columns by name (a pandas DataFrame, or a mapping of names to arrays) or, in
+    their order, an array; otherwise an (n, d) array, uint8 (0 to 255, used as 0 to 1) or float as the network takes it.
 
     Args:
         stack: the network.
@@ -107,7 +107,7 @@ class StackedDAE:
             DataError: it is not such a file.
         """
         if Path(path).is_dir():
-            raise DataError(f"{path} is a folder; of a run folder, StackedDAE.from_run makes the model")
+            raise DataError(f"{path} is a folder; StackedDAE.from_run loads the model of a run folder")
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {})["stacked_dae"])
@@ -139,7 +139,7 @@ class StackedDAE:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns that a row has; of no table, the numbers of the inputs."""
+        """Names of the columns that a row has; the numbers of the inputs without a table."""
         if self.preprocessing is not None:
             return self.preprocessing.names
         return [str(k) for k in range(self.stack.layers[0].weight.shape[1])]
@@ -149,7 +149,7 @@ class StackedDAE:
 
         Raises:
             StageError: the model was never fine-tuned.
-            DataError: the rows are not such as it was trained on.
+            DataError: the rows differ in kind from those it was trained on.
         """
         answers: NDArray[Any] = np.array(self.classes)[self.predict_proba(rows).argmax(1)]
         return answers
@@ -163,12 +163,12 @@ class StackedDAE:
 
         Raises:
             ConfigError: the model has no such layer.
-            DataError: the rows are not such as it was trained on.
+            DataError: the rows differ in kind from those it was trained on.
         """
         return self.codes_of(self.inputs_of(rows), layer)
 
     def check_layer(self, layer: int | None) -> int:
-        """Return the number of the layer that is meant; raise ConfigError where there is none such."""
+        """Return the number of a layer, the uppermost for None; raise ConfigError for one that does not exist."""
         depth = len(self.stack.widths)
         if layer is not None and not 1 <= layer <= depth:
             raise ConfigError(f"layer must be from 1 to {depth}, the layers that the model has, not {layer}")
@@ -195,7 +195,7 @@ class StackedDAE:
         """Return raw rows as the network takes them: (n, d) float32, NaN where a value is missing, or uint8.
 
         Raises:
-            DataError: the rows are not such as the model was trained on.
+            DataError: the rows differ in kind from those the model was trained on.
         """
         if self.preprocessing is not None:
             return self.preprocessing.transform(columns_of(rows, self.preprocessing))
@@ -211,12 +211,12 @@ class StackedDAE:
         return inputs
 
     def file_rows(self, path: str | Path) -> Iterator[tuple[NDArray[Any], list[tuple[str, int, str]]]]:
-        """Go through the rows of a file, some at a time: inputs as the network takes them, and what is new in them.
+        """Yield the rows of a file, a block at a time: the network's inputs, and the names unseen in training.
 
-        What is new are (column, row of the block, value) of names that the training rows did not have.
+        An unseen name is (column, row of the block, value).
 
         Raises:
-            DataError: the file is not such as the model was trained on; the text names it, the column and the row.
+            DataError: the file differs in kind from the one it was trained on; the text names column and row.
         """
         if self.preprocessing is not None:
             for values in table_rows(path, self.preprocessing):

@@ -22,12 +22,12 @@ _CHECKED = 256
 
 
 def export_onnx(model: StackedDAE, file: Path) -> float:
-    """Write ``model`` as ONNX and return how far its outputs lie from ours at the most, over rows drawn at random.
+    """Write ``model`` as ONNX and return the greatest difference of its outputs from ours over random rows.
 
-    A table's columns are inputs by their names, (N, 1) each: double, NaN where a value is missing, or string, empty
-    where one is (names without blanks around them); otherwise the input is ``x``, (N, d) float.
-    Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, of layers that were never fine-tuned, ``codes``
-    (N, h); with a _ more where a column is called so.
+    A table's columns are inputs by their names, (N, 1) each: double (NaN for a missing value) or string (empty for a
+    missing value; names without surrounding blanks); otherwise the input is ``x``, (N, d) float.
+    Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, for layers that were never fine-tuned,
+    ``codes`` (N, h); an underscore is appended where a column has that name.
 
     Raises:
         ConfigError: onnx or onnxruntime is not installed.
@@ -48,7 +48,7 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
 
 
 def output_names(model: StackedDAE) -> tuple[str, str, str]:
-    """Return the names of the outputs of class, probabilities and codes: with a _ more where a column is called so."""
+    """Return the names of the outputs, with an underscore appended where a column has the same name."""
     answer, probabilities, codes = (_free(name, model.columns) for name in ("class", "probabilities", "codes"))
     return answer, probabilities, codes
 
@@ -119,7 +119,7 @@ def _other_spellings(values: Sequence[str]) -> dict[str, str]:
 
 
 class _Graph:
-    """Builds the graph node by node."""
+    """Builder of the graph, node by node."""
 
     def __init__(self, model: StackedDAE) -> None:
         self._model = model

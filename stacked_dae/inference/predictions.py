@@ -25,7 +25,7 @@ def write_predictions(model: StackedDAE, data: Path, out: Path, reporter: Report
 
     Raises:
         StageError: the model was never fine-tuned.
-        DataError: the data are not such as it was trained on; nothing is written.
+        DataError: the data differ in kind from those it was trained on; nothing is written.
     """
     count = 0
 
@@ -54,7 +54,7 @@ def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: 
 
     Raises:
         ConfigError: .parquet without pyarrow.
-        DataError: the data are not such as the model was trained on; nothing is written.
+        DataError: the data differ in kind from those the model was trained on; nothing is written.
     """
     blocks = (model.codes_of(inputs, layer) for inputs in _inputs(model, data, reporter))
     write = {".parquet": _as_parquet, ".csv": _as_csv}.get(out.suffix, _as_npy)

@@ -216,7 +216,7 @@ class Task(pl.LightningModule):
             return
         key = f"{part}_{loader}"
         if key not in self.metrics:
-            # Of several loaders each has its own: Lightning resets them when all are done.
+            # Each loader has a copy of its own: Lightning resets metrics only after the last loader.
             self.metrics[key] = self._metrics[0].clone(prefix=f"{part}_").to(self.device)
             # Lightning looks up once which metrics there are.
             self._metric_attributes = None

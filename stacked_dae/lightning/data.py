@@ -199,7 +199,7 @@ class DAEDataModule(pl.LightningDataModule):
         arguments = {key: value for key, value in self._loader.items() if name == "train" or key != "drop_last"}
         if not isinstance(part, torch.utils.data.IterableDataset) and hasattr(part, "__len__") and shuffle:
             processes = 1 if self.trainer is None else self.trainer.world_size
-            # Of several processes Lightning draws the order, and shares it out.
+            # With several processes Lightning draws the order and shards it.
             seeded = self.seed is not None and processes == 1
             arguments |= {"sampler": EpochSampler(len(part), self.seed or 0)} if seeded else {"shuffle": True}
         return DataLoader(dataset=part, batch_size=self.batch_size, **arguments)

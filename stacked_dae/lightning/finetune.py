@@ -193,7 +193,7 @@ class FinetuneTask(Task):
         self._evaluate("test", batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        return self.predicted(self(inputs_of(batch)))
+        return self.predicted(self(self._known(inputs_of(batch))))
 
     def _evaluate(self, part: str, batch: Any, loader: int) -> None:
         outputs, y = self._answered(batch)
@@ -204,10 +204,14 @@ class FinetuneTask(Task):
     def _answered(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return the outputs and the labels of a batch, checked."""
         x, y = labelled(batch)
+        return self._checked(self(self._known(x)), y)
+
+    def _known(self, x: Tensor) -> Tensor:
+        """Return inputs, checked to be finite where the first encoder does not know missing values."""
         first = self.encoders[0]
         if self.must_check() and x.is_floating_point() and not (isinstance(first, Encoder) and first.missing):
             self.check_finite("inputs", x, "train the first layer with missing=True, or fill them")
-        return self._checked(self(x), y)
+        return x
 
     def _weight_of(self, y: Tensor) -> Any:
         """Return the weight of a batch's mean loss in that of an epoch."""

@@ -161,7 +161,10 @@ class PretrainTask(Task):
         self._evaluate("test", batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        codes: Tensor = self(inputs_of(batch))
+        x = inputs_of(batch)
+        if x.is_floating_point() and x.numel():
+            self.check_finite("inputs", self._filled(x), "NaN needs missing=True")
+        codes: Tensor = self(x)
         return codes
 
     def _evaluate(self, part: str, batch: Any, loader: int) -> None:

@@ -26,9 +26,9 @@ class DenoisingAutoencoder(nn.Module):
         loss: cross_entropy (x in [0, 1], sigmoid decoder), squared_error, by_column (:func:`losses.by_column`:
             squared error and an identity decoder for the ``standardised`` inputs, cross-entropy and a sigmoid for the
             others), or a custom loss of the decoder's pre-activation (:data:`losses.Loss`).
-        tied: whether W' = Wᵀ.
+        tied: True for W' = Wᵀ.
         alpha, beta: emphasis: the weights of the loss on destroyed inputs and on the others.
-        standardised: of by_column: which inputs are, (d,) bool.
+        standardised: which inputs are standardised, (d,) bool (by_column only).
         missing: whether an input that is NaN is a missing value: it enters as 0, as a destroyed one does, and is left
             out of the loss.
         generator: draws the first weights (:func:`glorot_uniform`); biases start at 0.

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
 class LinearHead(nn.Module):
     """The classifier on top: logits y Vᵀ + c, V (classes, h). Starts at 0, so that every class is equally likely.
 
-    Of a regression the outputs y Vᵀ + c are the answers themselves.
+    A regression predicts the outputs y Vᵀ + c themselves.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -54,7 +54,7 @@ class EncoderStack(nn.Module):
     Args:
         sizes: widths (d, h_1, …, h_K).
         activations: s of each encoder, K of them.
-        outputs: number of classes, at least 2; of a regression, of the targets.
+        outputs: number of classes, at least 2, or of targets (regression only).
         missing: whether an input that is NaN is a missing value, which enters as 0.
         regression: whether the loss is the squared error of the outputs, not that of the softmax.
 
@@ -120,11 +120,11 @@ class EncoderStack(nn.Module):
     def step(self, x: Tensor, labels: Tensor, descent: ParameterUpdater, masks: Sequence[Tensor] = ()) -> Tensor:
         """Make one update on the minibatch ``x`` (B, d), ``labels`` (B,) int64; return its summed loss before it, ().
 
-        ``masks``, if there are any, multiply the codes of each layer, (B, h_k) each: dropout. Of a regression
+        ``masks``, if there are any, multiply the codes of each layer, (B, h_k) each: dropout. In a regression
         ``labels`` are the targets, (B, outputs) float32.
 
         The loss is −log softmax(logits)[label]. In closed form: δ = (softmax − onehot) / B at the head, then downwards
-        δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. Of a regression it is Σ (outputs − targets)²,
+        δ ← (δ W) ∘ s'(a); every ∂W = δᵀ (the layer's input), ∂b = Σ δ. In a regression it is Σ (outputs − targets)²,
         δ = 2 (outputs − targets) / B. Equal to autograd's.
         """
         inputs, codes = [self.fill(x)], []

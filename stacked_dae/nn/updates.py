@@ -26,8 +26,8 @@ def _is_plain_sgd(optimizer: Optimizer) -> bool:
 class ParameterUpdater:
     """Takes the gradients of one minibatch and makes one update of the optimiser's parameters.
 
-    Of several processes each takes those of its rows of the minibatch, ``share`` of all (0 to 1), and the update is
-    that of all rows.
+    With several processes each takes the gradients of its own rows of the minibatch, ``share`` of all (0 to 1), and
+    the update is that of all rows.
 
     A step calls :meth:`weight` and :meth:`bias` once for each parameter, after every delta that needs the old
     weights has been computed, then :meth:`update`.

@@ -34,9 +34,9 @@ def fit(
         out: the run folder: new, empty, or that of the same experiment, which is resumed.
         dataset: the data; loaded as ``config.data`` says if None.
         rerun: where the folder holds another experiment, train again from the first stage that differs.
-        reporter: shows progress; nothing does by default.
-        test: whether the test rows are read at the end. Without, there is no ``result.json``; the same call with it
-            writes one and trains nothing.
+        reporter: shows progress; none by default.
+        test: True to read the test rows at the end and write ``result.json``. A later call with True tests a run that
+            was trained with False, and trains nothing.
         components: custom components that replace the configured corruption, loss or layer class.
 
     Raises:
@@ -97,5 +97,7 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     data = run_data(folder, dataset, root)
     found = score(load_stack(folder, data), data.load_test(), resolve_device(folder.config().trainer))
     if folder.has_result and folder.result().test_rows != found.rows:
-        raise StageError(f"{run} was tested on other rows than the test rows of {data.name!r} are now")
+        raise StageError(
+            f"{run} was tested on other rows than {data.name!r} has now; give the data that it was tested on"
+        )
     return found

@@ -22,7 +22,7 @@ from stacked_dae.utils.progress import Reporter
 
 
 class RunStore:
-    """Keeps stages in a run folder, and logs them.
+    """Store of the stages in a run folder, which logs them.
 
     Args:
         folder: the run folder.

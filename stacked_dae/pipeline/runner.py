@@ -40,7 +40,7 @@ _NOT_IN_SUMMARY = ("confusion", "weights_sha256", "test_rows", "versions")
 
 
 class RunJob:
-    """One command on one run folder. Making it checks everything and writes nothing; arguments as for ``fit``.
+    """One command on one run folder. The constructor checks everything and writes nothing; arguments as for ``fit``.
 
     Args:
         finetune: whether the stack is fine-tuned after its layers.
@@ -66,8 +66,8 @@ class RunJob:
             )
         if dataset is not None and not isinstance(dataset, Dataset):
             raise ConfigError(
-                f"dataset must be a Dataset, not {type(dataset).__name__}: make_dataset makes one of arrays; of a"
-                " frame, write CSV or Parquet and name it in data.path"
+                f"dataset must be a Dataset, not {type(dataset).__name__}: make_dataset makes one from arrays;"
+                " write a frame to CSV or Parquet and name it in data.path"
             )
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_create(Path(out))

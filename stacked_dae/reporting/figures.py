@@ -129,7 +129,7 @@ def _noise(layer: DenoisingAutoencoder) -> str:
 
 
 def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Draw what each stage logged an epoch, a panel a stage: losses, and the validation error of fine-tuning."""
+    """Draw what each stage logged per epoch, one panel per stage: losses, and the validation error of fine-tuning."""
     figure = Figure(figsize=(3.4 * len(metrics), 3.1), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(metrics)))
     for axes, (stage, rows) in zip(panels, metrics.items(), strict=True):

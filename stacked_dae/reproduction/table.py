@@ -16,10 +16,10 @@ _ORDER = ("svm-rbf", "mlp-3", "saa-3", "sda-3", "sda-3-emphasis", "svm-codes-1",
 class TableRow:
     """A model on a problem. Errors are test errors in percent, with half their 95 % binomial interval.
 
-    ``preset``, ``budget`` and ``seed`` say what was asked for: ``budget`` configurations, of which ``tried`` were there
-    to try and ``diverged`` diverged; ``settings`` are the chosen one's, ``seconds`` the training time of all. Of a
-    support vector machine ``tried`` counts pairs of C and γ, and ``seconds`` is its own time; on pixels it has no
-    preset and no seed. ``made_from`` is the fingerprint of the data and of what was searched.
+    ``preset``, ``budget`` and ``seed`` are the requested ones. Of up to ``budget`` configurations ``tried`` were tried
+    and ``diverged`` diverged; ``settings`` are the chosen one's, ``seconds`` the training time of all. A support
+    vector machine's ``tried`` counts pairs of C and γ, and its ``seconds`` are its own; on pixels it has neither
+    preset nor seed. ``made_from`` is the fingerprint of the data and of what was searched.
     """
 
     problem: str

@@ -1,4 +1,4 @@
-"""The W&B runs of one command on one run folder, and what of the run folder W&B has not got yet."""
+"""The W&B runs of one command on one run folder, and what W&B does not have of it yet."""
 
 from __future__ import annotations
 

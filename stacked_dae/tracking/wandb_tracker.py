@@ -231,7 +231,7 @@ class WandbTracker:
         return entry if made else {}
 
     def _use(self) -> None:
-        """Tell the server what this run was made from: last of all, for the client waits for an answer."""
+        """Log what this run was made from, last of all: the client waits for an answer."""
         import wandb
 
         data = self._job.data
@@ -254,7 +254,7 @@ class WandbTracker:
             self._run.log(named, step=number, commit=True)
 
     def _show(self) -> None:
-        """Tell the pictures, last: a row of their own among those of the epochs would take a row's number."""
+        """Log the figures, last: among the epochs' rows theirs would take a row's number."""
         import wandb
         from PIL import Image
 

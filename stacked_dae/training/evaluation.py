@@ -29,7 +29,7 @@ class Score:
 
     @property
     def error_percent(self) -> float:
-        """Share of wrong answers, in percent."""
+        """Share of wrong predictions, in percent."""
         return 100.0 * self.wrong / self.n
 
     @property

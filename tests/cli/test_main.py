@@ -208,7 +208,7 @@ def test_a_folder_is_one_line_as_config_file(tmp_path, capsys):
 def test_commands_that_are_wrong_are_one_line(tmp_path, capsys, run):
     refused(capsys, ["fitt"], "unknown command 'fitt' (did you mean 'fit'?)")
     refused(capsys, [], "name a command: fit, pretrain")
-    refused(capsys, ["fit", "--config"], "--config needs a value")
+    refused(capsys, ["fit", "--config"], "--config needs a file")
     refused(capsys, ["finetune"], "finetune needs --pretrained RUN")
     refused(capsys, ["finetune", "--pretrained", tmp_path / "no"], "is not a run folder: it is not there")
     refused(capsys, ["finetune", "--pretrained", run, "--data.name", "mnist5k"], "data.name is 'digits' there")

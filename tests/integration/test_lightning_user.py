@@ -1095,6 +1095,9 @@ def test_bad_values_are_found_after_training_too():
     holes[3, 2] = float("nan")
     with pytest.raises(DataError, match="inputs that are NaN"):
         trainer().test(deep, DataLoader(TensorDataset(holes, VY), BATCH), verbose=False)
+    for either_task in (deep, made):
+        with pytest.raises(DataError, match="inputs that are NaN"):
+            trainer().predict(either_task, DataLoader(TensorDataset(holes), BATCH))
     with pytest.raises(DataError, match="targets that are NaN"):
         trainer(1).fit(RegressionTask([(D, H, "tanh")], D), DataLoader(TensorDataset(VX, holes), BATCH))
 

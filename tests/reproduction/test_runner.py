@@ -260,7 +260,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(quick, capsys, words, mess
     [
         (("filters", "--problems", "rect", "convex"), "--problems: reproduce filters takes exactly one problem"),
         (("noise",), "--problems: reproduce noise takes exactly one problem: basic, rot"),
-        (("noise", "--problems", "rect", "--models", "sda-3"), "--models: reproduce noise searches nothing"),
+        (("noise", "--problems", "rect", "--models", "sda-3"), "--models applies only to reproduce icml2008"),
     ],
 )
 def test_a_figure_takes_one_problem_and_no_search(capsys, words, message):

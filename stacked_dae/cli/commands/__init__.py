@@ -1,1 +1,1 @@
-"""The commands of the command line, one subject a module."""
+"""The commands of the command line, one subject per module."""

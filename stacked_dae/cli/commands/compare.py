@@ -27,7 +27,7 @@ def run_compare(options: CompareOptions) -> None:
     if len({file.resolve() for file in files.values()}) < len(files):
         raise ConfigError(f"--out and --csv are the same file, {options.csv}; name two")
     if "out" in files and files["out"].suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--out {files['out']}: it is a web page; name a file that ends in .html")
+        raise ConfigError(f"--out {files['out']}: the page is HTML; name a file that ends in .html")
     if options.report:
         from stacked_dae.reporting.wandb_report import check_extra
 

@@ -9,7 +9,7 @@ from stacked_dae.errors import ConfigError
 
 
 def run_data(options: DataOptions) -> None:
-    """List the data sets, make one ready, or show one."""
+    """List the data sets, prepare one, or draw examples of one."""
     from rich.console import Console
     from rich.table import Table
 

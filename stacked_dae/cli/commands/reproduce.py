@@ -45,7 +45,7 @@ def _study(options: ReproduceOptions) -> None:
     for option in ("models", "preset", "budget"):
         if getattr(options, option) is not None:
             raise ConfigError(
-                f"--{option}: reproduce {options.what} searches nothing and takes no {option}; leave it out"
+                f"--{option} applies only to reproduce icml2008, not to reproduce {options.what}; leave it out"
             )
     problems = options.problems or []
     if len(problems) != 1:

@@ -73,9 +73,9 @@ def run_export(options: ExportOptions) -> None:
 
     model = StackedDAE.from_run(options.run)
     apart = (export_onnx if options.format == "onnx" else export_torch)(model, out)
-    print(f"{out}: its outputs equal ours to {apart:.1e}")
+    print(f"{out}: its outputs match ours to within {apart:.1e}")
     if options.format == "torch" and model.preprocessing is not None:
-        print("it takes inputs as the network does: the table's scaling and one-hot columns are not in it")
+        print("it takes the network's inputs, not the table's columns; StackedDAE.inputs_of makes them")
 
 
 def _output(out: str | None, data: str | None, *endings: str) -> Path:

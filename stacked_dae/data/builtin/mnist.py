@@ -62,7 +62,9 @@ def _pair(paths: dict[str, Path], part: str) -> tuple[NDArray[Any], NDArray[Any]
     images = paths[f"{part}-images-idx3-ubyte"]
     x, y = read_images_and_labels(images, paths[f"{part}-labels-idx1-ubyte"])
     if x.shape != (ROWS[part], 784):
-        raise DataError(f"{images}: {len(x)} images of {x.shape[1]} pixels, but MNIST has {ROWS[part]} of 784 here")
+        raise DataError(
+            f"{images}: {len(x)} images of {x.shape[1]} pixels, but MNIST's has {ROWS[part]} of 784; download it again"
+        )
     return x, y
 
 

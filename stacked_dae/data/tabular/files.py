@@ -43,7 +43,7 @@ def open_table(path: str | Path) -> TableFile:
     """Return the table in a file, whose ending says what it is: .csv, .parquet, .npy or .npz.
 
     Raises:
-        DataError: it is not there, of no such kind, or not readable; or it has two columns of one name, or none.
+        DataError: it does not exist, has another ending, or is not readable; or two of its columns share a name.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,7 +65,7 @@ def open_table(path: str | Path) -> TableFile:
         mark = next((mark for mark in (";", "\t", "|") if mark in file.names[0]), None)
         if mark:
             raise DataError(
-                f"{path}: one column, {file.names[0]!r}: its columns are kept apart by {mark!r}; use commas"
+                f"{path}: it has one column, {file.names[0]!r}, which contains {mark!r}; separate columns by commas"
             )
     return file
 
@@ -223,7 +223,7 @@ def _parquet(path: Path) -> TableFile:
 
 
 class _Arrays:
-    """Arrays of as many rows: a 2-D one has a column for each of its own, a 1-D one is a column."""
+    """Arrays with equal numbers of rows; each column of a 2-D one is a column, a 1-D one is one column."""
 
     def __init__(self, path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         self._columns: dict[str, NDArray[Any]] = {}

@@ -28,8 +28,12 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
         there = [name for name, _ in keys]
         for name in names:
             if there.count(name) != 1:
-                what = f"no column {name!r}{suggest(name, there)}" if name not in there else f"two columns {name!r}"
-                raise DataError(f"there is {what}; the model was trained on one")
+                what = (
+                    f"have no column {name!r}{suggest(name, there)}"
+                    if name not in there
+                    else f"have two columns {name!r}"
+                )
+                raise DataError(f"the rows {what}; the model was trained on one, so give exactly one")
         found = {name: _objects(rows[key]) for name, key in keys if name in names}
     else:
         array = np.asarray(rows, dtype=object)

@@ -1,7 +1,7 @@
 """The user's table as a data set: which columns are inputs, which rows are in which split, and the scaling.
 
-The file is gone through some rows at a time: for the labels and the kinds of columns, for what is fitted (on the
-training rows alone), for the training inputs, for the validation inputs. The test rows are read when asked for.
+Each pass reads the file a few rows at a time: for the labels and the kinds of columns, for what is fitted (on the
+training rows only), for the training inputs, and for the validation inputs. The test rows are read on request.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int) -> Dat
     """Return the data set of a table.
 
     Args:
-        settings: its path, and what of it is what.
+        settings: its path, and the roles of its columns and rows.
         scratch: folder for the inputs that need more than the budget; they leave no file behind there.
-        budget_bytes: inputs of more than so many bytes stay on disk.
+        budget_bytes: inputs of more than this many bytes stay on disk.
 
     Raises:
         ConfigError: a setting names a column that is not there.
@@ -114,7 +114,7 @@ def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
         if name in others:
             raise ConfigError(
                 f"data.keep: column {name!r} of {settings.path} is the target, the split, or dropped;"
-                " it can be one only"
+                " take it out of data.keep"
             )
     names = [name for name in settings.keep or file.names if name not in others]
     if not names:

@@ -28,10 +28,10 @@ _WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?", re.ASCII)
 
 
 def name_of(value: Any) -> str | None:
-    """Return a value as a name, the same whatever it came out of; None for a missing one.
+    """Return a value as a name, the same from every kind of file; None for a missing one.
 
-    Text goes without the blanks around it, and is missing where nothing is left. Whole numbers have no point and no
-    leading zeros, others the fewest digits that tell them; true and false are small.
+    Text is stripped of surrounding blanks, and is missing where nothing is left. Whole numbers have no point and no
+    leading zeros, others the fewest digits that identify them; true and false are lowercase.
     """
     if is_missing(value):
         return None
@@ -71,8 +71,8 @@ def is_missing(value: Any) -> bool:
 class NumericColumn:
     """A column of numbers, one input: (value − shift) / width.
 
-    Of min-max scaling ``shift`` is the least training value and ``width`` their span, and what lies beyond counts as
-    the nearer end: inputs are in [0, 1]. Of standardising they are mean and standard deviation.
+    In min-max scaling ``shift`` is the least training value and ``width`` their span, and values beyond are clipped to
+    [0, 1]. In standardising they are mean and standard deviation.
     """
 
     name: str
@@ -95,7 +95,7 @@ class NumericColumn:
             scaled = (values - self.shift) / self.width
         if self.standardised and (np.abs(scaled) > _FAR).any():
             value = values[np.abs(scaled) > _FAR][0]
-            raise DataError(f"column {self.name!r} is {value:g} in a row: too far from the training rows to be used")
+            raise DataError(f"column {self.name!r} has the value {value:g}, too far from the training rows; correct it")
         return (scaled if self.standardised else np.clip(scaled, 0.0, 1.0)).astype(np.float32)[:, None]
 
 
@@ -128,7 +128,7 @@ _CATEGORICAL = {"name": str, "values": list[str]}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How the rows of a table become inputs and labels; fitted on the training rows, and a part of the model.
+    """The preprocessing of a table's rows to inputs and labels, fitted on the training rows; a part of the model.
 
     Args:
         columns: the columns that are inputs, in their order.
@@ -152,7 +152,7 @@ class Preprocessing:
 
     @property
     def standardised(self) -> NDArray[np.bool_]:
-        """Which inputs are standardised, (d,); the others are in [0, 1]."""
+        """Mask of the inputs that are standardised, (d,); the others are in [0, 1]."""
         return np.array(
             [isinstance(c, NumericColumn) and c.standardised for c in self.columns for _ in c.inputs], dtype=np.bool_
         )
@@ -187,7 +187,7 @@ class Preprocessing:
         """
         hints: dict[str, Any] = {"columns": list[dict[str, Any]], "target": str | None, "classes": list[str]}
         if not _has(values, hints) or not values["columns"]:
-            raise ValueError("no columns of a table")
+            raise ValueError("columns are missing")
         columns: list[Column] = []
         for column in values["columns"]:
             if _has(column, _NUMERIC) and column["width"] > 0:
@@ -262,8 +262,8 @@ def fit_categorical(
         where: the file, which errors begin with.
         name: of the column.
         values: the different names.
-        most: names at the most.
-        of: number of values that they are the different ones of; 0 where somebody said that they are names.
+        most: greatest number of names.
+        of: number of values in the column; 0 where the user declared them names.
 
     Raises:
         DataError: there are none, only one, more than ``most``, or nearly as many as values.

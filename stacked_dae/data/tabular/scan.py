@@ -156,7 +156,7 @@ def assign_splits(path: Path, settings: DataConfig, labels: NDArray[np.int64], s
     for which, name in enumerate(_PARTS):
         if not (part == which).any():
             raise DataError(
-                f"{path}: its {scan.rows} rows leave no {name} row; give more rows, or other shares (data.split)"
+                f"{path}: {scan.rows} rows are too few for a {name} row; give more rows, or other shares (data.split)"
             )
     return part
 
@@ -164,14 +164,14 @@ def assign_splits(path: Path, settings: DataConfig, labels: NDArray[np.int64], s
 def check_classes(
     path: Path, settings: DataConfig, classes: list[str], labels: NDArray[np.int64], part: NDArray[np.uint8]
 ) -> None:
-    """Raise DataError unless every class has a training row and another."""
+    """Raise DataError unless every class has a training row and at least one other row."""
     for label, name in enumerate(classes):
         rows = int((labels == label).sum())
         if not ((labels == label) & (part == 0)).any():
             how_many = "one row" if rows == 1 else f"{rows} rows"
             raise DataError(
-                f"{path}: column {settings.target!r} has {how_many} of class {name!r} and none of them among the"
-                " training rows; give more rows of it, or join it to another class"
+                f"{path}: column {settings.target!r} has {how_many} of class {name!r}, but no training row;"
+                " give more rows of it, or join it to another class"
             )
         if rows == 1:
             raise DataError(

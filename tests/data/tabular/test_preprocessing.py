@@ -189,7 +189,7 @@ BAD = {
     "far": (GOOD.replace("\n17,", "\n1e300,"), {}, ["'a'", "row 18", "beyond"]),
     "target is the split": (GOOD, {"split": "y"}, ["data.split", "'y'", "is the target"]),
     "target dropped": (GOOD, {"drop": ["y"]}, ["data.drop", "'y'", "is the target"]),
-    "semicolons": (GOOD.replace(",", ";"), {"target": "b"}, ["kept apart by ';'", "use commas"]),
+    "semicolons": (GOOD.replace(",", ";"), {"target": "b"}, ["contains ';'", "separate columns by commas"]),
     "no name": (GOOD.replace("a,b,y", ",b,y"), {}, ["column 1 has no name", "index=False"]),
     "a label too large": (GOOD.replace("p\n", "9223372036854775808\n"), {}, ["'y'", "row 1", "too large"]),
     "header not UTF-8": (GOOD.replace("a,b,y", "\xe4,b,y"), {}, ["not UTF-8"]),
