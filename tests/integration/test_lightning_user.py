@@ -1097,7 +1097,7 @@ def test_bad_values_are_found_after_training_too():
         trainer().test(deep, DataLoader(TensorDataset(holes, VY), BATCH), verbose=False)
     for either_task in (deep, made):
         with pytest.raises(DataError, match="inputs that are NaN"):
-            trainer().predict(either_task, DataLoader(TensorDataset(holes), BATCH))
+            trainer().predict(either_task, DataLoader(TensorDataset(holes), batch_size=BATCH))
     with pytest.raises(DataError, match="targets that are NaN"):
         trainer(1).fit(RegressionTask([(D, H, "tanh")], D), DataLoader(TensorDataset(VX, holes), BATCH))
 
