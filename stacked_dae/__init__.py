@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from stacked_dae.inference.model import StackedDAE as StackedDAE
     from stacked_dae.lightning.codes import CodesDataModule as CodesDataModule
     from stacked_dae.lightning.data import DAEDataModule as DAEDataModule
-    from stacked_dae.lightning.finetune import FinetuneTask as FinetuneTask
-    from stacked_dae.lightning.finetune import RegressionTask as RegressionTask
     from stacked_dae.lightning.greedy import pretrain_greedy as pretrain_greedy
-    from stacked_dae.lightning.pretrain import PretrainTask as PretrainTask
+    from stacked_dae.lightning.tasks.finetune import FinetuneTask as FinetuneTask
+    from stacked_dae.lightning.tasks.pretrain import PretrainTask as PretrainTask
+    from stacked_dae.lightning.tasks.regression import RegressionTask as RegressionTask
     from stacked_dae.nn.autoencoder import DenoisingAutoencoder as DenoisingAutoencoder
     from stacked_dae.nn.components import Components as Components
     from stacked_dae.nn.corruption import FixedMasking as FixedMasking
@@ -56,12 +56,12 @@ _MODULES = {
     "DenoisingAutoencoder": "nn.autoencoder",
     "DivergedError": "errors",
     "EncoderStack": "nn.stack",
-    "FinetuneTask": "lightning.finetune",
+    "FinetuneTask": "lightning.tasks.finetune",
     "FixedMasking": "nn.corruption",
     "Gaussian": "nn.corruption",
     "Masking": "nn.corruption",
-    "PretrainTask": "lightning.pretrain",
-    "RegressionTask": "lightning.finetune",
+    "PretrainTask": "lightning.tasks.pretrain",
+    "RegressionTask": "lightning.tasks.regression",
     "RunFolder": "runs.folder",
     "SaltAndPepper": "nn.corruption",
     "StackedDAE": "inference.model",

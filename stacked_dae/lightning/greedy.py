@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from stacked_dae.errors import ConfigError
 from stacked_dae.lightning.codes import Cache, CodesDataModule, as_data_module
-from stacked_dae.lightning.pretrain import PretrainTask
+from stacked_dae.lightning.tasks.pretrain import PretrainTask
 
 
 def pretrain_greedy(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.lightning.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
 from stacked_dae.lightning.batches import inputs_of
+from stacked_dae.lightning.tasks.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
+from stacked_dae.lightning.tasks.closed_form import Fast
 from stacked_dae.nn.activations import ACTIVATIONS
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import CORRUPTIONS, Corruption
@@ -40,8 +41,8 @@ class PretrainTask(Task):
         tied: decode with the transposed weights.
         missing: whether an input that is NaN is a missing value: it enters as 0 and is left out of the loss.
         alpha, beta: emphasis: weights of the loss on destroyed inputs and on the others (JMLR 2010, section 5.3).
-        optimizer, lr, optimizer_options, lr_scheduler, scheduler_options, lr_interval, seed: as for
-            :class:`~stacked_dae.lightning.base.Task`.
+        optimizer, lr, optimizer_options, lr_scheduler, scheduler_options, lr_interval, seed, fast: as for
+            :class:`~stacked_dae.lightning.tasks.base.Task`.
         metrics: torchmetrics of the reconstructions against the clean inputs, (B, d) each; where inputs are missing, of
             the known ones, (k,) each.
 
@@ -72,6 +73,7 @@ class PretrainTask(Task):
         lr_interval: Interval = "epoch",
         metrics: MetricsLike | None = None,
         seed: int | None = None,
+        fast: Fast = "auto",
     ) -> None:
         super().__init__(
             optimizer=optimizer,
@@ -82,6 +84,7 @@ class PretrainTask(Task):
             lr_interval=lr_interval,
             metrics=metrics,
             seed=seed,
+            fast=fast,
         )
         modules = {"encoder": encoder, "decoder": decoder}
         sizes = {"inputs": inputs, "units": units}
@@ -125,7 +128,7 @@ class PretrainTask(Task):
                 "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
                 "lr_scheduler": lr_scheduler,
                 "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
-                "lr_interval": lr_interval, "seed": seed,
+                "lr_interval": lr_interval, "seed": seed, "fast": fast,
             }
         )  # fmt: skip
 
@@ -148,11 +151,25 @@ class PretrainTask(Task):
                 f"{type(self).__name__} overrides forward, which training does not call; override training_step too, or"
                 " give encoder= and decoder="
             )
+        fast = self.takes_fast_route()
         x = self._clean(batch)
-        corrupted, weight = self.autoencoder.corrupt(x, self.noise())
-        loss = self.autoencoder.loss(self._filled(x), corrupted, weight).mean()
+        corrupted, weight = self.corrupted(batch, x)
+        if fast and self._route is not None and isinstance(self.autoencoder, DenoisingAutoencoder):
+            total = self.autoencoder.step(self._filled(x), corrupted, self._route.updater, weight)
+            loss = self._route.finish(total / len(x))
+        else:
+            loss = self.autoencoder.loss(self._filled(x), corrupted, weight).mean()
         self.log_mean("train_loss", loss.detach(), len(x))
         return loss
+
+    def corrupted(self, batch: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return x̃ of a training batch's clean inputs, and the weights of the loss, None where each input counts 1."""
+        return self.autoencoder.corrupt(x, self.noise())
+
+    def closed_form(self) -> nn.Module | str:
+        if type(self.autoencoder) is not DenoisingAutoencoder:
+            return "its encoder and decoder are not the dense pair of this package"
+        return self.autoencoder
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate("valid", batch, dataloader_idx)

@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,12 @@ from torch.nn import functional
 
 from stacked_dae.errors import ConfigError, DataError
 from stacked_dae.inference.model import StackedDAE
-from stacked_dae.lightning.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
 from stacked_dae.lightning.batches import inputs_of, labelled
-from stacked_dae.lightning.pretrain import PretrainTask
-from stacked_dae.nn.activations import ACTIVATIONS, glorot_uniform
-from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.lightning.tasks.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
+from stacked_dae.lightning.tasks.closed_form import ClosedForm, Fast
+from stacked_dae.lightning.tasks.encoders import EncoderLike, encoders_of
 from stacked_dae.nn.stack import Encoder, EncoderStack, LinearHead
 from stacked_dae.utils.seeding import derive_seed
-
-EncoderLike = nn.Module | tuple[int, int, str]
-"""An encoder: a trained PretrainTask, any module, or (inputs, units, activation) of a new dense one."""
 
 
 class FinetuneTask(Task):
@@ -42,8 +38,8 @@ class FinetuneTask(Task):
         freeze: train the head only.
         class_weight: weight of each class in the loss.
         metrics: torchmetrics of the logits and the labels.
-        optimizer, lr, optimizer_options, lr_scheduler, scheduler_options, lr_interval, seed: as for
-            :class:`~stacked_dae.lightning.base.Task`.
+        optimizer, lr, optimizer_options, lr_scheduler, scheduler_options, lr_interval, seed, fast: as for
+            :class:`~stacked_dae.lightning.tasks.base.Task`.
 
     Raises:
         ConfigError: arguments are missing, unknown or out of range, or the encoders' widths do not meet.
@@ -66,6 +62,7 @@ class FinetuneTask(Task):
         lr_interval: Interval = "epoch",
         metrics: MetricsLike | None = None,
         seed: int | None = None,
+        fast: Fast = "auto",
     ) -> None:
         self._check(num_classes)
         weights = None if class_weight is None else [float(value) for value in class_weight]
@@ -86,10 +83,11 @@ class FinetuneTask(Task):
             lr_interval=lr_interval,
             metrics=metrics,
             seed=seed,
+            fast=fast,
         )
         generator = None if seed is None else torch.Generator().manual_seed(derive_seed(seed, "weights"))
         parts = list(encoders) if isinstance(encoders, (list, tuple, nn.ModuleList)) else [encoders]
-        modules = [module for part in parts for module in _encoders(part, generator)]
+        modules = [module for part in parts for module in encoders_of(part, generator)]
         if not modules:
             raise ConfigError("encoders is empty; give at least one")
         dense = [module for module in modules if isinstance(module, Encoder)]
@@ -121,7 +119,7 @@ class FinetuneTask(Task):
             "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
             "lr_scheduler": lr_scheduler,
             "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
-            "lr_interval": lr_interval, "seed": seed,
+            "lr_interval": lr_interval, "seed": seed, "fast": fast,
         }  # fmt: skip
         if len(dense) < len(modules):
             del arguments["encoders"]
@@ -130,7 +128,7 @@ class FinetuneTask(Task):
         self.keep_arguments(arguments, modules=["head"] if own_head else [])
 
     class_weight: Tensor | None
-    _size = "num_classes"
+    _size, _regression = "num_classes", False
 
     @classmethod
     def from_run(cls, run: str | Path, **arguments: Any) -> FinetuneTask:
@@ -146,7 +144,7 @@ class FinetuneTask(Task):
             ConfigError: as for the class.
         """
         model = StackedDAE.from_run(run)
-        continues = model.finetuned and model.stack.regression == issubclass(cls, RegressionTask)
+        continues = model.finetuned and model.stack.regression == cls._regression
         outputs = len(model.stack.head.bias)
         if not continues and cls._size not in arguments:
             raise ConfigError(f"{run} was not fine-tuned for this task, so {cls._size} must be given")
@@ -163,26 +161,65 @@ class FinetuneTask(Task):
         if isinstance(self.encoders[0], Encoder):
             y = y.flatten(1)
         for k, encoder in enumerate(self.encoders):
-            if isinstance(encoder, Encoder) and (y.ndim != 2 or y.shape[1] != encoder.weight.shape[1]):
-                raise DataError(
-                    f"{type(self).__name__}: encoder {k + 1} takes {encoder.weight.shape[1]} inputs per example, but"
-                    f" was given the shape {tuple(y.shape)}"
-                )
+            self._fits(k, y)
             y = encoder(y)
-            if self.dropout:
-                y = self._dropped(y)
+            if self.dropout and self.training:
+                y = y * self.dropout_mask(k, y, y.shape)
         outputs: Tensor = self.head(y)
         return outputs
 
-    def _dropped(self, y: Tensor) -> Tensor:
-        if not self.training:
-            return y
+    def _fits(self, k: int, y: Tensor) -> None:
+        """Raise DataError unless encoder ``k`` takes ``y``, as far as its width is known."""
+        encoder = self.encoders[k]
+        if isinstance(encoder, Encoder) and (y.ndim != 2 or y.shape[1] != encoder.weight.shape[1]):
+            raise DataError(
+                f"{type(self).__name__}: encoder {k + 1} takes {encoder.weight.shape[1]} inputs per example, but was"
+                f" given the shape {tuple(y.shape)}"
+            )
+
+    def dropout_mask(self, k: int, like: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """Return what the codes of encoder ``k`` (from 0) are multiplied by in training: 0, or 1 / (1 − dropout)."""
         kept = 1.0 - self.dropout
-        return y * torch.empty_like(y).bernoulli_(kept, generator=self.noise()).div_(kept)
+        return (
+            torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(kept, generator=self.noise()).div_(kept)
+        )
+
+    def closed_form(self) -> nn.Module | str:
+        if any(type(encoder) is not Encoder for encoder in self.encoders) or type(self.head) is not LinearHead:
+            return "its encoders and head are not all dense ones of this package"
+        if self.class_weight is not None:
+            return "the loss is weighted by class"
+        encoders = cast(list[Encoder], list(self.encoders))
+        sizes = [encoders[0].weight.shape[1], *(len(encoder.bias) for encoder in encoders)]
+        # The stack is another view of the same encoders and head.
+        stack = EncoderStack(
+            sizes,
+            [encoder.activation for encoder in encoders],
+            self.num_outputs,
+            missing=encoders[0].missing,
+            regression=self._regression,
+        )
+        stack.encoders, stack.head = self.encoders, self.head
+        return stack
+
+    def _fast_step(self, batch: Any, route: ClosedForm) -> tuple[Tensor, Tensor]:
+        """Make an update in closed form; return its mean loss before it, (), and the labels."""
+        stack = route.module
+        assert isinstance(stack, EncoderStack)
+        x, y = labelled(batch)
+        x = self.as_floats(self._known(x)).flatten(1)
+        self._fits(0, x)
+        y = self._right(y, (len(x), self.num_outputs), x.dtype)
+        widths = stack.widths if self.dropout else []
+        masks = [self.dropout_mask(k, x, (len(x), width)) for k, width in enumerate(widths)]
+        return route.finish(stack.step(x, y, route.updater, masks) / len(x)), y
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        outputs, y = self._answered(batch)
-        loss = self.loss(outputs, y)
+        if self.takes_fast_route() and self._route is not None:
+            loss, y = self._fast_step(batch, self._route)
+        else:
+            outputs, y = self._answered(batch)
+            loss = self.loss(outputs, y)
         self.log_mean("train_loss", loss.detach(), self._weight_of(y))
         return loss
 
@@ -235,11 +272,14 @@ class FinetuneTask(Task):
         self.log_mean(f"{part}_error_percent", error, len(y))
 
     def _checked(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs and the labels, int64."""
-        if outputs.shape != (len(y), self.num_outputs):
+        """Return the outputs and the labels."""
+        return outputs, self._right(y, tuple(outputs.shape), outputs.dtype)
+
+    def _right(self, y: Tensor, outputs: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return the labels, int64, checked against the shape of the outputs."""
+        if outputs != (len(y), self.num_outputs):
             raise ConfigError(
-                f"head: it must return ({len(y)}, {self.num_outputs}) for this batch, but returned"
-                f" {tuple(outputs.shape)}"
+                f"head: it must return ({len(y)}, {self.num_outputs}) for this batch, but returned {outputs}"
             )
         if y.ndim != 1 or y.is_floating_point():
             raise DataError(f"labels must be whole numbers of shape (B,), not {y.dtype} of shape {tuple(y.shape)}")
@@ -251,89 +291,9 @@ class FinetuneTask(Task):
                     f"labels must be 0 to {self.num_outputs - 1} (num_classes={self.num_outputs}), but this batch has"
                     f" {low} to {high}{hint}"
                 )
-        return outputs, y.long()
+        return y.long()
 
     @staticmethod
     def _check(outputs: int) -> None:
         if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 2:
             raise ConfigError(f"num_classes must be a whole number of at least 2, not {outputs!r}")
-
-
-class RegressionTask(FinetuneTask):
-    """Stacked encoders under a linear regression, trained with targets.
-
-    As :class:`FinetuneTask`, with these differences: labels are numbers, (B,) or (B, ``num_outputs``); the loss is the
-    squared error summed over the outputs; no error is logged; ``predict`` returns the outputs.
-    """
-
-    _size = "num_outputs"
-
-    def __init__(self, encoders: nn.Module | Sequence[EncoderLike], num_outputs: int = 1, **arguments: Any) -> None:
-        if "class_weight" in arguments:
-            raise ConfigError("class_weight applies only to FinetuneTask")
-        super().__init__(encoders, num_outputs, **arguments)
-
-    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the mean over the examples of Σ (outputs − targets)²: ()."""
-        return (outputs - y).square().sum(1).mean()
-
-    def predicted(self, outputs: Tensor) -> Tensor:
-        """Return the outputs, (B, num_outputs)."""
-        return outputs
-
-    def log_error(self, part: str, outputs: Tensor, y: Tensor) -> None:
-        """Log nothing: the loss is the squared error."""
-
-    def _checked(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        y = y.to(outputs.dtype)
-        y = y[:, None] if y.ndim == 1 else y
-        if y.shape != outputs.shape:
-            raise DataError(
-                f"targets must have the shape (B, {self.num_outputs}), but this batch has {tuple(y.shape)} for outputs"
-                f" of shape {tuple(outputs.shape)}"
-            )
-        if self.must_check():
-            self.check_finite("targets", y, "leave out such rows")
-        return outputs, y
-
-    @staticmethod
-    def _check(outputs: int) -> None:
-        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
-            raise ConfigError(f"num_outputs must be a whole number of at least 1, not {outputs!r}")
-
-
-def _encoders(part: Any, generator: torch.Generator | None) -> list[nn.Module]:
-    """Return the encoders of one item of ``encoders``, copied."""
-    if isinstance(part, PretrainTask) and type(part).forward is not PretrainTask.forward:
-        # A subclass that encodes in its own way is an encoder as a whole.
-        return [copy.deepcopy(part)]
-    if isinstance(part, PretrainTask):
-        autoencoder = part.autoencoder
-        part = autoencoder if isinstance(autoencoder, DenoisingAutoencoder) else autoencoder.encoder
-    if isinstance(part, EncoderStack):
-        missing = [part.missing] + [False] * len(part.layers)
-        return [_dense(layer, layer.activation, nan) for layer, nan in zip(part.layers, missing, strict=False)]
-    if isinstance(part, DenoisingAutoencoder):
-        if type(part).encode is not DenoisingAutoencoder.encode:
-            raise ConfigError(
-                f"encoders: {type(part).__name__} encodes in its own way; give its encoder as a module instead"
-            )
-        return [_dense(part, part.activation, part.missing)]
-    if isinstance(part, nn.Module):
-        return [copy.deepcopy(part).to(torch.get_default_dtype())]
-    if isinstance(part, (tuple, list)) and len(part) in (3, 4) and part[2] in ACTIVATIONS:
-        inputs, units, activation = part[:3]
-        encoder = Encoder(inputs, units, activation, missing=len(part) == 4 and bool(part[3]))
-        with torch.no_grad():
-            encoder.weight.copy_(glorot_uniform(units, inputs, activation, generator))
-            encoder.bias.zero_()
-        return [encoder]
-    raise ConfigError(f"encoders: each must be a PretrainTask, a module, or (inputs, units, activation), not {part!r}")
-
-
-def _dense(layer: DenoisingAutoencoder | Encoder, activation: str, missing: bool) -> Encoder:
-    """Return a copy of a dense layer's encoding half that trains."""
-    units, inputs = layer.weight.shape
-    encoder = Encoder(inputs, units, activation, missing=missing)
-    encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
-    return encoder

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from stacked_dae.errors import ConfigError, DataError
+from stacked_dae.lightning.tasks.closed_form import ClosedFormTask, Fast
 from stacked_dae.training.optimizers import (
     SCHEDULERS,
     build_optimizer,
@@ -30,7 +30,7 @@ MetricsLike = Metric | MetricCollection | Sequence[Metric] | Mapping[str, Metric
 _GIVEN = "stacked_dae_arguments"
 
 
-class Task(pl.LightningModule):
+class Task(ClosedFormTask):
     """A LightningModule with automatic optimisation; subclasses say what its loss is.
 
     Args:
@@ -46,6 +46,7 @@ class Task(pl.LightningModule):
         metrics: torchmetrics computed on validation and test batches.
         seed: makes first weights and noise repeatable whatever else draws random numbers; None to draw them from
             torch's global generator, which ``seed_everything`` seeds.
+        fast: auto: updates in closed form where nothing can tell; False: by autograd always.
 
     Raises:
         ConfigError: an unknown optimiser or scheduler, an option that it does not take, or a rate that is not above 0.
@@ -62,8 +63,9 @@ class Task(pl.LightningModule):
         lr_interval: Interval,
         metrics: MetricsLike | None,
         seed: int | None,
+        fast: Fast,
     ) -> None:
-        super().__init__()
+        super().__init__(fast)
         if not lr > 0.0:
             raise ConfigError(f"lr must be above 0, not {lr!r}")
         if lr_interval not in ("step", "epoch"):
@@ -163,6 +165,9 @@ class Task(pl.LightningModule):
             self._noise.manual_seed(derive_seed(self.seed, "corruption", self.current_epoch, *rank))
         return self._noise
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_noise": None}
+
     def must_check(self) -> bool:
         """Return whether a batch's values are to be checked.
 
@@ -202,9 +207,13 @@ class Task(pl.LightningModule):
 
     def log_mean(self, name: str, value: Tensor, count: Any, *, prog_bar: bool = True) -> None:
         """Log the mean over an epoch of a value that is the mean over ``count`` examples, or over such a weight."""
-        self.log(
-            name, value, on_step=False, on_epoch=True, batch_size=count, prog_bar=prog_bar, sync_dist=True
-        )  # fmt: skip
+        results: Any = None if self._trainer is None else self.trainer._results
+        key = f"{self._current_fx_name}.{name}"
+        if self.training and results is not None and key in results and not results[key].has_reset:
+            # What log does once it has compared everything else with the minibatch before.
+            results.update_metrics(key, value, count)
+            return
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=count, prog_bar=prog_bar, sync_dist=True)
 
     def has_metrics(self) -> bool:
         """Return whether the user gave metrics."""

@@ -1,0 +1,1 @@
+"""The LightningModules of pre-training and fine-tuning."""
