@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from stacked_dae.config.schema import TrainerConfig
+from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.tracking.base import NullTracker
 from stacked_dae.training.loader import ChunkLoader

@@ -19,10 +19,12 @@ from stacked_dae.utils.nested import flatten
 HASH_VERSION = 4
 """Version of what a stage's fingerprint is made of; changing it changes every fingerprint."""
 
-NON_IDENTITY_KEYS = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator")
+NON_IDENTITY_KEYS = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator", "finetune.metrics")
 """Settings that say where and how a run is done, not what it computes: they enter no fingerprint, and may differ
 between two calls on one run folder."""
 
+# Of classes that are hashed as a whole, the fields that only observe.
+_NEVER_HASHED = {"FinetuneConfig": "metrics"}
 # The fields that this version of the hash began with, by class. It stays as it is when a class gains a field.
 _ALWAYS_HASHED = {
     "DataConfig": "name path target keep drop categorical scale split root source labels_per_class memory_budget",
@@ -46,9 +48,12 @@ def hashed_fields(settings: Any) -> dict[str, Any]:
     """
     cls = type(settings)
     always = _ALWAYS_HASHED[cls.__name__].split()
+    never = _NEVER_HASHED.get(cls.__name__, "").split()
     found = {}
     for field in fields(settings):
         value = getattr(settings, field.name)
+        if field.name in never:
+            continue
         if field.name in always or value != default_of(cls, field.name):
             found[field.name] = hashed_fields(value) if is_dataclass(value) else value
     return found

@@ -12,15 +12,18 @@ from typing import Any, Literal
 
 from stacked_dae.config.checks import as_list, require, require_choice, require_number, require_positive_int
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.utils.type_hints import matches_type
+from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig, OptimizerName, SchedulerInterval
+from stacked_dae.config.trainer_schema import TrainerConfig
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
 Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
 CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
-OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
 Model = Literal["sda", "saa", "mlp"]
-Precision = Literal["32-true", "tf32", "bf16-mixed"]
+MetricName = Literal[
+    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "auroc", "average_precision", "calibration_error",
+    "cohen_kappa", "matthews_corrcoef",
+]  # fmt: skip
 LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
 
@@ -66,50 +69,6 @@ class EmphasisConfig:
 
 
 @dataclass(frozen=True)
-class LayerOptimizerConfig:
-    """The optimiser of pre-training."""
-
-    name: OptimizerName = "sgd"
-    """A torch optimiser; sgd is the paper's."""
-    lr: float | list[float] = 0.1
-    """Learning rate, above 0. One value, or one per layer."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the torch optimiser, such as momentum or weight_decay."""
-
-    def __post_init__(self) -> None:
-        _check_optimizer("pretrain", self)
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """The optimiser of fine-tuning."""
-
-    name: OptimizerName = "sgd"
-    """A torch optimiser; sgd is the paper's."""
-    lr: float = 0.1
-    """Learning rate, above 0."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the torch optimiser, such as momentum or weight_decay."""
-
-    def __post_init__(self) -> None:
-        _check_optimizer("finetune", self)
-
-
-def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig) -> None:
-    require_choice(f"{stage}.optimizer.name", config.name, OptimizerName)
-    for lr in as_list(config.lr):
-        require_number(f"{stage}.optimizer.lr", lr, 0.0, open_low=True)
-    require("lr" not in config.options, f"{stage}.optimizer.options.lr: set {stage}.optimizer.lr instead")
-    for name, value in config.options.items():
-        require(isinstance(name, str), f"{stage}.optimizer.options must have names, not {name!r}")
-        plain = all(
-            part is None or isinstance(part, (bool, str)) or (matches_type(float, part) and math.isfinite(part))
-            for part in as_list(value)
-        )
-        require(plain, f"{stage}.optimizer.options.{name} must be a number, text, true, false or a list of numbers")
-
-
-@dataclass(frozen=True)
 class LayerConfig:
     """The settings of one layer, picked out of a PretrainConfig."""
 
@@ -127,6 +86,9 @@ class LayerConfig:
     options: dict[str, Any]
     batch_size: int
     epochs: int
+    scheduler: str | None = None
+    scheduler_options: dict[str, Any] = field(default_factory=dict)
+    scheduler_interval: SchedulerInterval = "epoch"
 
 
 @dataclass(frozen=True)
@@ -235,6 +197,9 @@ class PretrainConfig:
                 options=self.optimizer.options,
                 batch_size=self.batch_size,
                 epochs=at(self.epochs, k),
+                scheduler=self.optimizer.scheduler,
+                scheduler_options=self.optimizer.scheduler_options,
+                scheduler_interval=self.optimizer.scheduler_interval,
             )
             for k in range(depth)
         ]
@@ -252,11 +217,18 @@ class FinetuneConfig:
     """Stop after this many epochs without a lower validation error; the best epoch's weights are kept either way."""
     dropout: float = 0.0
     """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
+    metrics: list[MetricName] = field(default_factory=list)
+    """Further measures, each epoch on the validation rows and at the end on the test rows. accuracy: in [0, 1];
+    balanced_accuracy, f1, precision, recall, auroc, average_precision: means over the classes; calibration_error: of 15
+    bins; cohen_kappa, matthews_corrcoef. They choose nothing and change no training."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience"):
             require_positive_int(f"finetune.{name}", getattr(self, name))
+        for name in self.metrics:
+            require_choice("finetune.metrics", name, MetricName)
+        require(len(set(self.metrics)) == len(self.metrics), "finetune.metrics names one measure twice")
         require_number("finetune.dropout", self.dropout, 0.0, 1.0)
         require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 
@@ -282,25 +254,6 @@ class TrackingConfig:
         require_choice("tracking.mode", self.mode, TrackingMode)
         for name in self.loggers:
             require_choice("tracking.loggers", name, LoggerName)
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """Lightning's accelerator and precision."""
-
-    accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, cuda, mps."""
-    precision: Precision = "32-true"
-    """Precision of the matrix products: 32-true, tf32 (where the GPU has it, else 32-true), bf16-mixed. Weights,
-    losses and sums stay in float32."""
-
-    def __post_init__(self) -> None:
-        choices = ("auto", "cpu", "gpu", "cuda", "mps")
-        require(
-            self.accelerator in choices,
-            f"trainer.accelerator must be one of {', '.join(choices)}, not {self.accelerator!r}",
-        )
-        require_choice("trainer.precision", self.precision, Precision)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stacked_dae.config.data_schema import DataConfig, Scale
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.config.schema import Activation, FinetuneConfig, LayerConfig, PretrainConfig, TrainerConfig
+from stacked_dae.config.schema import Activation, FinetuneConfig, LayerConfig, PretrainConfig
+from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import StackedDAEError
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import Corruption

@@ -9,6 +9,7 @@ from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.loading import load_stack, run_data
 from stacked_dae.nn.components import Components
+from stacked_dae.pipeline.parts import ArgumentsLike, CallbacksLike, LightningParts, LoggersLike, MetricsLike
 from stacked_dae.pipeline.runner import RunJob
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
@@ -26,6 +27,10 @@ def fit(
     reporter: Reporter | None = None,
     test: bool = True,
     components: Components | None = None,
+    callbacks: CallbacksLike = None,
+    logger: LoggersLike = None,
+    trainer: ArgumentsLike = None,
+    metrics: MetricsLike = None,
 ) -> RunFolder:
     """Pre-train, fine-tune and test, and return the run folder; whatever is done already is kept.
 
@@ -38,12 +43,31 @@ def fit(
         test: True to read the test rows at the end and write ``result.json``. A later call with True tests a run that
             was trained with False, and trains nothing.
         components: custom components that replace the configured corruption, loss or layer class.
+        callbacks: Lightning's callbacks: one, several, or a function of the stage's name (``layer_1`` …, ``finetune``)
+            that returns them. One that can change the training is part of the experiment; one that keeps a state, such
+            as EarlyStopping, is needed anew for each stage, so give a function.
+        logger: Lightning's loggers likewise; no part of the experiment.
+        trainer: arguments of Lightning's Trainer, such as ``{"accumulate_grad_batches": 4}``, or a function of the
+            stage's name that returns them.
+        metrics: torchmetrics of the logits and the labels of the validation rows each epoch, and of the test rows; or a
+            function of the stage's name, whose metrics of a layer are of its reconstructions and its clean inputs. No
+            part of the experiment.
 
     Raises:
         ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
         DivergedError: the training diverged.
     """
-    return RunJob(config, out, dataset, rerun, reporter, finetune=True, test=test, components=components).run()
+    return RunJob(
+        config,
+        out,
+        dataset,
+        rerun,
+        reporter,
+        finetune=True,
+        test=test,
+        components=components,
+        parts=LightningParts(callbacks, logger, trainer, metrics),
+    ).run()
 
 
 def pretrain(
@@ -54,11 +78,24 @@ def pretrain(
     rerun: bool = False,
     reporter: Reporter | None = None,
     components: Components | None = None,
+    callbacks: CallbacksLike = None,
+    logger: LoggersLike = None,
+    trainer: ArgumentsLike = None,
+    metrics: MetricsLike = None,
 ) -> RunFolder:
     """Pre-train the layers only, and return the run folder; arguments and errors as for :func:`fit`."""
     if config.model == "mlp":
         raise ConfigError("model: mlp is never pre-trained; use fit, or model sda or saa")
-    return RunJob(config, out, dataset, rerun, reporter, finetune=False, components=components).run()
+    return RunJob(
+        config,
+        out,
+        dataset,
+        rerun,
+        reporter,
+        finetune=False,
+        components=components,
+        parts=LightningParts(callbacks, logger, trainer, metrics),
+    ).run()
 
 
 def finetune(
@@ -71,6 +108,10 @@ def finetune(
     reporter: Reporter | None = None,
     test: bool = True,
     components: Components | None = None,
+    callbacks: CallbacksLike = None,
+    logger: LoggersLike = None,
+    trainer: ArgumentsLike = None,
+    metrics: MetricsLike = None,
 ) -> RunFolder:
     """Fine-tune and test the layers of the run folder ``pretrained``, and return the new run folder ``out``.
 
@@ -81,7 +122,16 @@ def finetune(
     if Path(out).resolve() == parent.path.resolve():
         raise StageError(f"--out and --pretrained are one folder, {out}; name another --out, or use fit")
     return RunJob(
-        config, out, dataset, rerun, reporter, finetune=True, parent=parent, test=test, components=components
+        config,
+        out,
+        dataset,
+        rerun,
+        reporter,
+        finetune=True,
+        parent=parent,
+        test=test,
+        components=components,
+        parts=LightningParts(callbacks, logger, trainer, metrics),
     ).run()
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
+import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
 from stacked_dae.config.schema import Config
+from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.runs.experiment import Stage
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.tracking.base import Tracker
+from stacked_dae.training.evaluation import Measures
 from stacked_dae.training.loader import ChunkLoader
-from stacked_dae.training.stage import fit_stage
+from stacked_dae.training.stage import StageLoader, fit_stage
 from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.training.trainer import build_logger
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.progress import Reporter
@@ -31,6 +36,9 @@ class RunStore:
         pending: those of them that are still to be done.
         tracker: logs them.
         reporter: shows progress.
+        parts: what the user brings.
+        measures: stage → its further measures, or None.
+        route: task, training and validation loader → what Lightning trains with which loaders: the same, or others.
     """
 
     def __init__(
@@ -41,7 +49,11 @@ class RunStore:
         pending: Sequence[Stage],
         tracker: Tracker,
         reporter: Reporter,
+        parts: LightningParts,
+        measures: Callable[[str], Measures | None],
+        route: Callable[[ChunkedTask, ChunkLoader, ChunkLoader], tuple[pl.LightningModule, StageLoader, StageLoader]],
     ) -> None:
+        self._parts, self._measures, self._route = parts, measures, route
         self.reporter, self.budget_bytes = reporter, config.data.budget_bytes
         self._folder, self._config, self._tracker = folder, config, tracker
         self._fingerprints = {stage.name: stage.fingerprint for stage in stages}
@@ -64,18 +76,30 @@ class RunStore:
     def train(self, task: ChunkedTask, train: ChunkLoader, valid: ChunkLoader, *, epochs: int) -> None:
         """Train the task of a stage to its end, from its last checkpoint if there is one."""
         self._folder.update_stage(task.stage, status="running")
+        config, parts = self._config, self._parts.of(task.stage)
+        measures = self._measures(task.stage)
+        if measures is not None:
+            task.observe(measures)
+        metrics = self._folder.metrics(task.stage)
+        module, *loaders = self._route(task, train, valid)
         fit_stage(
-            task,
-            train,
-            valid,
+            module,
+            *loaders,
             epochs=epochs,
-            metrics=self._folder.metrics(task.stage),
-            trainer=self._config.trainer,
+            metrics=metrics,
+            trainer=config.trainer,
             reporter=self.reporter,
             tracker=self._tracker,
             fingerprint=self._fingerprints[task.stage],
-            loggers=self._config.tracking.loggers,
+            loggers=[
+                *(build_logger(name, metrics.path.parent) for name in config.tracking.loggers),
+                *parts.loggers,
+            ],
+            callbacks=parts.callbacks,
+            arguments=parts.arguments,
         )
+        # Run folders hold float32, whatever the training computed in.
+        module.to(torch.float32)
 
     def save(self, stage: str, module: nn.Module, **record: Any) -> None:
         """Write a stage's weights, mark it done, and delete its checkpoint."""

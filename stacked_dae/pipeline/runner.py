@@ -17,7 +17,9 @@ from stacked_dae.inference.loading import load_layers
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.run_store import RunStore, load_weights
+from stacked_dae.pipeline.stage_tasks import check_route, stage_route
 from stacked_dae.reporting.figures import confusion, layer_pictures
 from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
@@ -27,7 +29,7 @@ from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.tracking.session import TrackingSession
 from stacked_dae.training.builders import build_layers, build_stack
-from stacked_dae.training.evaluation import Score, score
+from stacked_dae.training.evaluation import Measures, Score, score
 from stacked_dae.training.greedy import finetune_stack, pretrain_layers
 from stacked_dae.training.optimizers import check_optimizers
 from stacked_dae.training.trainer import check_loggers, resolve_device
@@ -36,7 +38,7 @@ from stacked_dae.utils.progress import Reporter
 from stacked_dae.version import __version__
 
 # What of a result W&B has elsewhere, or cannot plot.
-_NOT_IN_SUMMARY = ("confusion", "weights_sha256", "test_rows", "versions")
+_NOT_IN_SUMMARY = ("confusion", "metrics", "weights_sha256", "test_rows", "versions")
 
 
 class RunJob:
@@ -45,6 +47,7 @@ class RunJob:
     Args:
         finetune: whether the stack is fine-tuned after its layers.
         parent: the run folder whose layers are fine-tuned; None to train layers here.
+        parts: what the user brings of Lightning's.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class RunJob:
         parent: RunFolder | None = None,
         test: bool = True,
         components: Components | None = None,
+        parts: LightningParts | None = None,
     ) -> None:
+        self.parts = parts or LightningParts()
         if not isinstance(config, Config):
             raise ConfigError(
                 f"config must be a Config, not {type(config).__name__}: config_from_dict({{...}}) makes one"
@@ -76,14 +81,17 @@ class RunJob:
         self.device = resolve_device(config.trainer)
         data = dataset or registry.load_data(config.data)
         self.config, self.data, self.test = config, data, test
-        self.experiment = Experiment(config, data, parent, components)
+        self.experiment = Experiment(config, data, parent, components, self.parts.names)
         check_parent(self.experiment)
         _check_inputs(self.experiment)
         if finetune and not data.classes:
             raise ConfigError("data.target: name the column of the class; without one, pretrain only")
-        names = data.table.classes if data.table else ()
-        self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, names)
+        classes = data.table.classes if data.table else ()
+        self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
         self.stages = self.experiment.stages(finetune=finetune)
+        names = [stage.name for stage in self.stages]
+        self.parts.check(names)
+        check_route(config, names, components, self.parts)
         self.layer_stages = [stage for stage in self.stages if stage.name != FINETUNE]
         self.finetunes = finetune
         if not self.folder.is_new and not rerun:
@@ -96,12 +104,20 @@ class RunJob:
         if self.folder.is_new:
             return False
         try:
-            self.folder.result()
+            measured = self.folder.result().metrics or {}
         except StageError as damage:
             if self.folder.has_result:
                 self.reporter.say(str(damage))
             return False
-        return not self.pending
+        # Measures that are asked for later are made on the same weights.
+        measures = self._measures(FINETUNE)
+        return not self.pending and (measures is None or measured.keys() >= set(measures.names))
+
+    def _measures(self, stage: str) -> Measures | None:
+        """Return a stage's further measures, None without any."""
+        own = self.parts.metrics_of(stage)
+        named = self.config.finetune.metrics if stage == FINETUNE else []
+        return Measures(named, self.data.classes, own, self.device) if named or own is not None else None
 
     def run(self) -> RunFolder:
         """Do what is left to do."""
@@ -143,7 +159,18 @@ class RunJob:
                 self._finetune(layers)
 
     def _store(self, tracker: Tracker) -> RunStore:
-        return RunStore(self.folder, self.config, self.stages, self.pending, tracker, self.reporter)
+        route = stage_route(self.config, self.parts, self.device)
+        return RunStore(
+            self.folder,
+            self.config,
+            self.stages,
+            self.pending,
+            tracker,
+            self.reporter,
+            self.parts,
+            self._measures,
+            route,
+        )
 
     def _layers(self) -> list[DenoisingAutoencoder]:
         """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
@@ -192,11 +219,12 @@ class RunJob:
             if self.tests:
                 load_weights(self.folder, FINETUNE, stack)
                 # All selection is over: the test rows are read here, for the first and only time.
-                self._write_result(stack, score(stack, data.load_test(), self.device))
+                self._write_result(stack, score(stack, data.load_test(), self.device, self._measures(FINETUNE)))
             distributed.barrier()
             if self.test:
                 result = self.folder.result()
-                tracker.log_summary({k: v for k, v in result.to_dict().items() if k not in _NOT_IN_SUMMARY})
+                summary = {k: v for k, v in result.to_dict().items() if k not in _NOT_IN_SUMMARY}
+                tracker.log_summary(summary | {f"test_{k}": v for k, v in (result.metrics or {}).items()})
                 if tracker.enabled:
                     tracker.log_figures({"confusion": confusion(result, data.table.classes if data.table else ())})
             self.session.log_weights("classifier", [stage], tracker, *(["result.json"] if self.test else []))
@@ -229,6 +257,7 @@ class RunJob:
                     "pytorch_lightning": version("pytorch-lightning"),
                     "python": platform.python_version(),
                 },
+                metrics=dict(test.measures) or None,
             )
         )
 

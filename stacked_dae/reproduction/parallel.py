@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from stacked_dae.config.schema import TrainerConfig
+from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import StageError
 from stacked_dae.reproduction.models import SHORT_MODELS
 from stacked_dae.reproduction.runner import ReproductionRequest, pending_rows, reproduce

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: ``layer_1`` … ``layer_K`` or ``finetune``."""
+    """A stage: ``layer_1`` … ``layer_K`` or ``finetune``; ``parts`` are the user's that can change its training."""
 
     name: str
     fingerprint: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Experiment:
         data: the data set.
         parent: the run folder whose layers are fine-tuned; None to train layers here.
         components: what replaces the configured corruption, loss or layer class.
+        parts: stage → what the user's callbacks and Trainer arguments that can change its training are called.
     """
 
     config: Config
     data: Dataset
     parent: RunFolder | None = None
     components: Components | None = None
+    parts: Callable[[str], Sequence[str]] = lambda stage: ()
 
     @property
     def component_names(self) -> str | None:
@@ -54,5 +58,9 @@ class Experiment:
 
     def stages(self, *, finetune: bool) -> list[Stage]:
         """Return the stages in order, without those of layers that the parent has or the model never pre-trains."""
-        found = stage_fingerprints(self.config, self.data.fingerprint, self.parent_fingerprint, self.component_names)
-        return [Stage(name, value) for name, value in found.items() if finetune or name != FINETUNE]
+        found = stage_fingerprints(
+            self.config, self.data.fingerprint, self.parent_fingerprint, self.component_names, self.parts
+        )
+        return [
+            Stage(name, value, tuple(self.parts(name))) for name, value in found.items() if finetune or name != FINETUNE
+        ]

@@ -143,7 +143,10 @@ class RunFolder:
         except ConfigError as error:
             raise StageError(f"{error}; the run folder is damaged") from None
         there = self.manifest
-        found = stage_fingerprints(config, there.dataset.fingerprint, there.layers, there.components)
+        parts = {name: record.parts or [] for name, record in there.stages.items()}
+        found = stage_fingerprints(
+            config, there.dataset.fingerprint, there.layers, there.components, lambda stage: parts.get(stage, [])
+        )
         for name, value in found.items():
             # A whole file of another run is found by what it would have trained.
             if name in there.stages and there.stages[name].fingerprint != value:

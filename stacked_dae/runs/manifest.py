@@ -38,6 +38,7 @@ class StageRecord:
         epochs: number of epochs made; when done.
         seconds: of its training; when done.
         best_epoch, best_valid_error_percent: of fine-tuning, when done.
+        parts: names of the user's callbacks and Trainer arguments that could change the training; None without any.
     """
 
     fingerprint: str
@@ -48,6 +49,7 @@ class StageRecord:
     seconds: float | None = None
     best_epoch: int | None = None
     best_valid_error_percent: float | None = None
+    parts: list[str] | None = None
 
     @property
     def is_done(self) -> bool:
@@ -143,6 +145,7 @@ class Result:
         weights_sha256: SHA-256 of the tested weights.
         test_rows: SHA-256 of the test rows.
         versions: of the libraries.
+        metrics: further measures of the test, by name; None without any.
     """
 
     dataset: str
@@ -160,10 +163,11 @@ class Result:
     weights_sha256: str
     test_rows: str
     versions: dict[str, Any]
+    metrics: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "metrics" or value is not None}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any], weights: str | None) -> Result:
@@ -196,6 +200,6 @@ def _check_stage(name: str, entry: Any) -> None:
     prefix = f"stages.{name}."
     if not _STAGE_NAME.fullmatch(name):
         raise RecordError(prefix.rstrip("."))
-    _check(entry, {"fingerprint": str, "status": Status}, prefix)
+    _check(entry, {"fingerprint": str, "status": Status, "parts": list[str] | None}, prefix)
     if entry["status"] == "done":
         _check(entry, {**_WHEN_DONE, **(_WHEN_FINETUNED if name == FINETUNE else {})}, prefix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,10 @@ class Metrics:
             if self._sha256 is not None and checksum(self.path) != self._sha256:
                 raise ValueError
             with self.path.open(newline="") as file:
-                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                # A measure that was asked for later is empty in the rows before.
+                return [
+                    {name: float(value) for name, value in row.items() if value != ""} for row in csv.DictReader(file)
+                ]
         except (OSError, ValueError, TypeError, csv.Error):
             raise StageError(f"{self.path} is damaged; run again with --rerun to train its stage again") from None
 
@@ -45,7 +49,17 @@ class Metrics:
         write_text(self.path, text)
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Add the row of one more epoch."""
+        """Add the row of one more epoch; a measure that the file has no column for yet gets one."""
+        with_header = self.text.splitlines()
+        if with_header and with_header[0] != ",".join(row):
+            rows = [*self.rows(), row]
+            names = list(dict.fromkeys(name for earlier in rows for name in earlier if name != "seconds"))
+            text = io.StringIO()
+            table = csv.DictWriter(text, [*names, "seconds"], lineterminator="\n")
+            table.writeheader()
+            table.writerows({**earlier, "epoch": int(earlier["epoch"])} for earlier in rows)
+            write_text(self.path, text.getvalue())
+            return
         lines = [",".join(str(value) for value in row.values())]
         if not self.path.exists() or not self.path.stat().st_size:
             lines.insert(0, ",".join(row))

@@ -59,6 +59,13 @@ def check_same_experiment(folder: RunFolder, stages: list[Stage], experiment: Ex
             raise StageError(f"{folder.path} holds a {name} of its own, which would be lost; {_REMEDY}")
     for stage in stages:
         if stage.name in there and there[stage.name].fingerprint != stage.fingerprint:
+            old, new = there[stage.name].parts or [], list(stage.parts)
+            if old != new:
+                raise StageError(
+                    f"{folder.path} holds another experiment: its {stage.name} was trained with"
+                    f" {', '.join(old) or 'no callbacks or Trainer arguments'}, not {', '.join(new) or 'none'};"
+                    f" {_REMEDY}"
+                )
             raise StageError(
                 f"{folder.path} holds another experiment: its {stage.name} was not trained on these layers; {_REMEDY}"
             )
@@ -95,7 +102,7 @@ def initialize_folder(folder: RunFolder, stages: list[Stage], experiment: Experi
             if record is not None:
                 folder.delete_stage(stage.name)
                 folder.delete_result()
-            record = StageRecord(stage.fingerprint)
+            record = StageRecord(stage.fingerprint, parts=list(stage.parts) or None)
         plan[stage.name] = record
     # Layers without fine-tuning may be asked of a folder that has both: what is beyond the plan stays, if it still
     # follows from these layers.

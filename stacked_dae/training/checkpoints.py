@@ -21,7 +21,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoints, written to a temporary name and renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, file)
 
 
 def write_checkpoint(state: dict[str, Any], file: Path) -> None:
@@ -73,12 +75,18 @@ def same_shapes(there: Any, wanted: Mapping[str, Tensor]) -> bool:
     )
 
 
-def is_state_of(optimizer: Optimizer, state: Any) -> bool:
-    """Return whether a new ``optimizer`` accepts ``state``: equal settings, tensors of its parameters' shapes."""
+def is_state_of(optimizer: Optimizer, state: Any, *, same_settings: bool = True) -> bool:
+    """Return whether a new ``optimizer`` accepts ``state``: equal settings, tensors of its parameters' shapes.
+
+    Without ``same_settings`` the settings need only have the same names, as where a schedule has changed them.
+    """
     settings = _settings_of(optimizer)
     try:
         optimizer.load_state_dict(state)
-        return _settings_of(optimizer) == settings and all(
+        found = _settings_of(optimizer)
+        names = [group.keys() for group in settings]
+        fits = found == settings if same_settings else all(a <= b.keys() for a, b in zip(names, found, strict=True))
+        return fits and all(
             value.shape == parameter.shape
             for parameter, kept in optimizer.state.items()
             for value in kept.values()

@@ -1,31 +1,102 @@
-"""The error of a classifier on a split, with its interval."""
+"""The error of a classifier on a split, with its interval, and further measures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassAveragePrecision,
+    MulticlassCalibrationError,
+    MulticlassCohenKappa,
+    MulticlassF1Score,
+    MulticlassMatthewsCorrCoef,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from stacked_dae.data.dataset import Split
+from stacked_dae.errors import ConfigError
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.utils.intervals import interval, with_interval
 
 _BATCH = 500
+# The measures that finetune.metrics names; all take the probabilities of the classes.
+_NAMED: dict[str, tuple[type[Metric], dict[str, Any]]] = {
+    "accuracy": (MulticlassAccuracy, {"average": "micro"}),
+    "balanced_accuracy": (MulticlassAccuracy, {"average": "macro"}),
+    "f1": (MulticlassF1Score, {}),
+    "precision": (MulticlassPrecision, {}),
+    "recall": (MulticlassRecall, {}),
+    "auroc": (MulticlassAUROC, {}),
+    "average_precision": (MulticlassAveragePrecision, {}),
+    "calibration_error": (MulticlassCalibrationError, {}),
+    "cohen_kappa": (MulticlassCohenKappa, {}),
+    "matthews_corrcoef": (MulticlassMatthewsCorrCoef, {}),
+}
+
+
+class Measures:
+    """Torchmetrics of one stage, computed on its validation rows, and on the test rows.
+
+    Args:
+        names: those of ``finetune.metrics``.
+        classes: number of classes; of use to ``names`` only.
+        own: the user's, of the outputs (logits) and the labels.
+        device: where they are computed.
+    """
+
+    def __init__(self, names: Sequence[str], classes: int, own: MetricCollection | None, device: torch.device) -> None:
+        named = {name: _NAMED[name][0](num_classes=classes, **_NAMED[name][1]) for name in names}
+        self._named = MetricCollection(dict(named)).to(device) if named else None
+        self._own = own.clone().to(device) if own is not None else None
+        self.names = [str(name) for part in (self._named, self._own) if part is not None for name in part]
+
+    def update(self, outputs: Tensor, wanted: Tensor) -> None:
+        """Take a batch's outputs and what they should be."""
+        if self._named is not None:
+            self._named.update(outputs.softmax(1), wanted)
+        if self._own is not None:
+            self._own.update(outputs, wanted)
+
+    def take(self) -> dict[str, float]:
+        """Return the measures of what was taken, by name, and begin anew.
+
+        Raises:
+            ConfigError: one of the user's is no single number.
+        """
+        found: dict[str, float] = {}
+        for collection in (self._named, self._own):
+            if collection is None:
+                continue
+            for name, value in collection.compute().items():
+                if not isinstance(value, Tensor) or value.numel() != 1:
+                    raise ConfigError(f"metrics: {name} must be a single number, such as a mean over the classes")
+                found[name] = float(value)
+            collection.reset()
+        return found
 
 
 @dataclass(frozen=True)
 class Score:
     """An error over ``n`` examples; ``confusion[i][j]`` counts those of class i that were called j.
 
-    ``rows`` is the SHA-256 of the examples and their labels.
+    ``rows`` is the SHA-256 of the examples and their labels; ``measures`` are further ones by name.
     """
 
     wrong: int
     n: int
     confusion: list[list[int]]
     rows: str
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def error_percent(self) -> float:
@@ -42,14 +113,18 @@ class Score:
 
 
 @torch.no_grad()
-def score(stack: EncoderStack, split: Split, device: torch.device) -> Score:
-    """Return the error of ``stack`` on ``split``."""
+def score(stack: EncoderStack, split: Split, device: torch.device, measures: Measures | None = None) -> Score:
+    """Return the error of ``stack`` on ``split``, and ``measures`` of it."""
     stack = stack.to(device)
     classes = len(stack.head.bias)
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for chunk in ChunkLoader(split.inputs, split.labels, _BATCH, device):
         x, labels = chunk.read()
         assert labels is not None
-        confusion += multiclass_confusion_matrix(stack(x), labels, classes).cpu()
+        logits = stack(x)
+        confusion += multiclass_confusion_matrix(logits, labels, classes).cpu()
+        if measures is not None:
+            measures.update(logits, labels)
     n = len(split)
-    return Score(n - int(confusion.trace()), n, confusion.tolist(), split.fingerprint)
+    found = {} if measures is None else measures.take()
+    return Score(n - int(confusion.trace()), n, confusion.tolist(), split.fingerprint, found)

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stacked_dae.config.schema import FinetuneConfig, LayerConfig, LayerOptimizerConfig, OptimizerConfig, TrainerConfig
+from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
+from stacked_dae.config.schema import FinetuneConfig, LayerConfig
+from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.data.disk_array import Inputs
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.stack import EncoderStack

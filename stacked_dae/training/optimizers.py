@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from stacked_dae.config.checks import as_list
+from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 
@@ -52,13 +54,26 @@ def build_optimizer(name: str, parameters: list[Tensor], lr: float, options: dic
 
 
 def check_optimizers(config: Config) -> None:
-    """Raise ConfigError for an option that an optimiser does not take."""
-    parts = {"finetune": (config.finetune.optimizer.name, config.finetune.optimizer.options)}
+    """Raise ConfigError for an unknown scheduler, or an option that an optimiser or a scheduler does not take."""
+    parts: dict[str, LayerOptimizerConfig | OptimizerConfig] = {"finetune": config.finetune.optimizer}
     if config.model != "mlp":
-        parts["pretrain"] = (config.pretrain.optimizer.name, config.pretrain.optimizer.options)
-    for part, (name, options) in parts.items():
+        parts["pretrain"] = config.pretrain.optimizer
+    for part, chosen in parts.items():
         try:
-            build_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=options)
+            optimizer = build_optimizer(
+                chosen.name, [nn.Parameter(torch.zeros(1))], lr=as_list(chosen.lr)[0], options=chosen.options
+            )
+            if chosen.scheduler == "ReduceLROnPlateau" and chosen.scheduler_interval == "step":
+                raise ConfigError(
+                    "optimizer.scheduler_interval: ReduceLROnPlateau follows the validation loss, which is known once"
+                    " an epoch; set epoch"
+                )
+            if chosen.scheduler is not None:
+                check_scheduler(chosen.scheduler, chosen.scheduler_options, where="optimizer.scheduler")
+                options = chosen.scheduler_options
+                build_scheduler(
+                    chosen.scheduler, optimizer, options, length=lambda: 1, max_lr=0.1, where="optimizer.scheduler"
+                )
         except ConfigError as error:
             raise ConfigError(f"{part}.{error}") from None
 
@@ -74,19 +89,29 @@ def check_optimizer(name: str, options: Mapping[str, Any]) -> None:
     build_optimizer(name, [nn.Parameter(torch.zeros(1))], lr=0.1, options=dict(options))
 
 
-def check_scheduler(name: str, options: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless torch has this scheduler and it takes these options."""
+def check_scheduler(name: str, options: Mapping[str, Any], *, where: str = "lr_scheduler") -> None:
+    """Raise ConfigError unless torch has this scheduler and it takes these options; ``where`` names the setting."""
     if name not in SCHEDULERS:
+        function = ", or a function of the optimiser" if where == "lr_scheduler" else ""
         raise ConfigError(
-            f"lr_scheduler must be one of {', '.join(sorted(SCHEDULERS))}, or a function of the optimiser, not {name!r}"
-            f"{suggest(name, SCHEDULERS)}"
+            f"{where} must be one of {', '.join(sorted(SCHEDULERS))}{function}, not {name!r}{suggest(name, SCHEDULERS)}"
         )
     known = set(inspect.signature(SCHEDULERS[name]).parameters) - {"optimizer", "last_epoch"}
-    _check_options("scheduler_options", name, options, known)
+    _check_options(_options_of(where), name, options, known)
+
+
+def _options_of(where: str) -> str:
+    return where.replace("lr_scheduler", "scheduler") + "_options"
 
 
 def build_scheduler(
-    name: str, optimizer: Optimizer, options: Mapping[str, Any], *, length: Callable[[], int], max_lr: float
+    name: str,
+    optimizer: Optimizer,
+    options: Mapping[str, Any],
+    *,
+    length: Callable[[], int],
+    max_lr: float,
+    where: str = "lr_scheduler",
 ) -> LRScheduler:
     """Return the scheduler ``name`` of ``optimizer``.
 
@@ -96,6 +121,7 @@ def build_scheduler(
         options: its further arguments.
         length: returns how often it is stepped: CosineAnnealingLR's T_max and OneCycleLR's total_steps, where left out.
         max_lr: the greatest rate of OneCycleLR, where left out.
+        where: the setting that named it.
 
     Raises:
         ConfigError: the scheduler refuses an option's value, or needs one that is not given.
@@ -108,7 +134,7 @@ def build_scheduler(
     try:
         return SCHEDULERS[name](optimizer, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"scheduler_options: {name} refuses {dict(options)}: {error}") from None
+        raise ConfigError(f"{_options_of(where)}: {name} refuses {dict(options)}: {error}") from None
 
 
 def _check_options(where: str, name: str, options: Iterable[str], known: Iterable[str]) -> None:

@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
+from torch.optim import Optimizer
 
-from stacked_dae.config.schema import TrainerConfig
+from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import DivergedError
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.training.checkpoints import AtomicCheckpoints, holds, is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.tasks.base import ChunkedTask
-from stacked_dae.training.trainer import build_logger, build_trainer, quiet_lightning, returned_interrupts, tf32
+from stacked_dae.training.trainer import build_trainer, quiet_lightning, returned_interrupts, tf32
 from stacked_dae.utils import distributed, signals
 from stacked_dae.utils.progress import Reporter
 
 
-class _EndOfEpoch(pl.Callback):
-    """Makes an epoch's row, and shows it."""
+class StageLoader(Protocol):
+    """A loader that knows how many rows it goes through in batches of which size."""
+
+    count: int
+    batch_size: int
+
+
+class StageModule(Protocol):
+    """The LightningModule of a stage, as :func:`fit_stage` uses it."""
+
+    stage: str
+    figures: dict[str, float]
+    """Those of the epoch that has just ended, by name."""
+    stop: signals.StopRequest
+    interrupted_state: dict[str, Any] | None
+    resume: dict[str, Any] | None
+    has_schedule: bool
+    """Whether a scheduler changes the optimiser's rate."""
+
+    def new_optimizer(self) -> Optimizer:
+        """Return an optimiser of the module's parameters, without state."""
+
+    def accepts(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Return whether a checkpoint holds what the module keeps in it beside its weights."""
+
+
+class _EndOfEpoch(Checkpoint):
+    """Makes an epoch's row, and shows it; after all other callbacks, as Lightning's checkpoints do."""
 
     def __init__(self, stage: str, reporter: Reporter) -> None:
         self._stage, self._reporter = stage, reporter
@@ -36,17 +66,17 @@ class _EndOfEpoch(pl.Callback):
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, ChunkedTask)
+        figures = cast(StageModule, pl_module).figures
         seconds = time.perf_counter() - self._started
         epoch = trainer.current_epoch + 1
-        if not math.isfinite(pl_module.metrics["train_loss"]):
+        if not math.isfinite(figures["train_loss"]):
             part = "finetune" if self._stage == "finetune" else "pretrain"
             raise DivergedError(
-                f"{self._stage} diverged: its training loss is {pl_module.metrics['train_loss']} in epoch {epoch};"
+                f"{self._stage} diverged: its training loss is {figures['train_loss']} in epoch {epoch};"
                 f" lower {part}.optimizer.lr"
             )
-        self.keep(trainer, {"epoch": epoch, **pl_module.metrics, "seconds": round(seconds, 4)})
-        self._reporter.advance(1, pl_module.metrics)
+        self.keep(trainer, {"epoch": epoch, **figures, "seconds": round(seconds, 4)})
+        self._reporter.advance(1, figures)
 
 
 class _RunRecorder(_EndOfEpoch):
@@ -67,7 +97,7 @@ class _RunRecorder(_EndOfEpoch):
     def keep(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         if trainer.is_global_zero:
             self._metrics.append(row)
-        trainer.save_checkpoint(self._checkpoint)
+        trainer.save_checkpoint(self._checkpoint, weights_only=False)
         self._tracker.log(self._stage, row)
 
     def on_save_checkpoint(
@@ -78,9 +108,9 @@ class _RunRecorder(_EndOfEpoch):
 
 
 def fit_stage(
-    task: ChunkedTask,
-    train: ChunkLoader,
-    valid: ChunkLoader,
+    module: pl.LightningModule,
+    train: StageLoader,
+    valid: StageLoader,
     *,
     epochs: int,
     metrics: Metrics,
@@ -88,39 +118,63 @@ def fit_stage(
     reporter: Reporter,
     tracker: Tracker,
     fingerprint: str = "",
-    loggers: Sequence[str] = (),
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[pl.Callback] = (),
+    arguments: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train ``task`` to the end of its stage, from the stage's checkpoint where there is one.
+    """Train the module of a stage to the stage's end, from its checkpoint where there is one.
 
     Each epoch ends with a row in ``metrics``, which ``tracker`` logs, and a checkpoint beside it, which carries
-    ``fingerprint``, that of the stage. A signal stops the training after its minibatch; the next call continues there.
-    ``loggers`` names Lightning's own, csv or tensorboard, checked by :func:`check_loggers`.
+    ``fingerprint``, that of the stage. A signal stops the training after its minibatch; the next call continues there,
+    or, where the module keeps no ``interrupted_state``, at the beginning of the epoch.
+
+    Args:
+        module: a LightningModule that is a :class:`StageModule`.
+        train, valid: its loaders.
+        epochs: the most epochs.
+        metrics: the stage's ``metrics.csv``.
+        trainer: where and how to compute.
+        reporter: shows progress.
+        tracker: logs the rows.
+        fingerprint: of the stage.
+        loggers: Lightning's.
+        callbacks: the user's. With any, Lightning's own messages are shown.
+        arguments: further arguments of the Trainer.
 
     Raises:
         DivergedError: the loss is no longer finite.
         KeyboardInterrupt: the user asked to stop.
     """
+    task = cast(StageModule, module)
     checkpoint = metrics.path.with_name("checkpoint.ckpt")
     minibatch = metrics.path.with_name("minibatch.ckpt")
     if distributed.is_rank_zero():
         metrics.path.parent.mkdir(parents=True, exist_ok=True)
-        epochs_done = _restore_checkpoint(checkpoint, fingerprint, task, metrics, reporter)
+        epochs_done = _restore_checkpoint(checkpoint, fingerprint, module, metrics, reporter)
     distributed.barrier()
     if not distributed.is_rank_zero():
         state = read_checkpoint(checkpoint)
         epochs_done = int(state["epoch"]) + 1 if state else 0
     for row in metrics.rows():
         tracker.log(task.stage, row)
-    task.resume = _restore_minibatch(minibatch, fingerprint, epochs_done, task, -(-train.count // train.batch_size))
+    if isinstance(module, ChunkedTask):
+        most = -(-train.count // train.batch_size)
+        task.resume = _restore_minibatch(minibatch, fingerprint, epochs_done, module, most)
     reporter.start(task.stage, epochs, "epochs", epochs_done)
-    with quiet_lightning():
+    with nullcontext() if callbacks else quiet_lightning():
+        recorder = _RunRecorder(task.stage, metrics, checkpoint, fingerprint, reporter, tracker)
         lightning = build_trainer(
             trainer,
             max_epochs=epochs,
             default_root_dir=str(metrics.path.parent),
-            logger=[build_logger(name, metrics.path.parent) for name in loggers],
-            callbacks=[_RunRecorder(task.stage, metrics, checkpoint, fingerprint, reporter, tracker)],
+            logger=list(loggers),
+            callbacks=[*callbacks, recorder],
+            enable_checkpointing=True,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            gradient_clip_val=trainer.gradient_clip_val,
+            max_time=trainer.max_time,
             plugins=[AtomicCheckpoints()],
+            **(arguments or {}),
         )
         try:
             with (
@@ -129,7 +183,7 @@ def fit_stage(
                 tf32(trainer.precision == "tf32"),
             ):
                 resume = str(checkpoint) if epochs_done else None
-                lightning.fit(task, train, valid, ckpt_path=resume, weights_only=True)
+                lightning.fit(module, train, valid, ckpt_path=resume, weights_only=True)
         except KeyboardInterrupt:
             if task.interrupted_state is not None and distributed.is_rank_zero():
                 write_checkpoint({**task.interrupted_state, "stamp": fingerprint}, minibatch)
@@ -157,7 +211,11 @@ def fit_in_memory(
     reporter.start(task.stage, epochs, "epochs")
     with quiet_lightning(), returned_interrupts(task.stop), tf32(trainer.precision == "tf32"):
         lightning = build_trainer(
-            trainer, max_epochs=epochs, logger=False, callbacks=[_EndOfEpoch(task.stage, reporter)]
+            trainer,
+            max_epochs=epochs,
+            logger=False,
+            callbacks=[_EndOfEpoch(task.stage, reporter)],
+            enable_checkpointing=True,
         )
         try:
             lightning.fit(task, train, valid)
@@ -171,21 +229,33 @@ _CUT = {"epoch": int, "stamp": str, "minibatches": int, "total": Tensor, "optimi
 
 
 def _restore_checkpoint(
-    checkpoint: Path, fingerprint: str, task: ChunkedTask, metrics: Metrics, reporter: Reporter
+    checkpoint: Path, fingerprint: str, module: pl.LightningModule, metrics: Metrics, reporter: Reporter
 ) -> int:
     """Return how many epochs the checkpoint has behind it, and give ``metrics`` their rows.
 
-    A checkpoint that is damaged, or belongs to another stage, is discarded: the stage begins anew, and says so.
+    A checkpoint that is damaged, belongs to another stage, or was written by another kind of module (with callbacks, or
+    without), is discarded: the stage begins anew, and says so.
     """
+    task = cast(StageModule, module)
     state = read_checkpoint(checkpoint) or {}
     of_another = isinstance(state.get("stamp"), str) and state["stamp"] != fingerprint
-    if not of_another and holds(state, _CHECKPOINT, "state_dict", task) and task.accepts(state):
+    if not of_another and holds(state, _CHECKPOINT, "state_dict", module) and task.accepts(state):
         optimizers = state["optimizer_states"]
-        if len(optimizers) == 1 and is_state_of(task.configure_optimizers(), optimizers[0]):
+        schedules = state.get("lr_schedulers", [])
+        as_planned = isinstance(schedules, list) and len(schedules) == task.has_schedule and len(optimizers) == 1
+        # A schedule has changed the rate since the beginning.
+        same_settings = not task.has_schedule
+        if as_planned and is_state_of(task.new_optimizer(), optimizers[0], same_settings=same_settings):
             metrics.restore(state["metrics"])
             return int(state["epoch"]) + 1
     if checkpoint.exists():
-        what = "belongs to another stage" if of_another else "is damaged"
+        weights = state.get("state_dict")
+        other_kind = isinstance(weights, dict) and weights.keys() != module.state_dict().keys()
+        what = "is damaged"
+        if of_another:
+            what = "belongs to another stage"
+        elif other_kind:
+            what = "was written by a training with other callbacks or Trainer arguments"
         reporter.say(f"{checkpoint} {what}: training begins at the stage's first epoch")
         checkpoint.unlink()
     metrics.restore("")
@@ -202,7 +272,7 @@ def _restore_minibatch(
     state = read_checkpoint(file)
     if state is None or not holds(state, _CUT, "weights", task):
         return None
-    if not is_state_of(task.configure_optimizers(), state["optimizer"]) or state["total"].dim():
+    if not is_state_of(task.new_optimizer(), state["optimizer"]) or state["total"].dim():
         return None
     of_this = state["stamp"] == fingerprint and state["epoch"] == epochs_done and 0 <= state["minibatches"] <= most
     return state if of_this else None

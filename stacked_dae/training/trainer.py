@@ -16,7 +16,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from stacked_dae.config.schema import TrainerConfig
+from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.utils import distributed
 from stacked_dae.utils.signals import Interrupted, StopRequest
@@ -51,31 +51,41 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def build_trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
-    """Return a fresh Trainer for one stage; ``arguments`` are Lightning\'s.
+    """Return a fresh Trainer for one stage; ``arguments`` are Lightning's.
 
     Raises:
-        ConfigError: the accelerator cannot be used here.
+        ConfigError: the accelerator or the precision cannot be used here.
     """
     here, machines = distributed.launch_topology()
+    # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
+    precision = "32-true" if config.precision == "tf32" else config.precision
+    defaults: dict[str, Any] = {
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=config.accelerator,
-            # TF32 is how a GPU multiplies float32 matrices, no precision of Lightning's.
-            precision="32-true" if config.precision == "tf32" else config.precision,
+            precision=precision,
             devices=here,
             num_nodes=machines,
             strategy="ddp" if here * machines > 1 else "auto",
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             inference_mode=False,
-            **arguments,
+            **{**defaults, **arguments},
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"trainer.accelerator: {config.accelerator} cannot be used here: {reason}") from None
+        if precision == "32-true":
+            raise ConfigError(f"trainer.accelerator: {config.accelerator} cannot be used here: {reason}") from None
+        raise ConfigError(
+            f"trainer: accelerator {config.accelerator} with precision {precision} cannot be used here: {reason}"
+        ) from None
+    if trainer.precision != precision:
+        raise ConfigError(f"trainer.precision: {precision} cannot be used on this accelerator; {trainer.precision} can")
+    return trainer
 
 
 def resolve_device(config: TrainerConfig) -> torch.device:

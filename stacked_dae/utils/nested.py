@@ -7,10 +7,10 @@ from typing import Any
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted keys; ``options`` stay whole."""
+    """Return nested settings as one level of dotted keys; those of an optimiser or a scheduler stay whole."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping) and name != "options":
+        if isinstance(value, Mapping) and not name.endswith("options"):
             flat.update(flatten(value, f"{prefix}{name}."))
         else:
             flat[f"{prefix}{name}"] = value

@@ -63,6 +63,8 @@ def describe_type(hint: Any) -> str:
         )
     if origin is Literal:
         return f"one of {', '.join(inner)}"
+    if origin is list and typing.get_origin(inner[0]) is Literal:
+        return f"a list of some of {', '.join(typing.get_args(inner[0]))} ('[{_example(inner[0])}]')"
     if origin is list:
         return f"a list ('[{_example(inner[0])}]')"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}

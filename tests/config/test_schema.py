@@ -98,7 +98,8 @@ def test_every_change_of_a_layer_changes_its_fingerprint():
     changes = {
         "units": 5, "activation": "tanh", "decoder": "identity", "loss": "squared_error", "tied": False,
         "kind": "masking", "nu": 0.5, "alpha": 2.0, "beta": 2.0, "optimizer": "adam", "lr": 0.5,
-        "options": {"momentum": 0.9}, "batch_size": 7, "epochs": 2,
+        "options": {"momentum": 0.9}, "batch_size": 7, "epochs": 2, "scheduler": "StepLR",
+        "scheduler_options": {"step_size": 2}, "scheduler_interval": "step",
     }  # fmt: skip
     assert changes.keys() == vars(base).keys()
     marks = [fingerprint(base), *(fingerprint(replace(base, **{name: value})) for name, value in changes.items())]

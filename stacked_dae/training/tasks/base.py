@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from stacked_dae.nn.updates import ParameterUpdater
 from stacked_dae.training.cuda_graphs import CudaGraphRunner
+from stacked_dae.training.evaluation import Measures
 from stacked_dae.training.loader import Chunk, ChunkLoader
 from stacked_dae.utils import distributed, signals
 from stacked_dae.utils.seeding import derive_seed
@@ -26,7 +27,8 @@ class ChunkedTask(pl.LightningModule):
         seed: the run's seed.
         optimizer: makes the optimiser of this module's parameters.
 
-    After each epoch's validation ``metrics`` holds the epoch's metrics by name. When a signal asks for a stop, the task
+    After each epoch's validation ``figures`` holds the epoch's figures by name, those of ``measures``, if there are
+    any, among them. When a signal asks for a stop, the task
     ends the minibatch, puts what the rest of the epoch needs into ``interrupted_state``, and raises
     :class:`~stacked_dae.utils.signals.Interrupted`. The same state in ``resume`` before the training continues there.
     """
@@ -36,11 +38,14 @@ class ChunkedTask(pl.LightningModule):
         self.automatic_optimization = False
         self.stage, self.seed = stage, seed
         self._make_optimizer = optimizer
-        self.metrics: dict[str, float] = {}
+        self.figures: dict[str, float] = {}
+        # In a tuple it is no part of the module, whose state is that of the checkpoint.
+        self._measures: tuple[Measures, ...] = ()
         self.interrupted_state: dict[str, Any] | None = None
         self.resume: dict[str, Any] | None = None
         self.stop = signals.StopRequest()
 
+    has_schedule = False
     valid_sums: tuple[int, ...] = ()
     """Shape of what :meth:`evaluate` returns."""
 
@@ -60,12 +65,32 @@ class ChunkedTask(pl.LightningModule):
         """Return the validation metrics by name, from the sums of :meth:`evaluate` over ``count`` examples."""
         raise NotImplementedError
 
+    def observe(self, measures: Measures) -> None:
+        """Compute ``measures`` too, on the validation rows after each epoch."""
+        self._measures = (measures,)
+
+    def measure(self, outputs: Tensor, wanted: Tensor) -> None:
+        """Update the measures with a batch's outputs and what they should be."""
+        for measures in self._measures:
+            measures.update(outputs, wanted)
+
+    def measured(self) -> dict[str, float]:
+        """Return what the measures are since the validation began, by name, and begin anew."""
+        return {f"valid_{name}": value for measures in self._measures for name, value in measures.take().items()}
+
+    def end_if_done(self, epochs_done: int) -> None:
+        """Ask the Trainer to stop where further epochs would be of no use."""
+
+    def new_optimizer(self) -> Optimizer:
+        """Return an optimiser of this module's parameters, without state."""
+        return self._make_optimizer(list(self.parameters()))
+
     def accepts(self, checkpoint: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint holds what this task keeps in it beside its weights."""
         return True
 
     def configure_optimizers(self) -> Optimizer:
-        return self._make_optimizer(list(self.parameters()))
+        return self.new_optimizer()
 
     def on_train_start(self) -> None:
         # Not earlier: a resumed optimiser takes its state and its parameter groups from the checkpoint first.
@@ -161,5 +186,7 @@ class ChunkedTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         train_loss = float(distributed.all_reduce_sum(self._replay.total.clone())) / self._train_count
         sums = distributed.all_reduce_sum(self._valid_sums.clone())
-        self.metrics = {"train_loss": train_loss, **self.valid_metrics(sums, self._valid_total)}
-        self.log_dict(self.metrics)
+        self.figures = {"train_loss": train_loss, **self.valid_metrics(sums, self._valid_total), **self.measured()}
+        self.log_dict(self.figures)
+        # The axis of Lightning's loggers; they would count chunks.
+        self.log("step", float(self.trainer.global_step))

@@ -59,6 +59,7 @@ class ChunkedFinetuneTask(ChunkedTask):
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
         logits = self.stack(x)
+        self.measure(logits, labels)
         wrong = (logits.argmax(1) != labels).sum()
         return torch.stack([functional.cross_entropy(logits, labels, reduction="sum"), wrong])
 
@@ -76,12 +77,12 @@ class ChunkedFinetuneTask(ChunkedTask):
     def on_train_start(self) -> None:
         super().on_train_start()
         # A stage that was killed after its last epoch has nothing left to do when it is resumed.
-        self._stop_when_patience_ends(self.current_epoch)
+        self.end_if_done(self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
-        self._stop_when_patience_ends(self.current_epoch + 1)
+        self.end_if_done(self.current_epoch + 1)
 
-    def _stop_when_patience_ends(self, epochs_done: int) -> None:
+    def end_if_done(self, epochs_done: int) -> None:
         if epochs_done - self.best_epoch >= self.patience:
             self.trainer.should_stop = True
 
@@ -107,7 +108,9 @@ class ChunkedRegressionTask(ChunkedFinetuneTask):
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
-        error: Tensor = self.stack(x) - labels
+        outputs = self.stack(x)
+        self.measure(outputs, labels)
+        error: Tensor = outputs - labels
         return error.square().sum()
 
     def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:

@@ -35,6 +35,10 @@ class ChunkedPretrainTask(ChunkedTask):
         return self.layer.step(x, corrupted, self._descent, *weight)
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        if self._measures:
+            rebuilt, known = self.layer.decode(self.layer.encode(x)), x.isnan().logical_not_()
+            # A missing value has nothing to be compared with.
+            self.measure(*((rebuilt, x) if bool(known.all()) else (rebuilt[known], x[known])))
         return self.layer.loss(x).sum()
 
     def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:

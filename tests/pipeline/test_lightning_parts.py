@@ -1,0 +1,484 @@
+"""Callbacks, loggers, Trainer arguments, metrics and schedules of the user's in a run."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from helpers.small_runs import SMALL, MessageRecorder, blobs, small, stop_after
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    Timer,
+)
+from pytorch_lightning.loggers import CSVLogger
+from safetensors.torch import load_file
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from torchmetrics import MeanSquaredError, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from stacked_dae import ConfigError, FinetuneTask, PretrainTask, StageError, config_from_dict, fit
+from stacked_dae.pipeline.api import finetune, pretrain
+from stacked_dae.utils.signals import Interrupted
+
+STAGES = ["layer_1", "layer_2", "finetune"]
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def changed(*overrides):
+    """Return the small settings with some, as dotted names and YAML values."""
+    values = copy.deepcopy(SMALL)
+    for override in overrides:
+        name, value = override.split("=", 1)
+        *above, last = name.split(".")
+        place = values
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = yaml.safe_load(value)
+    return config_from_dict(values)
+
+
+def bits(run):
+    return {name: record.sha256 for name, record in run.manifest.stages.items()}
+
+
+def marks(run):
+    return {name: record.fingerprint for name, record in run.manifest.stages.items()}
+
+
+class Sees(Callback):
+    """Keeps what the training is when each stage begins, and the rate of each update."""
+
+    def __init__(self):
+        self.modules, self.rates, self.updates = [], {}, {}
+
+    def on_train_start(self, trainer, pl_module):
+        self.modules.append(pl_module)
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.rates.setdefault(pl_module.stage, []).append(optimizer.param_groups[0]["lr"])
+
+    def on_train_end(self, trainer, pl_module):
+        self.updates[pl_module.stage] = trainer.global_step
+
+
+# What only looks on.
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["pretrain.corruption.kind=gaussian", "finetune.dropout=0.3"],
+        ["pretrain.corruption.kind=swap", "pretrain.tied=false", "pretrain.optimizer.name=adam"],
+        ["pretrain.emphasis.alpha=2.0", "finetune.optimizer.options={momentum: 0.9}"],
+        ["model=mlp"],
+    ],
+    ids=str,
+)
+def test_observers_leave_every_bit(overrides, tmp_path):
+    config = changed(*overrides)
+    plain = fit(config, tmp_path / "plain", dataset=blobs())
+    seen = fit(
+        config,
+        tmp_path / "seen",
+        dataset=blobs(),
+        callbacks=lambda stage: [
+            LearningRateMonitor("step"),
+            ModelCheckpoint(tmp_path / "best" / stage, monitor="valid_loss"),
+        ],
+        logger=lambda stage: CSVLogger(tmp_path / "logs", name=stage),
+        metrics=MulticlassAccuracy(3),
+    )
+    assert bits(seen) == bits(plain)
+    assert marks(seen) == marks(plain)
+    for stage in plain.manifest.stages:
+        rows = zip(plain.metrics(stage).rows(), seen.metrics(stage).rows(), strict=True)
+        for left, right in rows:
+            assert left["valid_loss"] == right["valid_loss"]
+            assert left["train_loss"] == pytest.approx(right["train_loss"], rel=1e-6)
+    # A finished run is finished with and without them.
+    recorder = MessageRecorder()
+    fit(config, tmp_path / "seen", dataset=blobs(), reporter=recorder)
+    assert "finished already" in recorder.lines[-1]
+
+
+def test_callbacks_meet_the_public_tasks_and_loggers_count_updates(tmp_path):
+    folder = tmp_path / "run"
+    checkpoints = {stage: ModelCheckpoint(tmp_path / stage, save_top_k=-1) for stage in STAGES}
+    run = fit(small(), folder, dataset=blobs(), callbacks=lambda stage: checkpoints[stage])
+    layer = PretrainTask.load_from_checkpoint(checkpoints["layer_1"].best_model_path)
+    assert torch.equal(layer.autoencoder.weight, load_file(run.weights_path("layer_1"))["weight"])
+    assert layer.hparams["corruption"] == "fixed_masking"
+    assert layer.hparams["nu"] == 0.25
+    assert layer.reconstruct(torch.rand(2, 12)).shape == (2, 12)
+    best = run.manifest.stages["finetune"].best_epoch
+    (path,) = (tmp_path / "finetune").glob(f"epoch={best - 1}-*")
+    tuned = FinetuneTask.load_from_checkpoint(path)
+    saved = load_file(run.weights_path("finetune"))
+    assert all(torch.equal(value, saved[name]) for name, value in tuned.state_dict().items())
+
+
+def test_a_logger_alone_changes_nothing_and_counts_updates(tmp_path):
+    logger = CSVLogger(tmp_path, name="logs")
+    plain = fit(small(), tmp_path / "plain", dataset=blobs())
+    seen = fit(small(), tmp_path / "seen", dataset=blobs(), logger=logger)
+    assert bits(seen) == bits(plain)
+    with open(f"{logger.log_dir}/metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    # 230 rows in minibatches of 20.
+    assert {int(row["step"]) for row in rows} >= {12, 24, 36}
+
+
+# Schedules.
+
+
+def rates_by_torch(name, options, interval, epochs, updates, lr=0.1):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
+    rates = []
+    for _ in range(epochs):
+        for _ in range(updates):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if interval == "step":
+                scheduler.step()
+        if interval == "epoch":
+            scheduler.step()
+    return rates
+
+
+SCHEDULES = [
+    ("StepLR", {"step_size": 1, "gamma": 0.5}, "epoch", {}),
+    ("ExponentialLR", {"gamma": 0.99}, "step", {}),
+    ("CosineAnnealingLR", {}, "epoch", {"T_max": 3}),
+    ("OneCycleLR", {}, "step", {"total_steps": 36, "max_lr": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "interval", "filled"), SCHEDULES, ids=[row[0] for row in SCHEDULES])
+def test_schedules_of_the_settings_are_torchs(name, options, interval, filled, tmp_path):
+    values = {"scheduler": name, "scheduler_options": options, "scheduler_interval": interval}
+    config = config_from_dict(
+        {**small().to_dict(), "pretrain": {"units": [10, 8], "epochs": 3, "optimizer": {"lr": 0.1, **values}}}
+    )
+    sees = Sees()
+    run = pretrain(config, tmp_path / "run", dataset=blobs(), callbacks=sees)
+    for stage in ("layer_1", "layer_2"):
+        assert sees.rates[stage] == rates_by_torch(name, {**options, **filled}, interval, 3, 12)
+    assert marks(run) != marks(pretrain(small(), tmp_path / "plain", dataset=blobs()))
+
+
+RESUMED = {
+    "cosine": ["pretrain.optimizer.scheduler=CosineAnnealingLR", "finetune.optimizer.scheduler=CosineAnnealingLR"],
+    "one cycle": [
+        "pretrain.optimizer.name=adam",
+        "pretrain.optimizer.lr=0.01",
+        "pretrain.optimizer.scheduler=OneCycleLR",
+        "pretrain.optimizer.scheduler_interval=step",
+    ],
+    "plateau": [
+        "pretrain.epochs=6",
+        "pretrain.optimizer.lr=1.0",
+        "pretrain.optimizer.scheduler=ReduceLROnPlateau",
+        "pretrain.optimizer.scheduler_options={patience: 0, threshold: 0.2}",
+    ],
+    "clipped": ["trainer.gradient_clip_val=0.05"],
+    "double": ["trainer.precision=64-true"],
+    "bfloat16": ["trainer.precision=bf16-true"],
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_stopped_run_continues_to_the_same_bits(case, tmp_path):
+    config = changed(*RESUMED[case])
+    whole = fit(config, tmp_path / "whole", dataset=blobs())
+    assert bits(whole) != bits(fit(small(), tmp_path / "plain", dataset=blobs()))
+    for looks in (5, 20, 33, 60, 95):
+        folder = tmp_path / f"cut{looks}"
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, looks)
+            with pytest.raises(Interrupted):
+                fit(config, folder, dataset=blobs())
+        recorder = MessageRecorder()
+        resumed = fit(config, folder, dataset=blobs(), reporter=recorder)
+        assert bits(resumed) == bits(whole), looks
+        assert not any("damaged" in line for line in recorder.lines)
+        for stage in STAGES:
+            strip = [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.metrics(stage).rows()]
+            assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.metrics(stage).rows()]
+        assert all(value.dtype == torch.float32 for value in load_file(resumed.weights_path("layer_1")).values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pretrain.optimizer.scheduler=StepLr"], "pretrain.optimizer.scheduler must be one of .*StepLR"),
+        (["finetune.optimizer.scheduler=StepLR"], "finetune.optimizer.scheduler_options: StepLR refuses"),
+        (
+            ["finetune.optimizer.scheduler=StepLR", "finetune.optimizer.scheduler_options={step_sice: 2}"],
+            "finetune.optimizer.scheduler_options.step_sice: StepLR has no such option.*step_size",
+        ),
+        (["pretrain.optimizer.scheduler_interval=step"], "scheduler_interval applies only with pretrain.optimizer.sch"),
+        (
+            ["pretrain.optimizer.scheduler=ReduceLROnPlateau", "pretrain.optimizer.scheduler_interval=step"],
+            "ReduceLROnPlateau follows the validation loss",
+        ),
+        (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val must be above 0"),
+        (["trainer.max_time=90"], "trainer.max_time must be"),
+        (["trainer.precision=16-mixed"], "trainer.precision: 16-mixed cannot be used on this accelerator"),
+        (["finetune.metrics=[f2]"], "finetune.metrics must be .*f1"),
+        (["trainer.max_time='00:00:00:00'"], "trainer.max_time must be .* above 0"),
+        (["finetune.metrics=[f1, f1]"], "names one measure twice"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_one_line_and_write_nothing(overrides, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        fit(changed("trainer.accelerator=cpu", *overrides), tmp_path / "run", dataset=blobs())
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_max_time_ends_a_stage_after_its_minibatch(tmp_path, monkeypatch):
+    monkeypatch.setattr(Timer, "on_fit_start", lambda *_: None)
+    monkeypatch.setattr(Timer, "time_elapsed", lambda *_: 100.0)
+    sees = Sees()
+    run = fit(changed("trainer.max_time='00:00:00:09'"), tmp_path / "run", dataset=blobs(), callbacks=sees)
+    assert sees.updates == dict.fromkeys(STAGES, 1)
+    assert {stage: record.epochs for stage, record in run.manifest.stages.items()} == dict.fromkeys(STAGES, 1)
+
+
+# Metrics.
+
+
+def test_named_metrics_are_those_of_scikit_learn(tmp_path):
+    names = ["accuracy", "balanced_accuracy", "f1", "auroc", "calibration_error", "matthews_corrcoef"]
+    config = changed(f"finetune.metrics=[{', '.join(names)}]", "finetune.optimizer.lr=0.5")
+    run = fit(config, tmp_path / "run", dataset=blobs())
+    assert bits(run) == bits(fit(changed("finetune.optimizer.lr=0.5"), tmp_path / "plain", dataset=blobs()))
+    result = json.loads((run.path / "result.json").read_text())
+    assert result["metrics"].keys() == set(names)
+    task = FinetuneTask.from_run(run.path)
+    test = blobs().load_test()
+    with torch.no_grad():
+        p = task(torch.from_numpy(test.inputs)).softmax(1).numpy()
+    found = result["metrics"]
+    assert found["accuracy"] == pytest.approx(1 - result["test_error_percent"] / 100)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(test.labels, p.argmax(1)))
+    assert found["f1"] == pytest.approx(f1_score(test.labels, p.argmax(1), average="macro"))
+    assert found["auroc"] == pytest.approx(roc_auc_score(test.labels, p, multi_class="ovr"), rel=1e-5)
+    rows = run.metrics("finetune").rows()
+    assert all({f"valid_{name}" for name in names} <= row.keys() for row in rows)
+    assert rows[-1]["valid_accuracy"] == pytest.approx(1 - rows[-1]["valid_error_percent"] / 100)
+    # Asked for later, a measure is of the same weights.
+    more = changed("finetune.metrics=[cohen_kappa]", "finetune.optimizer.lr=0.5")
+    again = fit(more, tmp_path / "run", dataset=blobs())
+    assert json.loads((again.path / "result.json").read_text())["metrics"].keys() == {"cohen_kappa"}
+    assert bits(again) == bits(run)
+
+
+def test_a_measure_that_is_asked_for_in_the_middle_gets_a_column(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 110)
+        with pytest.raises(Interrupted):
+            fit(small(), tmp_path / "run", dataset=blobs())
+    run = fit(changed("finetune.metrics=[f1]"), tmp_path / "run", dataset=blobs())
+    rows = run.metrics("finetune").rows()
+    assert "valid_f1" not in rows[0]
+    assert "valid_f1" in rows[-1]
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    assert bits(run) == bits(fit(small(), tmp_path / "plain", dataset=blobs()))
+
+
+@pytest.mark.parametrize("callbacks", [None, LearningRateMonitor("epoch")], ids=["chunks", "tasks"])
+def test_metrics_of_the_users(callbacks, tmp_path):
+    def metrics(stage):
+        return MetricCollection({"top": MulticlassAccuracy(3)}) if stage == "finetune" else {"mse": MeanSquaredError()}
+
+    run = fit(
+        small(), tmp_path / "run", dataset=blobs(), metrics=metrics, callbacks=callbacks,
+        logger=CSVLogger(tmp_path, name="logs"),
+    )  # fmt: skip
+    weights = load_file(run.weights_path("layer_1"))
+    x = blobs().valid.inputs
+    y = 1 / (1 + np.exp(-(x @ weights["weight"].numpy().T + weights["bias"].numpy())))
+    z = 1 / (1 + np.exp(-(y @ weights["weight"].numpy() + weights["decoder_bias"].numpy())))
+    assert run.metrics("layer_1").rows()[-1]["valid_mse"] == pytest.approx(np.mean((z - x) ** 2), rel=1e-4)
+    assert 0 <= run.metrics("finetune").rows()[-1]["valid_top"] <= 1
+    assert 0 <= json.loads((run.path / "result.json").read_text())["metrics"]["top"] <= 1
+
+
+def test_a_metric_must_be_one_number(tmp_path):
+    with pytest.raises(ConfigError, match="MulticlassConfusionMatrix must be a single number"):
+        fit(small(), tmp_path / "run", dataset=blobs(), metrics=MulticlassConfusionMatrix(3))
+
+
+# What changes the training.
+
+
+class Stops(Callback):
+    """Stops after an epoch."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
+def test_a_callback_that_changes_the_training_is_part_of_the_experiment(tmp_path):
+    run = fit(small(), tmp_path / "run", dataset=blobs(), callbacks=Stops(2))
+    assert [record.epochs for record in run.manifest.stages.values()] == [2, 2, 2]
+    recorder = MessageRecorder()
+    fit(small(), tmp_path / "run", dataset=blobs(), callbacks=Stops(2), reporter=recorder)
+    assert "finished already" in recorder.lines[-1]
+    for other in (Stops(3), None):
+        with pytest.raises(StageError, match=r"its layer_1 was trained with .*Stops \{'epochs': 2\}, not") as caught:
+            fit(small(), tmp_path / "run", dataset=blobs(), callbacks=other)
+        assert "\n" not in str(caught.value)
+    plain = fit(small(), tmp_path / "plain", dataset=blobs())
+    assert all(marks(plain)[stage] != marks(run)[stage] for stage in STAGES)
+    only_last = fit(
+        small(), tmp_path / "last", dataset=blobs(), callbacks=lambda stage: Stops(2) if stage == "finetune" else None
+    )
+    assert [marks(plain)[stage] == marks(only_last)[stage] for stage in STAGES] == [True, True, False]
+    tuned = finetune(small(), tmp_path / "tuned", tmp_path / "plain", dataset=blobs(), callbacks=Stops(2))
+    assert bits(tuned)["finetune"] == bits(only_last)["finetune"]
+
+
+def test_early_stopping_for_each_stage(tmp_path):
+    run = fit(
+        changed("pretrain.epochs=6"),
+        tmp_path / "run",
+        dataset=blobs(),
+        callbacks=lambda stage: [EarlyStopping("valid_loss", patience=0, min_delta=100.0)],
+    )
+    assert [record.epochs for record in run.manifest.stages.values()] == [2, 2, 2]
+
+
+def test_an_average_of_the_weights_is_what_is_kept(tmp_path):
+    config = changed("finetune.epochs=4", "finetune.optimizer.lr=0.5")
+    run = fit(
+        config, tmp_path / "run", dataset=blobs(), callbacks=lambda stage: EMAWeightAveraging(decay=0.9)
+    )  # fmt: skip
+    assert bits(run) != bits(fit(config, tmp_path / "plain", dataset=blobs()))
+    task = FinetuneTask.from_run(run.path)
+    valid = blobs().valid
+    with torch.no_grad():
+        wrong = (task(torch.from_numpy(valid.inputs)).argmax(1).numpy() != valid.labels).mean()
+    assert run.manifest.stages["finetune"].best_valid_error_percent == pytest.approx(100 * wrong)
+
+
+def test_trainer_arguments(tmp_path):
+    sees = Sees()
+    run = fit(
+        small(),
+        tmp_path / "run",
+        dataset=blobs(),
+        trainer=lambda stage: {"accumulate_grad_batches": 4} if stage == "layer_2" else {"limit_train_batches": 5},
+        callbacks=sees,
+    )
+    assert sees.updates["layer_1"] == 15
+    assert sees.updates["layer_2"] == 9
+    assert run.manifest.stages["layer_2"].parts[-1] == "trainer.accumulate_grad_batches=4"
+    assert [type(module).__mro__[2] for module in sees.modules] == [PretrainTask, PretrainTask, FinetuneTask]
+
+
+def test_clipping_keeps_the_norm(tmp_path):
+    norms = []
+
+    class Norm(Callback):
+        state_key = "Norm"
+
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            found = [p.grad.norm() for p in pl_module.parameters() if p.grad is not None]
+            norms.append(float(torch.stack(found).norm()) if found else 0.0)
+
+    fit(changed("trainer.gradient_clip_val=0.05"), tmp_path / "run", dataset=blobs(), callbacks=Norm())
+    assert max(norms) <= 0.05 * 1.001
+    assert max(norms) > 0.049
+
+
+@pytest.mark.parametrize("looks", [7, 40, 75])
+def test_a_stopped_run_with_callbacks_continues_to_the_same_bits(looks, tmp_path):
+    def callbacks(stage):
+        return [EMAWeightAveraging(decay=0.9), EarlyStopping("valid_loss", patience=1, min_delta=0.02)]
+
+    config = changed("pretrain.epochs=6")
+    whole = fit(config, tmp_path / "whole", dataset=blobs(), callbacks=callbacks)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, looks)
+        with pytest.raises(Interrupted):
+            fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks)
+    assert bits(fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks)) == bits(whole)
+
+
+def test_a_stage_that_was_cut_without_callbacks_begins_anew_with_them(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 20)
+        with pytest.raises(Interrupted):
+            fit(small(), tmp_path / "run", dataset=blobs())
+    recorder = MessageRecorder()
+    run = fit(
+        small(), tmp_path / "run", dataset=blobs(), reporter=recorder, callbacks=lambda stage: LearningRateMonitor(),
+        logger=lambda stage: CSVLogger(tmp_path, name=stage),
+    )  # fmt: skip
+    assert any("other callbacks or Trainer arguments" in line for line in recorder.lines)
+    assert bits(run) == bits(fit(small(), tmp_path / "plain", dataset=blobs()))
+
+
+# Bad input.
+
+
+def nothing(stage):
+    class Nameless(Callback):
+        pass
+
+    return Nameless()
+
+
+WRONG = [
+    ({"callbacks": EarlyStopping("valid_loss")}, "one EarlyStopping is given for layer_1 and for layer_2"),
+    ({"callbacks": "EarlyStopping"}, "callbacks must be of Lightning's Callback"),
+    ({"callbacks": [1]}, "callbacks must be of Lightning's Callback"),
+    ({"callbacks": nothing}, "Nameless does not say what it is"),
+    ({"callbacks": lambda stage: StochasticWeightAveraging(0.01)}, "for the stage finetune"),
+    ({"logger": "csv"}, "logger must be of Lightning's Logger"),
+    ({"logger": True}, "name one in tracking.loggers"),
+    ({"trainer": pl.Trainer(logger=False)}, "not a Trainer: one Trainer trains one stage"),
+    ({"trainer": {"max_epochs": 3}}, "set pretrain.epochs and finetune.epochs"),
+    ({"trainer": {"precision": "bf16-mixed"}}, "set trainer.precision"),
+    ({"trainer": {"fast_dev_run": True}}, "with a Trainer of your own"),
+    ({"trainer": {"accumulate_grad_batch": 2}}, "has no accumulate_grad_batch.*accumulate_grad_batches"),
+    ({"trainer": [1]}, "must be a dictionary"),
+    ({"metrics": "f1"}, "metrics must be torchmetrics"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_wrong_parts_are_one_line_and_write_nothing(arguments, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        fit(small(), tmp_path / "run", dataset=blobs(), **arguments)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_losses_are_finite_in_every_precision(tmp_path):
+    for precision in ("bf16-mixed", "bf16-true", "64-true"):
+        config = replace(changed(f"trainer.precision={precision}"))
+        run = fit(config, tmp_path / precision, dataset=blobs(), callbacks=Sees())
+        assert all(math.isfinite(value) for row in run.metrics("finetune").rows() for value in row.values())
