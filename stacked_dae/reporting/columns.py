@@ -24,6 +24,7 @@ class Compared:
         seconds: of its training.
         state: ``done``, or which stage it was cut in.
         histories: by stage, one row per epoch.
+        metrics: further measures of the test, by name.
         filters: a picture of the first layer's filters (PNG), None where there is none.
     """
 
@@ -37,6 +38,7 @@ class Compared:
     seconds: float = 0.0
     state: str = "done"
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     filters: bytes | None = None
 
     @property
@@ -84,4 +86,12 @@ COLUMNS = (
     Column("", lambda run: {"state": run.state}, lambda run: run.state),
 )
 """The columns, in their order; another one is an entry here."""
-SHOWN_COLUMNS = [column for column in COLUMNS if column.title]
+
+
+def metric_column(name: str) -> Column:
+    """Return the column of a further measure of the test."""
+    return Column(
+        f"test {name}",
+        lambda run: {f"test_{name}": run.metrics.get(name)},
+        lambda run: shown(run.metrics.get(name), 3),
+    )

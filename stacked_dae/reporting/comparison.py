@@ -11,7 +11,7 @@ from typing import Any
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Compared
+from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Column, Compared, metric_column
 from stacked_dae.utils.files import write_csv
 
 # Runs that differ in one of these are judged by different validation rows.
@@ -37,6 +37,17 @@ class Comparison:
     @property
     def _of_several_data_sets(self) -> bool:
         return len({tuple(str(run.settings.get(key)) for key in _SAME_ROWS) for run in self.runs}) > 1
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """The columns beside the settings and the losses: those of every comparison, and the measures of the tests."""
+        names = sorted({name for run in self.runs for name in run.metrics})
+        return [*COLUMNS, *map(metric_column, names)]
+
+    @property
+    def shown_columns(self) -> list[Column]:
+        """Those of :attr:`columns` that tables show."""
+        return [column for column in self.columns if column.title]
 
     @property
     def why_no_best(self) -> str:
@@ -76,7 +87,7 @@ class Comparison:
                 "run": run.name,
                 **{key: run.settings.get(key) for key in self.keys},
                 **{f"{layer}/valid_loss": run.losses.get(layer) for layer in self.layers},
-                **{name: value for column in COLUMNS for name, value in column.values(run).items()},
+                **{name: value for column in self.columns for name, value in column.values(run).items()},
                 "best": run is self.best,
             }
             for run in self.runs

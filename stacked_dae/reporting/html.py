@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
-from stacked_dae.reporting.columns import SHOWN_COLUMNS, VALID, Compared, shown
+from stacked_dae.reporting.columns import VALID, Compared, shown
 from stacked_dae.reporting.comparison import Comparison
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils.files import write_text
@@ -84,13 +84,13 @@ def _settings_line(comparison: Comparison) -> str:
 def _table(comparison: Comparison, colors: Sequence[str]) -> str:
     head = ["run", *map(comparison.short, comparison.keys)]
     head += [f"{layer.replace('_', ' ')} loss" for layer in comparison.layers]
-    head += [column.title for column in SHOWN_COLUMNS]
+    head += [column.title for column in comparison.shown_columns]
     lines = []
     for run, color in zip(comparison.runs, colors, strict=True):
         cells = [f'<i style="background:{color}"></i>{escape(comparison.label(run))}']
         cells += [escape(shown(run.settings.get(key), 6)) for key in comparison.keys]
         cells += [shown(run.losses.get(layer)) for layer in comparison.layers]
-        cells += [escape(column.text(run)) for column in SHOWN_COLUMNS]
+        cells += [escape(column.text(run)) for column in comparison.shown_columns]
         mark = ' class="best"' if run is comparison.best else ""
         lines.append(f"<tr{mark}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     header = "".join(f"<th>{escape(name)}</th>" for name in head)

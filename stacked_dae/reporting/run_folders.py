@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stacked_dae.errors import StageError
 from stacked_dae.reporting.columns import Compared
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.manifest import StageRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.utils.nested import flatten
 
@@ -55,6 +56,11 @@ def _above(folder: RunFolder) -> RunFolder | None:
     return above if last is not None and last.fingerprint == folder.manifest.layers else None
 
 
+def _callbacks(records: Mapping[str, StageRecord]) -> str | None:
+    """Return the user's callbacks and Trainer arguments, by stage; None without any."""
+    return "; ".join(f"{name}: {', '.join(record.parts)}" for name, record in records.items() if record.parts) or None
+
+
 def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     """Return what a run folder holds, with its filters where ``pictures`` are wanted.
 
@@ -76,7 +82,11 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     untested = FINETUNE in stages and not result
     return Compared(
         name=str(folder.path),
-        settings={**flatten(folder.config().to_dict()), "parts": folder.manifest.components},
+        settings={
+            **flatten(folder.config().to_dict()),
+            "parts": folder.manifest.components,
+            "callbacks": _callbacks(records),
+        },
         losses={
             name: rows[-1]["valid_loss"]
             for name, rows in histories.items()
@@ -89,5 +99,6 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
         seconds=round(sum(record.seconds or 0.0 for record in records.values()), 1),
         state=f"cut in {cut}" if cut else "not tested" if untested else "done",
         histories={name: rows for name, rows in histories.items() if rows},
+        metrics=(result.metrics or {}) if result else {},
         filters=place.read_bytes() if pictures and place.is_file() else None,
     )

@@ -43,6 +43,9 @@ def print_summary(folder: RunFolder) -> None:
             f" (95 % interval, n = {result.n_test})",
             highlight=False,
         )
+        if result.metrics:
+            measures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
+            console.print(escape(f"test {measures}"), highlight=False, soft_wrap=True)
 
 
 def print_layers(folder: RunFolder) -> None:

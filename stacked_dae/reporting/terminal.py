@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.reporting.columns import SHOWN_COLUMNS, shown
+from stacked_dae.reporting.columns import shown
 from stacked_dae.reporting.comparison import Comparison
 
 # Characters of a column that can be read.
@@ -26,13 +26,16 @@ def print_comparison(comparison: Comparison) -> None:
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
     # Errors before settings, where there is no room for both.
-    has_room = _NARROWEST * (len(comparison.keys) + len(comparison.layers) + len(SHOWN_COLUMNS) + 1) <= console.width
+    has_room = (
+        _NARROWEST * (len(comparison.keys) + len(comparison.layers) + len(comparison.shown_columns) + 1)
+        <= console.width
+    )
     keys = list(comparison.keys) if has_room else []
     for key in keys:
         table.add_column(comparison.short(key), overflow="fold")
     for layer in comparison.layers:
         table.add_column(layer.replace("layer_", "loss "), justify="right")
-    for column in SHOWN_COLUMNS:
+    for column in comparison.shown_columns:
         table.add_column(column.title, justify="right")
     for run in comparison.runs:
         best = run is comparison.best
@@ -40,7 +43,7 @@ def print_comparison(comparison: Comparison) -> None:
             escape(f"{'* ' if best else ''}{comparison.label(run)}"),
             *(escape(shown(run.settings.get(key), 6)) for key in keys),
             *(shown(run.losses.get(layer)) for layer in comparison.layers),
-            *(column.text(run) for column in SHOWN_COLUMNS),
+            *(column.text(run) for column in comparison.shown_columns),
             style="bold" if best else None,
         )
     console.print(table)

@@ -70,7 +70,13 @@ def _compared(run: WandbRun, parent: WandbRun | None) -> Compared:
         seconds=round(seconds, 1),
         state="done" if run.state == "finished" else run.state,
         histories=histories,
+        metrics={name.removeprefix("test_"): float(done[name]) for name in done if _is_measure(name, done[name])},
     )
+
+
+def _is_measure(name: str, value: Any) -> bool:
+    """Return whether a figure of a summary is a further measure of the test."""
+    return name.startswith("test_") and name not in (TEST, INTERVAL) and _number(value) is not None
 
 
 def _number(value: Any) -> float | None:
@@ -81,7 +87,7 @@ def _number(value: Any) -> float | None:
 
 def _as_was(key: str, value: Any) -> Any:
     """Return a setting as the run folder has it: W&B holds options as JSON."""
-    if key.endswith(".options") and isinstance(value, str):
+    if key.endswith("options") and isinstance(value, str):
         with suppress(ValueError):
             return json.loads(value)
     return value

@@ -297,7 +297,7 @@ def _with_equal_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with ``options`` as JSON: W&B drops an empty mapping, and the keys would differ."""
     return {
         name: json.dumps(value, sort_keys=True)
-        if name == "options"
+        if name.endswith("options")
         else _with_equal_keys(value)
         if isinstance(value, dict)
         else value

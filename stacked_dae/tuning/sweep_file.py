@@ -113,9 +113,9 @@ def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:
 
 
 def _is_setting(name: str) -> bool:
-    """Return whether this is the dotted name of a setting, or of one of an optimiser's options."""
+    """Return whether this is the dotted name of a setting, or of one of an optimiser's or a scheduler's options."""
     known = setting_names()
-    group, options, option = name.partition(".options.")
+    group, options, option = name.partition("options.")
     return name in known or (bool(option) and f"{group}{options[:-1]}" in known)
 
 

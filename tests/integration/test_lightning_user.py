@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -658,6 +659,36 @@ def test_27_any_encoder_and_decoder_and_image_batches():
     run.fit(deep, DataLoader(images(), BATCH, shuffle=True), DataLoader(images(60), BATCH))
     assert run.callback_metrics["valid_error_percent"] < 15
     assert torch.equal(made.autoencoder.encoder[0].weight, weights(made)["autoencoder.encoder.0.weight"])
+
+
+def test_28_callbacks_loggers_arguments_and_schedules_through_fit(tmp_path):
+    config = small()
+    optimizer = replace(config.pretrain.optimizer, scheduler="OneCycleLR", scheduler_interval="step")
+    config = replace(config, pretrain=replace(config.pretrain, optimizer=optimizer))
+    seen = {}
+
+    class Watch(Callback):
+        state_key = "Watch"
+
+        def on_train_end(self, trainer, pl_module):
+            seen[pl_module.stage] = (pl_module, trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"])
+
+    run = fit(
+        config,
+        tmp_path / "run",
+        dataset=DATA,
+        callbacks=lambda stage: [Watch(), EarlyStopping("valid_loss", patience=9)],
+        logger=lambda stage: CSVLogger(tmp_path, name=stage),
+        trainer={"limit_train_batches": 7},
+        metrics=MulticlassF1Score(CLASSES),
+    )
+    assert list(seen) == ["layer_1", "layer_2", "finetune"]
+    assert isinstance(seen["layer_1"][0], PretrainTask)
+    assert isinstance(seen["finetune"][0], FinetuneTask)
+    assert seen["layer_1"][1] == 21
+    assert seen["layer_1"][2] < 1e-4
+    assert "valid_MulticlassF1Score" in run.metrics("finetune").rows()[0]
+    assert (tmp_path / "layer_2" / "version_0" / "metrics.csv").exists()
 
 
 def test_29_the_task_stops_nothing_and_best_weights_come_back(tmp_path):
