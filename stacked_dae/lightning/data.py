@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.dataset import Dataset
+from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.data.registry import load_data, load_dataset
 from stacked_dae.data.splits import labelled_rows
@@ -106,7 +106,7 @@ class DAEDataModule(pl.LightningDataModule):
             name: the data set.
             root: the data folder.
             source: regenerated or original (ICML 2007 problems only).
-            **arguments: as for the class.
+            **arguments: ``images=True`` for images, (B, 1, H, W); others as for the class.
 
         Raises:
             DataError: the name is not known, or a file is absent or damaged.
@@ -130,15 +130,28 @@ class DAEDataModule(pl.LightningDataModule):
         return cls.from_dataset(load_data(DataConfig(path=path, target=target, **columns)), **arguments)
 
     @classmethod
-    def from_dataset(cls, data: Dataset, **arguments: Any) -> DAEDataModule:
-        """Return the data module of a :class:`~stacked_dae.data.dataset.Dataset`."""
+    def from_dataset(cls, data: Dataset, *, images: bool = False, **arguments: Any) -> DAEDataModule:
+        """Return the data module of a :class:`~stacked_dae.data.dataset.Dataset`.
 
-        def test() -> tuple[Any, Any]:
-            rows = data.load_test()
-            return rows.inputs, rows.labels
+        Args:
+            data: the data set.
+            images: give inputs as images, (B, 1, H, W), not as (B, d).
+            **arguments: as for the class.
 
-        train, valid = ((split.inputs, split.labels) for split in (data.train, data.valid))
-        return cls(train, valid, test, **arguments)
+        Raises:
+            DataError: ``images`` of data that are none.
+        """
+        if images and data.image_shape is None:
+            raise DataError(f"{data.name}: images=True needs images, but these inputs have no height and width")
+        shape = (1, *data.image_shape) if images and data.image_shape is not None else (data.inputs,)
+
+        def rows(split: Split) -> tuple[Any, Any]:
+            inputs = split.inputs
+            if images and isinstance(inputs, DiskArray):
+                raise DataError(f"{data.name}: images=True needs rows in memory; load them, or use a torch Dataset")
+            return inputs.reshape(-1, *shape) if images else inputs, split.labels
+
+        return cls(rows(data.train), rows(data.valid), lambda: rows(data.load_test()), **arguments)
 
     @classmethod
     def from_torch(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -126,6 +126,44 @@ class SwapNoise(_Fraction):
         further = torch.randint(1, rows, x.shape, generator=generator, device=x.device)
         others = (torch.arange(rows, device=x.device)[:, None] + further) % rows
         return torch.where(destroyed, x.gather(0, others), x), destroyed
+
+
+Groups = Literal["pixel", "channel"]
+
+
+@dataclass(frozen=True)
+class GroupedCorruption:
+    """Corrupt images so that what happens to one value of a group happens to all of it.
+
+    Args:
+        corruption: one of this module's.
+        by: pixel: the channels of a pixel are a group; channel: the pixels of a channel are.
+
+    A group is set to 0 (masking), set to 0 or 1 (salt and pepper), shifted by one random number (Gaussian), or given
+    the values that another example has there (swap).
+    """
+
+    corruption: Corruption
+    by: Groups
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return (x̃, destroyed), both (B, C, …), for images x (B, C, …)."""
+        groups = x[:, 0] if self.by == "pixel" else x.flatten(2)[:, :, 0]
+        # In place of the groups a carrier is corrupted, which shows what happens to each.
+        swaps = isinstance(self.corruption, SwapNoise)
+        rows = torch.arange(len(x), device=x.device, dtype=x.dtype)[:, None]
+        carrier = (rows if swaps else torch.zeros_like(rows)).expand(len(x), groups[0].numel()).contiguous()
+        changed, destroyed = (self._spread(part, x) for part in self.corruption(carrier, generator))
+        if swaps:
+            return x.gather(0, changed.long()), destroyed
+        if isinstance(self.corruption, Gaussian):
+            return x + changed, destroyed
+        return torch.where(destroyed, changed, x), destroyed
+
+    def _spread(self, part: Tensor, x: Tensor) -> Tensor:
+        """Return what the groups have, (B, groups), for each value: (B, C, …)."""
+        shape = (len(x), 1, *x.shape[2:]) if self.by == "pixel" else (*x.shape[:2], *(1 for _ in x.shape[2:]))
+        return part.reshape(shape).expand(x.shape)
 
 
 CORRUPTIONS: Mapping[str, Callable[[float], Corruption]] = {

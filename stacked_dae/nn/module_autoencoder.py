@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from stacked_dae.errors import ConfigError
 from stacked_dae.nn import losses
 from stacked_dae.nn.activations import activate
-from stacked_dae.nn.corruption import Corruption
+from stacked_dae.nn.corruption import Corruption, GroupedCorruption
 
 
 class ModuleAutoencoder(nn.Module):
     """A denoising autoencoder of a pair of modules: y = encoder(x), a = decoder(y), z = s'(a).
 
-    Inputs have any shape (B, …); a corruption and a loss see them as (B, d).
+    Inputs have any shape (B, …); a loss, and a corruption of single values, see them as (B, d).
 
     Args:
         encoder: takes the inputs.
@@ -46,9 +46,10 @@ class ModuleAutoencoder(nn.Module):
         flat = x.flatten(1)
         if self.corruption is None:
             return x, None if self.beta == 1.0 else torch.full_like(flat, self.beta)
-        corrupted, destroyed = self.corruption(flat, generator)
+        grouped = isinstance(self.corruption, GroupedCorruption)
+        corrupted, destroyed = self.corruption(x if grouped else flat, generator)
         plain = self.alpha == self.beta == 1.0
-        weight = None if plain else losses.emphasis(destroyed, self.alpha, self.beta, x.dtype)
+        weight = None if plain else losses.emphasis(destroyed.flatten(1), self.alpha, self.beta, x.dtype)
         return corrupted.reshape(x.shape), weight
 
     def encode(self, x: Tensor) -> Tensor:

@@ -661,6 +661,21 @@ def test_27_any_encoder_and_decoder_and_image_batches():
     assert torch.equal(made.autoencoder.encoder[0].weight, weights(made)["autoencoder.encoder.0.weight"])
 
 
+@pytest.mark.parametrize("by", ["pixel", "channel"])
+def test_27_images_are_corrupted_by_groups(by, tmp_path):
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Sigmoid())
+    decoder = nn.ConvTranspose2d(4, 1, 3, stride=2, padding=1, output_padding=(1, 0))
+    made = PretrainTask(encoder=encoder, decoder=decoder, corruption="masking", corrupt_by=by, alpha=2.0, lr=0.05)
+    before = weights(made)
+    keep = ModelCheckpoint(tmp_path)
+    trainer(2, callbacks=[keep]).fit(made, datamodule=DAEDataModule.from_dataset(DATA, images=True, batch_size=BATCH))
+    assert not any(torch.equal(value, before[name]) for name, value in weights(made).items())
+    loaded = PretrainTask.load_from_checkpoint(keep.best_model_path, encoder=encoder, decoder=decoder)
+    assert repr(loaded.autoencoder.corruption) == repr(made.autoencoder.corruption)
+    with pytest.raises(DataError, match="needs images of shape"):
+        trainer(1).fit(made, datamodule=module())
+
+
 def test_28_callbacks_loggers_arguments_and_schedules_through_fit(tmp_path):
     config = small()
     optimizer = replace(config.pretrain.optimizer, scheduler="OneCycleLR", scheduler_interval="step")
@@ -897,6 +912,14 @@ SHAPES = {"encoder": nn.Linear(D, H), "decoder": nn.Linear(5, D)}
         (lambda: PretrainTask(D, H, corruption="fixed"), "corruption must be one of"),
         (lambda: PretrainTask(D, H, nu=1.5), r"nu must be in \[0, 1\]"),
         (lambda: PretrainTask(D, H, activation="sine"), "activation must be one of"),
+        (lambda: PretrainTask(D, H, corrupt_by="pixel"), "give encoder= and decoder="),
+        (lambda: PretrainTask(D, H, corrupt_by="pixels"), "must be value, pixel or channel, not 'pixels'"),
+        (
+            lambda: PretrainTask(
+                encoder=nn.Linear(D, H), decoder=nn.Linear(H, D), corruption=len, corrupt_by="channel"
+            ),
+            "applies only to a corruption by name",
+        ),
         (lambda: PretrainTask(D, H, loss="bce"), "loss must be"),
         (lambda: PretrainTask(D, H, lr=0), "lr must be above 0"),
         (lambda: PretrainTask(D, H, optimizer="adm"), "did you mean 'adam'"),

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from stacked_dae.nn import corruption
-from stacked_dae.nn.corruption import FixedMasking, Gaussian, Masking, SaltAndPepper, SwapNoise
+from stacked_dae.nn.corruption import (
+    CORRUPTIONS,
+    FixedMasking,
+    Gaussian,
+    GroupedCorruption,
+    Masking,
+    SaltAndPepper,
+    SwapNoise,
+)
 
 X = torch.rand(400, 97, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
 ALL = [FixedMasking(0.3), Masking(0.3), Gaussian(0.3), SaltAndPepper(0.3), SwapNoise(0.3)]
@@ -98,3 +106,43 @@ def test_swap_leaves_a_row_that_is_alone():
     swapped, destroyed = SwapNoise(1.0)(X[:1], seeded(0))
     assert torch.equal(swapped, X[:1])
     assert not destroyed.any()
+
+
+IMAGES = torch.rand(40, 3, 5, 4, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+
+
+@pytest.mark.parametrize("by", ["pixel", "channel"])
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_groups_of_an_image_share_their_fate(kind, by):
+    q = GroupedCorruption(CORRUPTIONS[kind](0.4), by)
+    x = IMAGES.clone()
+    corrupted, destroyed = q(x, torch.Generator().manual_seed(1))
+    assert torch.equal(x, IMAGES)
+    assert corrupted.shape == destroyed.shape == x.shape
+    # (B, groups, values of a group)
+    group = (lambda t: t.flatten(2).transpose(1, 2)) if by == "pixel" else (lambda t: t.flatten(2))
+    fate = group(destroyed)
+    assert (fate == fate[:, :, :1]).all()
+    chosen = fate[:, :, 0]
+    assert torch.equal(corrupted[~destroyed], x[~destroyed])
+    if kind == "fixed_masking":
+        assert (chosen.sum(1) == round(0.4 * chosen.shape[1])).all()
+    elif kind != "gaussian":
+        assert 0.25 < chosen.float().mean() < 0.55
+    new, old = group(corrupted)[chosen], group(x)[chosen]
+    if kind in ("fixed_masking", "masking"):
+        assert (new == 0).all()
+    elif kind == "salt_and_pepper":
+        assert (new == new[:, :1]).all()
+        assert set(new.unique().tolist()) == {0.0, 1.0}
+    elif kind == "gaussian":
+        shift = new - old
+        torch.testing.assert_close(shift, shift[:, :1].expand_as(shift), rtol=0, atol=1e-5)
+        assert 0.3 < shift[:, 0].std() < 0.5
+    else:
+        # All values of a group come from one other example.
+        places = chosen.nonzero()
+        for (row, place), values in zip(places.tolist(), new, strict=True):
+            donors = (group(x)[:, place] == values).all(1).nonzero().flatten().tolist()
+            assert len(donors) == 1
+            assert donors != [row]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from stacked_dae.lightning.tasks.base import Interval, MetricsLike, OptimizerLik
 from stacked_dae.lightning.tasks.closed_form import Fast
 from stacked_dae.nn.activations import ACTIVATIONS
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
-from stacked_dae.nn.corruption import CORRUPTIONS, Corruption
+from stacked_dae.nn.corruption import CORRUPTIONS, Corruption, GroupedCorruption, Groups
 from stacked_dae.nn.losses import Loss
 from stacked_dae.nn.module_autoencoder import ModuleAutoencoder
 from stacked_dae.utils.seeding import derive_seed
@@ -35,6 +35,8 @@ class PretrainTask(Task):
         corruption: fixed_masking, masking, gaussian, salt_and_pepper or swap, or a custom corruption
             (:class:`~stacked_dae.nn.corruption.Corruption`), which is called with (B, d).
         nu: noise level of a named corruption; 0 trains an ordinary autoencoder.
+        corrupt_by: value: each value of the inputs by itself; of images (B, C, …) to an ``encoder`` also pixel: the
+            channels of a pixel together, or channel: the pixels of a channel together.
         activation: sigmoid, tanh, relu or identity, of the code.
         loss: cross_entropy (inputs in [0, 1], the decoder's outputs through a sigmoid), squared_error (the decoder's
             outputs as they are), or a custom loss (:data:`~stacked_dae.nn.losses.Loss`).
@@ -59,6 +61,7 @@ class PretrainTask(Task):
         decoder: nn.Module | None = None,
         corruption: str | Corruption = "fixed_masking",
         nu: float = 0.25,
+        corrupt_by: str = "value",
         activation: str = "sigmoid",
         loss: str | Loss = "cross_entropy",
         tied: bool = True,
@@ -98,6 +101,8 @@ class PretrainTask(Task):
         if not callable(loss) and loss not in ("cross_entropy", "squared_error"):
             raise ConfigError(f"loss must be cross_entropy, squared_error or a function, not {loss!r}")
         noise, corruption, nu = _corruption(corruption, nu)
+        if corrupt_by != "value":
+            noise = _grouped(noise, corruption, corrupt_by, dense=dense)
         decoding = "sigmoid" if loss == "cross_entropy" else "identity"
         kinds: dict[str, Any] = {"corruption": noise, "loss": loss, "alpha": alpha, "beta": beta}
         self.autoencoder: DenoisingAutoencoder | ModuleAutoencoder
@@ -123,9 +128,9 @@ class PretrainTask(Task):
             self.autoencoder = ModuleAutoencoder(encoder, decoder, decoder_activation=decoding, **kinds)
         self.keep_arguments(
             {
-                **sizes, "corruption": corruption, "nu": nu, "activation": activation, "loss": loss, "tied": tied,
-                "missing": missing, "alpha": alpha, "beta": beta, "optimizer": optimizer, "lr": lr,
-                "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
+                **sizes, "corruption": corruption, "nu": nu, "corrupt_by": corrupt_by, "activation": activation,
+                "loss": loss, "tied": tied, "missing": missing, "alpha": alpha, "beta": beta, "optimizer": optimizer,
+                "lr": lr, "optimizer_options": None if optimizer_options is None else dict(optimizer_options),
                 "lr_scheduler": lr_scheduler,
                 "scheduler_options": None if scheduler_options is None else dict(scheduler_options),
                 "lr_interval": lr_interval, "seed": seed, "fast": fast,
@@ -212,6 +217,11 @@ class PretrainTask(Task):
 
     def _shaped(self, x: Tensor) -> Tensor:
         if isinstance(self.autoencoder, ModuleAutoencoder):
+            if isinstance(self.autoencoder.corruption, GroupedCorruption) and x.ndim < 3:
+                raise DataError(
+                    f"PretrainTask: corrupt_by={self.autoencoder.corruption.by!r} needs images of shape (B, C, H, W),"
+                    f" but the batch has the shape {tuple(x.shape)}"
+                )
             return x
         width = self.autoencoder.decoder_bias.numel()
         flat = x.flatten(1) if x.ndim > 1 else x
@@ -237,3 +247,15 @@ def _corruption(corruption: str | Corruption, nu: float) -> tuple[Corruption | N
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
     return (noise if nu > 0.0 else None), corruption, nu
+
+
+def _grouped(noise: Corruption | None, corruption: str | Corruption, by: str, *, dense: bool) -> Corruption | None:
+    """Return the corruption of whole pixels or channels."""
+    groups = get_args(Groups)
+    if by not in groups:
+        raise ConfigError(f"corrupt_by must be value, {' or '.join(groups)}, not {by!r}")
+    if dense:
+        raise ConfigError(f"corrupt_by={by!r} needs images: give encoder= and decoder=; a dense layer has no pixels")
+    if not isinstance(corruption, str):
+        raise ConfigError(f"corrupt_by={by!r} applies only to a corruption by name, not to {type(corruption).__name__}")
+    return None if noise is None else GroupedCorruption(noise, cast(Groups, by))
