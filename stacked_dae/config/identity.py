@@ -19,12 +19,19 @@ from stacked_dae.utils.nested import flatten
 HASH_VERSION = 4
 """Version of what a stage's fingerprint is made of; changing it changes every fingerprint."""
 
-NON_IDENTITY_KEYS = ("data.root", "data.memory_budget", "tracking.", "trainer.accelerator", "finetune.metrics")
+NON_IDENTITY_KEYS = (
+    "data.root",
+    "data.memory_budget",
+    "tracking.",
+    "trainer.accelerator",
+    "trainer.checkpoint_seconds",
+    "finetune.metrics",
+)
 """Settings that say where and how a run is done, not what it computes: they enter no fingerprint, and may differ
 between two calls on one run folder."""
 
 # Of classes that are hashed as a whole, the fields that only observe.
-_NEVER_HASHED = {"FinetuneConfig": "metrics"}
+_NEVER_HASHED = {"FinetuneConfig": "metrics", "TrainerConfig": "checkpoint_seconds"}
 # The fields that this version of the hash began with, by class. It stays as it is when a class gains a field.
 _ALWAYS_HASHED = {
     "DataConfig": "name path target keep drop categorical scale split root source labels_per_class memory_budget",

@@ -28,6 +28,9 @@ class TrainerConfig:
     """Greatest norm of the gradient of an update, above 0; not clipped when null."""
     max_time: str | None = None
     """Longest training of a stage, DD:HH:MM:SS: it ends after the minibatch, and the stage is done. None when null."""
+    checkpoint_seconds: float = 1.0
+    """Least seconds between two checkpoints, which are made at the end of an epoch; 0 for one each epoch. A killed run
+    goes on from the last one, a run that a signal stops from where it was."""
 
     def __post_init__(self) -> None:
         choices = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -43,3 +46,4 @@ class TrainerConfig:
             written and self.max_time != "00:00:00:00",
             f'trainer.max_time must be DD:HH:MM:SS in quotes, above 0, such as "00:01:30:00", not {self.max_time!r}',
         )
+        require_number("trainer.checkpoint_seconds", self.checkpoint_seconds, 0.0)

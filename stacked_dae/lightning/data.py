@@ -147,9 +147,11 @@ class DAEDataModule(pl.LightningDataModule):
 
         def rows(split: Split) -> tuple[Any, Any]:
             inputs = split.inputs
-            if images and isinstance(inputs, DiskArray):
+            if not images:
+                return inputs, split.labels
+            if isinstance(inputs, DiskArray):
                 raise DataError(f"{data.name}: images=True needs rows in memory; load them, or use a torch Dataset")
-            return inputs.reshape(-1, *shape) if images else inputs, split.labels
+            return inputs.reshape(-1, *shape), split.labels
 
         return cls(rows(data.train), rows(data.valid), lambda: rows(data.load_test()), **arguments)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import math
+import threading
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +28,90 @@ class AtomicCheckpoints(TorchCheckpointIO):
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, file)
+
+
+class BackgroundCheckpoints(AtomicCheckpoints):
+    """Writes the checkpoints of one file in a thread of its own, and only the latest of those that would come too soon.
+
+    Use it as a context: at its end the latest checkpoint is on disk, and the thread has ended. Other files are written
+    at once.
+
+    Args:
+        file: the checkpoint.
+        seconds: the least time from the end of one writing to the next, at least 0.
+    """
+
+    def __init__(self, file: Path, seconds: float) -> None:
+        super().__init__()
+        self._file, self._seconds = file, seconds
+        self._changed = threading.Condition()
+        self._waiting: dict[str, Any] | None = None
+        self._error: BaseException | None = None
+        self._ends = False
+        self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if Path(path) != self._file:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        state = _copied(checkpoint)
+        with self._changed:
+            self._raise_error()
+            self._waiting = state
+            self._changed.notify()
+
+    def discard(self) -> None:
+        """Forget what has not been written, since the file is of no more use."""
+        with self._changed:
+            self._waiting = None
+
+    def _write_all(self) -> None:
+        earliest = -math.inf
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ends or self._waiting is not None)
+                self._changed.wait_for(lambda: self._ends, timeout=max(0.0, earliest - time.monotonic()))
+                state, self._waiting = self._waiting, None
+            if state is None:
+                if self._ends:
+                    return
+                continue
+            try:
+                write_checkpoint(state, self._file)
+            except BaseException as error:  # the training thread raises it
+                self._error = error
+                return
+            earliest = time.monotonic() + self._seconds
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def __enter__(self) -> BackgroundCheckpoints:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._changed:
+            self._ends = True
+            self._changed.notify()
+        self._thread.join()
+        if kind is None:
+            self._raise_error()
+
+
+def _copied(value: Any) -> Any:
+    """Return a checkpoint that training leaves alone."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        found = copy.copy(value)
+        found.update((key, _copied(item)) for key, item in value.items())
+        return found
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return tuple(_copied(item) for item in value) if type(value) is tuple else copy.copy(value)
 
 
 def write_checkpoint(state: dict[str, Any], file: Path) -> None:

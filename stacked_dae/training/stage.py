@@ -19,7 +19,13 @@ from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import DivergedError
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.tracking.base import Tracker
-from stacked_dae.training.checkpoints import AtomicCheckpoints, holds, is_state_of, read_checkpoint, write_checkpoint
+from stacked_dae.training.checkpoints import (
+    BackgroundCheckpoints,
+    holds,
+    is_state_of,
+    read_checkpoint,
+    write_checkpoint,
+)
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.trainer import build_trainer, quiet_lightning, returned_interrupts, tf32
@@ -162,6 +168,7 @@ def fit_stage(
         task.resume = _restore_minibatch(minibatch, fingerprint, epochs_done, module, most)
     reporter.start(task.stage, epochs, "epochs", epochs_done)
     with nullcontext() if callbacks else quiet_lightning():
+        checkpoints = BackgroundCheckpoints(checkpoint, trainer.checkpoint_seconds)
         recorder = _RunRecorder(task.stage, metrics, checkpoint, fingerprint, reporter, tracker)
         lightning = build_trainer(
             trainer,
@@ -173,17 +180,20 @@ def fit_stage(
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             gradient_clip_val=trainer.gradient_clip_val,
             max_time=trainer.max_time,
-            plugins=[AtomicCheckpoints()],
+            plugins=[checkpoints],
             **(arguments or {}),
         )
         try:
-            with (
-                signals.deferred_stop() as task.stop,
-                returned_interrupts(task.stop),
-                tf32(trainer.precision == "tf32"),
-            ):
-                resume = str(checkpoint) if epochs_done else None
-                lightning.fit(module, train, valid, ckpt_path=resume, weights_only=True)
+            with checkpoints:
+                with (
+                    signals.deferred_stop() as task.stop,
+                    returned_interrupts(task.stop),
+                    tf32(trainer.precision == "tf32"),
+                ):
+                    resume = str(checkpoint) if epochs_done else None
+                    lightning.fit(module, train, valid, ckpt_path=resume, weights_only=True)
+                # The weights are written next.
+                checkpoints.discard()
         except KeyboardInterrupt:
             if task.interrupted_state is not None and distributed.is_rank_zero():
                 write_checkpoint({**task.interrupted_state, "stamp": fingerprint}, minibatch)
