@@ -34,3 +34,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word nearest to ``word``, or ``""``."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def lightning_hint(value: object) -> str:
+    """Return the hint for an object of the package ``lightning``, whose classes are not those of pytorch_lightning."""
+    foreign = type(value).__module__.split(".")[0] == "lightning"
+    return "; import it from pytorch_lightning, not from lightning" if foreign else ""

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from stacked_dae.errors import ConfigError
+from stacked_dae.errors import ConfigError, lightning_hint
 from stacked_dae.lightning.codes import Cache, CodesDataModule, as_data_module
 from stacked_dae.lightning.tasks.pretrain import PretrainTask
 
@@ -66,7 +66,10 @@ def pretrain_greedy(
     for k, layer in enumerate(layers):
         lightning = trainer(k)
         if not isinstance(lightning, pl.Trainer):
-            raise ConfigError(f"trainer must return a Trainer for layer {k}, not {type(lightning).__name__}")
+            raise ConfigError(
+                f"trainer must return a Trainer for layer {k}, not"
+                f" {type(lightning).__name__}{lightning_hint(lightning)}"
+            )
         objects = [lightning, *lightning.callbacks]  # type: ignore[attr-defined]
         for thing in objects:
             if any(thing is other for other in used):

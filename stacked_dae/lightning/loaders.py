@@ -54,7 +54,9 @@ class EpochSampler(Sampler[int]):
 
 
 class BatchLoader:
-    """Goes through arrays in minibatches, (x, y) or (x,), that are already on the device.
+    """Goes through arrays in minibatches, [x, y] or [x], that are already on the device.
+
+    They are lists, as a DataLoader's are: callbacks replace what is in them.
 
     Args:
         inputs: (n, d), uint8 (used as 0 to 1) or float32, in memory or on disk.
@@ -92,7 +94,7 @@ class BatchLoader:
         mine = -(-len(self._rows) // self._world_size)
         return -(-mine // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         order = self.sampler.draw()
         if self._world_size > 1:
             short = -len(order) % self._world_size
@@ -101,4 +103,4 @@ class BatchLoader:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             x = self._rows.read(rows)
-            yield (x,) if self._targets is None else (x, self._targets[rows])
+            yield [x] if self._targets is None else [x, self._targets[rows]]

@@ -12,7 +12,7 @@ from pytorch_lightning import callbacks as known
 from pytorch_lightning.loggers import Logger
 from torchmetrics import Metric, MetricCollection
 
-from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.errors import ConfigError, lightning_hint, suggest
 from stacked_dae.runs.stage_names import FINETUNE
 
 # Each a value for every stage, or a function of the stage's name: layer_1 … or finetune.
@@ -168,11 +168,16 @@ def _listed(what: str, value: Any, kind: Any) -> list[Any]:
     found = [value] if isinstance(value, kind) else value
     if not isinstance(found, (list, tuple)) or not all(isinstance(item, kind) for item in found):
         got = type(found).__name__ if not isinstance(found, (list, tuple)) else [type(item).__name__ for item in found]
+        hint = next((hint for item in [found, *_items(found)] if (hint := lightning_hint(item))), "")
         raise ConfigError(
             f"{what} must be of Lightning's {kind.__name__}, one or several, or a function of the stage's name that"
-            f" returns them, not {got}"
+            f" returns them, not {got}{hint}"
         )
     return list(found)
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _arguments(value: Any) -> dict[str, Any]:

@@ -32,9 +32,10 @@ from stacked_dae.utils.seeding import derive_seed
 
 
 class MinibatchLoader:
-    """Goes through the minibatches of a chunked task's training, with its order and its noise.
+    """Goes through the minibatches of a chunked task's training, [x] or [x, labels], with its order and its noise.
 
-    A minibatch is (x, x̃) and the weights of the loss where there are some, or (x, labels) and the masks of dropout.
+    ``drawn`` is what the task has drawn for the minibatch that was yielded last: x̃ and the weights of the loss, if
+    there are some; or the masks of dropout. ``inputs`` are that minibatch's.
 
     Args:
         chunks: the rows.
@@ -56,19 +57,26 @@ class MinibatchLoader:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    inputs: Tensor | None = None
+    drawn: tuple[Tensor, ...] = ()
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
         task = self._task
         noise = torch.Generator(self._device)
         noise.manual_seed(derive_seed(task.seed, task.stage, self._epoch, "corruption"))
         self._chunks.shuffle(derive_seed(task.seed, task.stage, self._epoch, "shuffle"))
         for chunk in self._chunks:
-            rows = task.prepare(*chunk.read(), noise)
-            for start in range(0, len(rows[0]), self.batch_size):
-                yield tuple(tensor[start : start + self.batch_size] for tensor in rows)
+            x, labels = chunk.read()
+            rows = task.prepare(x, labels, noise)
+            given = 1 if labels is None else 2
+            for start in range(0, len(x), self.batch_size):
+                cut = [tensor[start : start + self.batch_size] for tensor in rows]
+                self.inputs, self.drawn = cut[0], tuple(cut[given:])
+                yield cut[:given]
 
 
 class ValidationLoader:
-    """Goes through the validation rows in chunks: (x,), or (x, labels)."""
+    """Goes through the validation rows in chunks: [x], or [x, labels]."""
 
     def __init__(self, chunks: ChunkLoader) -> None:
         self.count, self.batch_size = chunks.count, chunks.batch_size
@@ -77,9 +85,9 @@ class ValidationLoader:
     def __len__(self) -> int:
         return len(self._chunks)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         for chunk in self._chunks:
-            yield tuple(tensor for tensor in chunk.read() if tensor is not None)
+            yield [tensor for tensor in chunk.read() if tensor is not None]
 
 
 class StageTask(Task):
@@ -192,7 +200,12 @@ class StagePretrainTask(StageTask, PretrainTask):
         self.begin(chunked, config, lr)
 
     def corrupted(self, batch: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return batch[1], batch[2] if len(batch) > 2 else None
+        loader: Any = self.trainer.train_dataloader
+        if batch[0] is not loader.inputs:
+            # A callback has put other inputs in their place, or the precision has.
+            return super().corrupted(batch, x)
+        corrupted, *weight = loader.drawn
+        return corrupted, weight[0] if weight else None
 
 
 class StageFinetuneTask(StageTask, FinetuneTask):
@@ -208,11 +221,10 @@ class StageFinetuneTask(StageTask, FinetuneTask):
             **_optimizer_arguments(config, config.lr),
         )
         self.encoders, self.head = stack.encoders, stack.head
-        self._stack, self._masks = (stack,), ()
+        self._stack = (stack,)
         self.begin(chunked, config, config.lr)
 
     _stack: tuple[EncoderStack, ...]
-    _masks: tuple[Tensor, ...]
 
     def as_floats(self, x: Tensor) -> Tensor:
         return self._stack[0].fill(super().as_floats(x))
@@ -220,12 +232,10 @@ class StageFinetuneTask(StageTask, FinetuneTask):
     def _known(self, x: Tensor) -> Tensor:
         return x if self._stack[0].missing else super()._known(x)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self._masks = tuple(batch[2:])
-        return super().training_step(batch, batch_idx)
-
     def dropout_mask(self, k: int, like: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        return self._masks[k]
+        loader: Any = self.trainer.train_dataloader
+        mask: Tensor = loader.drawn[k].to(like.dtype)
+        return mask if mask.shape == shape else super().dropout_mask(k, like, shape)
 
 
 def _optimizer_arguments(config: LayerOptimizerConfig | OptimizerConfig, lr: float) -> dict[str, Any]:

@@ -213,6 +213,19 @@ class Sgd(torch.optim.SGD):
     pass
 
 
+class Wrapped(torch.optim.Optimizer):
+    """Wraps an optimiser, as Lookahead does, without the attributes of torch's constructor."""
+
+    def __init__(self, inner):
+        self.inner, self.param_groups, self.state, self.defaults = inner, inner.param_groups, inner.state, {}
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+    def zero_grad(self, set_to_none=True):
+        self.inner.zero_grad()
+
+
 def hooked(made):
     made.autoencoder.weight.register_hook(lambda gradient: gradient * 0.0)
     return made
@@ -251,7 +264,8 @@ REASONS = [
     (lambda: listened(pretrain()), {}, "its layer has a hook"),
     (lambda: still(pretrain()), {}, "bias does not train"),
     (lambda: patched(pretrain()), {}, "a method of its layer was replaced"),
-    (lambda: pretrain(optimizer=Sgd), {}, "Sgd may need the loss"),
+    (lambda: pretrain(optimizer=Sgd), {}, "Sgd is none of torch's optimisers"),
+    (lambda: pretrain(optimizer=lambda p: Wrapped(torch.optim.SGD(p, lr=0.1))), {}, "Wrapped is none of torch's"),
     (lambda: classifier(class_weight=[1, 2, 3]), {}, "the loss is weighted by class"),
     (lambda: classifier(freeze=True), {}, "does not train"),
     (lambda: classifier(head=nn.Linear(5, CLASSES)), {}, "not all dense ones"),

@@ -451,7 +451,11 @@ def nothing(stage):
     return Nameless()
 
 
+# A callback of the package lightning, which is another class than that of pytorch_lightning.
+FOREIGN = type("EarlyStopping", (), {"__module__": "lightning.pytorch.callbacks"})()
+
 WRONG = [
+    ({"callbacks": [FOREIGN]}, "import it from pytorch_lightning, not from lightning"),
     ({"callbacks": EarlyStopping("valid_loss")}, "one EarlyStopping is given for layer_1 and for layer_2"),
     ({"callbacks": "EarlyStopping"}, "callbacks must be of Lightning's Callback"),
     ({"callbacks": [1]}, "callbacks must be of Lightning's Callback"),

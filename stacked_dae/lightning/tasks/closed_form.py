@@ -146,7 +146,8 @@ def _of_optimizers(task: ClosedFormTask, optimizers: list[Optimizer]) -> Iterato
     (optimizer,) = optimizers
     kind = type(optimizer)
     if not kind.__module__.startswith("torch.optim") or kind is LBFGS:
-        yield f"{kind.__name__} may need the loss more than once"
+        yield f"{kind.__name__} is none of torch's optimisers of one step"
+        return
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or "step" in _own(optimizer):
         yield "the optimiser has a hook"
     module = task.closed_form()
