@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from stacked_dae.utils import distributed
 
 
-def _is_plain_sgd(optimizer: Optimizer) -> bool:
+def is_plain_sgd(optimizer: Optimizer) -> bool:
     """Return whether θ ← θ − η ∇L is all that the optimiser does."""
     return type(optimizer) is torch.optim.SGD and all(
         group["momentum"] == 0 and group["weight_decay"] == 0 and not group["maximize"]
@@ -35,8 +35,10 @@ class ParameterUpdater:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.in_place = _is_plain_sgd(optimizer) and distributed.world_size() == 1
+        self.in_place = is_plain_sgd(optimizer) and distributed.world_size() == 1
         self.share = 1.0
+        # Whether plain SGD leaves the gradients in .grad too, as for whoever looks at them after the step.
+        self.keeps_gradients = False
         self._groups = {p: group for group in optimizer.param_groups for p in group["params"]}
         self._gradients = torch.empty(0)
         if not self.in_place:
@@ -57,6 +59,9 @@ class ParameterUpdater:
     def weight(self, parameter: Tensor, *products: tuple[Tensor, Tensor]) -> None:
         """Take Σ left @ right over ``products`` as the gradient of a weight matrix."""
         target, keep, scale = self._target(parameter)
+        if self.in_place and self.keeps_gradients:
+            gradient = sum((left @ right for left, right in products[1:]), products[0][0] @ products[0][1])
+            parameter.grad = gradient.to(parameter.dtype)
         for left, right in products:
             if torch.is_autocast_enabled(target.device.type):
                 # Lower precision applies to products only: the sum stays in the weights' own.
@@ -68,6 +73,8 @@ class ParameterUpdater:
     def bias(self, parameter: Tensor, delta: Tensor) -> None:
         """Take the sum of ``delta`` (B, n) over its examples as the gradient of a bias (n,)."""
         target, keep, scale = self._target(parameter)
+        if self.in_place and self.keeps_gradients:
+            parameter.grad = delta.sum(0).to(parameter.dtype)
         if keep:
             target.add_(delta.sum(0), alpha=scale)
         else:

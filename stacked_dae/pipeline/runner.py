@@ -31,7 +31,7 @@ from stacked_dae.tracking.session import TrackingSession
 from stacked_dae.training.builders import build_layers, build_stack
 from stacked_dae.training.evaluation import Measures, Score, score
 from stacked_dae.training.greedy import finetune_stack, pretrain_layers
-from stacked_dae.training.optimizers import check_optimizers
+from stacked_dae.training.optimizers import check_optimizers, check_schedules
 from stacked_dae.training.trainer import check_loggers, resolve_device
 from stacked_dae.utils import distributed
 from stacked_dae.utils.progress import Reporter
@@ -65,6 +65,7 @@ class RunJob:
         parts: LightningParts | None = None,
     ) -> None:
         self.parts = parts or LightningParts()
+        self.parts.log_too(config.tracking.loggers if isinstance(config, Config) else [])
         if not isinstance(config, Config):
             raise ConfigError(
                 f"config must be a Config, not {type(config).__name__}: config_from_dict({{...}}) makes one"
@@ -90,8 +91,12 @@ class RunJob:
         self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
         self.stages = self.experiment.stages(finetune=finetune)
         names = [stage.name for stage in self.stages]
-        self.parts.check(names)
+        self.parts.check({name: self._figures(name) for name in names})
         check_route(config, names, components, self.parts)
+        labelled = data.train.inputs if self.labelled is None else self.labelled
+        rows = {name: len(labelled if name == FINETUNE else data.train.inputs) for name in names}
+        # Trainer arguments may make a stage shorter.
+        check_schedules(config, {name: count for name, count in rows.items() if not self.parts.of(name).arguments})
         self.layer_stages = [stage for stage in self.stages if stage.name != FINETUNE]
         self.finetunes = finetune
         if not self.folder.is_new and not rerun:
@@ -109,9 +114,18 @@ class RunJob:
             if self.folder.has_result:
                 self.reporter.say(str(damage))
             return False
-        # Measures that are asked for later are made on the same weights.
-        measures = self._measures(FINETUNE)
-        return not self.pending and (measures is None or measured.keys() >= set(measures.names))
+        # Measures that are asked for later are made on the same weights; of the user's a name does not say what it is.
+        named = set(self.config.finetune.metrics)
+        return not self.pending and measured.keys() >= named and self.parts.metrics_of(FINETUNE) is None
+
+    def _figures(self, stage: str) -> list[str]:
+        """Return the names of a stage's figures, whose measures are tried out."""
+        measures = self._measures(stage)
+        if measures is not None:
+            outputs = self.data.classes if stage == FINETUNE else self.data.inputs
+            measures.try_out(outputs, labelled=stage == FINETUNE)
+        names = ["train_loss", "valid_loss", *(["valid_error_percent"] if stage == FINETUNE else [])]
+        return names + [f"valid_{name}" for name in (measures.names if measures is not None else [])]
 
     def _measures(self, stage: str) -> Measures | None:
         """Return a stage's further measures, None without any."""
@@ -144,7 +158,8 @@ class RunJob:
     def _leftovers(self) -> list[Path]:
         """Return files that done stages no longer need, and a killed process could not delete."""
         done = [stage.name for stage in self.stages if stage not in self.pending]
-        patterns = ("*.ckpt", "codes_*.npy") if not self.pending else ("*.ckpt",)
+        checkpoints = ("checkpoint.ckpt", "minibatch.ckpt")
+        patterns = (*checkpoints, "codes_*.npy") if not self.pending else checkpoints
         return [file for name in done for pattern in patterns for file in self.folder.stage_dir(name).glob(pattern)]
 
     def _work(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
@@ -29,6 +29,7 @@ from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask
 from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.utils import distributed, signals
 from stacked_dae.utils.seeding import derive_seed
+from stacked_dae.utils.type_hints import matches_type
 
 
 class MinibatchLoader:
@@ -96,18 +97,24 @@ class StageTask(Task):
     Subclasses call :meth:`begin` at the end of their constructors.
     """
 
+    settings_move = True
+
     def begin(self, chunked: ChunkedTask, config: LayerOptimizerConfig | OptimizerConfig, lr: float) -> None:
         """Take the place of ``chunked``, whose modules are trained; ``config`` is its optimiser's, ``lr`` its rate."""
         # In a tuple it is no submodule: its modules are this task's already.
         self._chunked = (chunked,)
-        self.stage, self.has_schedule = chunked.stage, config.scheduler is not None
+        self.stage = chunked.stage
         self._plain_optimizer = (config.name, lr, config.options)
         self.figures: dict[str, float] = {}
         self.stop = signals.StopRequest()
         self.interrupted_state: dict[str, Any] | None = None
         self.resume: dict[str, Any] | None = None
         self._plateau: float | None = None
+        self._ended = False
         self._valid: dict[str, float] = {}
+
+    # What the chunks are trained with, so that an observer changes no bit.
+    closed_precisions = ("32-true", "64-true", "bf16-mixed")
 
     def new_optimizer(self) -> Optimizer:
         """Return an optimiser of the task's parameters, without state."""
@@ -116,7 +123,8 @@ class StageTask(Task):
 
     def accepts(self, checkpoint: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint holds what this task keeps in it beside its weights."""
-        return isinstance(checkpoint.get("valid_loss"), float) and self._chunked[0].accepts(checkpoint)
+        kept = matches_type(float, checkpoint.get("valid_loss")) and matches_type(bool, checkpoint.get("ended"))
+        return kept and self._chunked[0].accepts(checkpoint)
 
     def on_train_start(self) -> None:
         self.stop.reinstall_handlers()
@@ -124,6 +132,8 @@ class StageTask(Task):
         self._chunked[0].trainer = self.trainer
         self._step_plateau()
         self._chunked[0].end_if_done(self.current_epoch)
+        # A callback asked for the end, and the process was killed before the stage was done.
+        self.trainer.should_stop = self.trainer.should_stop or self._ended
         super().on_train_start()
 
     def _step_plateau(self) -> None:
@@ -164,12 +174,12 @@ class StageTask(Task):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         self._chunked[0].on_save_checkpoint(checkpoint)
-        checkpoint["valid_loss"] = self._valid["valid_loss"]
+        checkpoint |= {"valid_loss": self._valid.get("valid_loss"), "ended": self.trainer.should_stop}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self._chunked[0].on_load_checkpoint(checkpoint)
-        self._plateau = checkpoint["valid_loss"]
+        self._plateau, self._ended = checkpoint["valid_loss"], checkpoint["ended"]
 
 
 class StagePretrainTask(StageTask, PretrainTask):
@@ -198,6 +208,10 @@ class StagePretrainTask(StageTask, PretrainTask):
             # The arguments of the public task do not describe this decoder.
             self._functions = [*self._functions, "encoder", "decoder"]
         self.begin(chunked, config, lr)
+
+    def closed_form(self) -> nn.Module | str:
+        # Components are checked before the run for what their closed form does.
+        return self.autoencoder
 
     def corrupted(self, batch: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
         loader: Any = self.trainer.train_dataloader

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.reporting.columns import shown
+from stacked_dae.reporting.columns import COLUMNS, shown
 from stacked_dae.reporting.comparison import Comparison
 
 # Characters of a column that can be read.
@@ -25,17 +25,18 @@ def print_comparison(comparison: Comparison) -> None:
     )
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
-    # Errors before settings, where there is no room for both.
-    has_room = (
-        _NARROWEST * (len(comparison.keys) + len(comparison.layers) + len(comparison.shown_columns) + 1)
-        <= console.width
-    )
+    # Errors before measures before settings, where there is no room for all.
+    first = 1 + len(comparison.layers) + len(comparison.shown_columns)
+    measures = sum(1 for column in comparison.shown_columns if column not in COLUMNS)
+    has_room = _NARROWEST * (first + len(comparison.keys)) <= console.width
+    cut = measures > 0 and _NARROWEST * first > console.width
+    columns = [column for column in comparison.shown_columns if not cut or column in COLUMNS]
     keys = list(comparison.keys) if has_room else []
     for key in keys:
         table.add_column(comparison.short(key), overflow="fold")
     for layer in comparison.layers:
         table.add_column(layer.replace("layer_", "loss "), justify="right")
-    for column in comparison.shown_columns:
+    for column in columns:
         table.add_column(column.title, justify="right")
     for run in comparison.runs:
         best = run is comparison.best
@@ -43,12 +44,13 @@ def print_comparison(comparison: Comparison) -> None:
             escape(f"{'* ' if best else ''}{comparison.label(run)}"),
             *(escape(shown(run.settings.get(key), 6)) for key in keys),
             *(shown(run.losses.get(layer)) for layer in comparison.layers),
-            *(column.text(run) for column in comparison.shown_columns),
+            *(column.text(run) for column in columns),
             style="bold" if best else None,
         )
     console.print(table)
     if not has_room:
-        console.print("no room for the settings: a wider terminal, --out or --csv shows them", highlight=False)
+        what = "the settings and the further measures" if cut else "the settings"
+        console.print(f"no room for {what}: a wider terminal, --out or --csv shows them", highlight=False)
     if comparison.best:
         console.print("* lowest validation error; ± is the 95 % interval", highlight=False)
     else:

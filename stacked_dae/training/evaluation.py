@@ -29,15 +29,17 @@ from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.utils.intervals import interval, with_interval
 
 _BATCH = 500
+# By class: the mean is over the classes that the rows have, as scikit-learn's is.
+_BY_CLASS: dict[str, Any] = {"average": None}
 # The measures that finetune.metrics names; all take the probabilities of the classes.
 _NAMED: dict[str, tuple[type[Metric], dict[str, Any]]] = {
     "accuracy": (MulticlassAccuracy, {"average": "micro"}),
-    "balanced_accuracy": (MulticlassAccuracy, {"average": "macro"}),
+    "balanced_accuracy": (MulticlassRecall, _BY_CLASS),
     "f1": (MulticlassF1Score, {}),
     "precision": (MulticlassPrecision, {}),
     "recall": (MulticlassRecall, {}),
-    "auroc": (MulticlassAUROC, {}),
-    "average_precision": (MulticlassAveragePrecision, {}),
+    "auroc": (MulticlassAUROC, _BY_CLASS),
+    "average_precision": (MulticlassAveragePrecision, _BY_CLASS),
     "calibration_error": (MulticlassCalibrationError, {}),
     "cohen_kappa": (MulticlassCohenKappa, {}),
     "matthews_corrcoef": (MulticlassMatthewsCorrCoef, {}),
@@ -48,22 +50,45 @@ class Measures:
     """Torchmetrics of one stage, computed on its validation rows, and on the test rows.
 
     Args:
-        names: those of ``finetune.metrics``.
+        names: those of ``finetune.metrics``; a mean over classes leaves out those that the rows do not have.
         classes: number of classes; of use to ``names`` only.
         own: the user's, of the outputs (logits) and the labels.
         device: where they are computed.
     """
 
     def __init__(self, names: Sequence[str], classes: int, own: MetricCollection | None, device: torch.device) -> None:
+        self._device = device
         named = {name: _NAMED[name][0](num_classes=classes, **_NAMED[name][1]) for name in names}
         self._named = MetricCollection(dict(named)).to(device) if named else None
+        self._present = torch.zeros(classes, dtype=torch.bool, device=device)
         self._own = own.clone().to(device) if own is not None else None
         self.names = [str(name) for part in (self._named, self._own) if part is not None for name in part]
+
+    def try_out(self, outputs: int, *, labelled: bool) -> None:
+        """Compute the measures of made-up rows of ``outputs`` values, and forget them.
+
+        Raises:
+            ConfigError: a measure does not take such rows, or is no single number.
+        """
+        values = torch.rand(2 * outputs, outputs, generator=torch.Generator().manual_seed(0)).to(self._device)
+        wanted = torch.arange(2 * outputs, device=self._device) % outputs if labelled else values.flip(0)
+        try:
+            self.update(values, wanted)
+            found = self.take()
+        except ConfigError:
+            raise
+        except Exception as error:  # what a metric raises depends on the metric
+            rows = f"logits and labels of {outputs} classes" if labelled else f"reconstructions of {outputs} values"
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"metrics: {', '.join(self.names)} cannot take {rows}: {reason}") from None
+        if len(found) < len(self.names):
+            raise ConfigError(f"metrics: {', '.join(self.names)} must have different names")
 
     def update(self, outputs: Tensor, wanted: Tensor) -> None:
         """Take a batch's outputs and what they should be."""
         if self._named is not None:
             self._named.update(outputs.softmax(1), wanted)
+            self._present[wanted] = True
         if self._own is not None:
             self._own.update(outputs, wanted)
 
@@ -78,10 +103,13 @@ class Measures:
             if collection is None:
                 continue
             for name, value in collection.compute().items():
+                if collection is self._named and value.ndim:
+                    value = value[self._present].mean()
                 if not isinstance(value, Tensor) or value.numel() != 1:
                     raise ConfigError(f"metrics: {name} must be a single number, such as a mean over the classes")
                 found[name] = float(value)
             collection.reset()
+        self._present.zero_()
         return found
 
 

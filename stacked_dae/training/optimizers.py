@@ -15,6 +15,7 @@ from stacked_dae.config.checks import as_list
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.runs.stage_names import FINETUNE
 
 _TORCH_NAMES = {name.lower(): name for name in dir(torch.optim) if name[0].isupper()}
 # Optimisers that call the step's loss again and again, and the base class.
@@ -29,6 +30,8 @@ SCHEDULERS: Mapping[str, type[LRScheduler]] = {
     and name not in ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
 }
 """torch's learning-rate schedulers by name."""
+# A schedule of more steps is tried as far as this: in a fraction of a second.
+_MOST_TRIED = 20_000
 # The arguments that are the length of the training where they are left out.
 _LENGTHS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps"}
 
@@ -70,12 +73,49 @@ def check_optimizers(config: Config) -> None:
                 )
             if chosen.scheduler is not None:
                 check_scheduler(chosen.scheduler, chosen.scheduler_options, where="optimizer.scheduler")
-                options = chosen.scheduler_options
-                build_scheduler(
-                    chosen.scheduler, optimizer, options, length=lambda: 1, max_lr=0.1, where="optimizer.scheduler"
-                )
+                _try_scheduler(chosen.scheduler, optimizer, chosen.scheduler_options, 2, "optimizer.scheduler")
         except ConfigError as error:
             raise ConfigError(f"{part}.{error}") from None
+
+
+def check_schedules(config: Config, rows: Mapping[str, int]) -> None:
+    """Raise ConfigError where a schedule of the settings is shorter than its stage.
+
+    Args:
+        config: the settings, checked by :func:`check_optimizers`.
+        rows: the training rows of each stage, by its name.
+    """
+    for stage, count in rows.items():
+        part = config.finetune if stage == FINETUNE else config.pretrain
+        chosen, epochs = part.optimizer, max(as_list(part.epochs))
+        if chosen.scheduler is None:
+            continue
+        steps = epochs * (-(-count // part.batch_size) if chosen.scheduler_interval == "step" else 1)
+        name = "finetune" if stage == FINETUNE else "pretrain"
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=as_list(chosen.lr)[0])
+        _try_scheduler(
+            chosen.scheduler,
+            optimizer,
+            chosen.scheduler_options,
+            min(steps, _MOST_TRIED),
+            f"{name}.optimizer.scheduler",
+        )
+
+
+def _try_scheduler(name: str, optimizer: Optimizer, options: Mapping[str, Any], steps: int, where: str) -> None:
+    """Raise ConfigError unless a scheduler can be stepped so often."""
+    milestones = options.get("milestones", [])
+    if not isinstance(milestones, list) or not all(isinstance(step, int) for step in milestones):
+        raise ConfigError(f"{_options_of(where)}.milestones must be a list of whole numbers, not {milestones!r}")
+    scheduler: Any = build_scheduler(name, optimizer, options, length=lambda: steps, max_lr=0.1, where=where)
+    # Without gradients it changes nothing.
+    optimizer.step()
+    try:
+        for _ in range(steps):
+            scheduler.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+    except Exception as error:  # what a value that is none makes a scheduler raise depends on both
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{_options_of(where)}: {name} refuses {dict(options)}: {reason}") from None
 
 
 def check_optimizer(name: str, options: Mapping[str, Any]) -> None:
@@ -98,6 +138,14 @@ def check_scheduler(name: str, options: Mapping[str, Any], *, where: str = "lr_s
         )
     known = set(inspect.signature(SCHEDULERS[name]).parameters) - {"optimizer", "last_epoch"}
     _check_options(_options_of(where), name, options, known)
+    required = [
+        key
+        for key, parameter in inspect.signature(SCHEDULERS[name]).parameters.items()
+        if parameter.default is parameter.empty and key not in ("optimizer", "max_lr", "T_max")
+    ]
+    if where == "lr_scheduler" and options.keys() >= set(required):
+        dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+        _try_scheduler(name, dummy, options, 2, where)
 
 
 def _options_of(where: str) -> str:
@@ -133,7 +181,7 @@ def build_scheduler(
         arguments.setdefault("max_lr", max_lr)
     try:
         return SCHEDULERS[name](optimizer, **arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # what a value that is none makes a scheduler raise depends on both
         raise ConfigError(f"{_options_of(where)}: {name} refuses {dict(options)}: {error}") from None
 
 

@@ -49,8 +49,8 @@ class StageModule(Protocol):
     stop: signals.StopRequest
     interrupted_state: dict[str, Any] | None
     resume: dict[str, Any] | None
-    has_schedule: bool
-    """Whether a scheduler changes the optimiser's rate."""
+    settings_move: bool
+    """Whether the optimiser's settings may change, by a schedule or a callback."""
 
     def new_optimizer(self) -> Optimizer:
         """Return an optimiser of the module's parameters, without state."""
@@ -251,11 +251,8 @@ def _restore_checkpoint(
     of_another = isinstance(state.get("stamp"), str) and state["stamp"] != fingerprint
     if not of_another and holds(state, _CHECKPOINT, "state_dict", module) and task.accepts(state):
         optimizers = state["optimizer_states"]
-        schedules = state.get("lr_schedulers", [])
-        as_planned = isinstance(schedules, list) and len(schedules) == task.has_schedule and len(optimizers) == 1
-        # A schedule has changed the rate since the beginning.
-        same_settings = not task.has_schedule
-        if as_planned and is_state_of(task.new_optimizer(), optimizers[0], same_settings=same_settings):
+        same = not task.settings_move
+        if len(optimizers) == 1 and is_state_of(task.new_optimizer(), optimizers[0], same_settings=same):
             metrics.restore(state["metrics"])
             return int(state["epoch"]) + 1
     if checkpoint.exists():

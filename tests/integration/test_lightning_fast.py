@@ -31,6 +31,7 @@ from stacked_dae import (
     PretrainTask,
     RegressionTask,
 )
+from stacked_dae.nn.stack import LinearHead
 
 D, H, CLASSES = 12, 6, 3
 DATA = blobs()
@@ -382,3 +383,178 @@ def test_a_task_is_copied_and_trained_again():
     trainer(1, gradient_clip_val=1e9).fit(made, datamodule=module())
     for left, right in zip(made.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-5)
+
+
+# What changes in the middle of a training.
+
+
+class Does(Callback):
+    """Does something at the start of the second epoch."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            self.act(trainer, pl_module)
+
+
+def group(**values):
+    return lambda trainer, task: trainer.optimizers[0].param_groups[0].update(values)
+
+
+def rolled_back(trainer, task):
+    optimizer = trainer.optimizers[0]
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.param_groups[0]["lr"] = 0.001
+
+
+def new_head(trainer, task):
+    task.head = LinearHead(5, CLASSES).double()
+    trainer.optimizers[0].add_param_group({"params": list(task.head.parameters())})
+
+
+CHANGES = [
+    (pretrain, group(momentum=0.9)),
+    (pretrain, group(weight_decay=0.1)),
+    (pretrain, group(maximize=True)),
+    (pretrain, rolled_back),
+    (lambda **o: pretrain(optimizer="adam", **o), rolled_back),
+    (lambda **o: pretrain(optimizer="adam", **o), lambda trainer, task: task.zero_grad()),
+    (pretrain, lambda trainer, task: setattr(trainer, "gradient_clip_val", 0.01)),
+    (pretrain, lambda trainer, task: setattr(trainer, "accumulate_grad_batches", 4)),
+    (classifier, lambda trainer, task: setattr(task, "class_weight", torch.tensor([1.0, 9.0, 0.1]).double())),
+    (classifier, lambda trainer, task: setattr(task, "loss", lambda a, y: nn.functional.cross_entropy(a, y) * 3)),
+    (classifier, new_head),
+    (
+        pretrain,
+        lambda trainer, task: setattr(task, "autoencoder", copy.deepcopy(task.autoencoder)),
+    ),
+    (
+        pretrain,
+        lambda trainer, task: trainer.optimizers[0].register_step_post_hook(
+            lambda *_: task.autoencoder.bias.data.mul_(0.9)
+        ),
+    ),
+    (pretrain, lambda trainer, task: trainer.callbacks.append(Clips())),
+]
+
+
+@pytest.mark.parametrize(("make", "act"), CHANGES, ids=range(len(CHANGES)))
+@pytest.mark.parametrize("limit", [0, None], ids=["no validation", "validation"])
+def test_what_a_callback_changes_is_obeyed(make, act, limit):
+    def run(fast):
+        made, watch = make(fast=fast), Watch()
+        lightning = trainer(3, precision="64-true", callbacks=[watch, Does(act)], limit_val_batches=limit)
+        lightning.fit(made, datamodule=module())
+        return made, lightning, watch
+
+    fast, slow = run("auto"), run(False)
+    assert fast[2].reasons[0] == []
+    assert fast[1].global_step == slow[1].global_step
+    for left, right in zip(fast[0].parameters(), slow[0].parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+
+def test_the_closed_form_comes_back_and_says_so(caplog):
+    with caplog.at_level(logging.INFO, logger="stacked_dae"):
+        trained("pretrain", {}, "auto", callbacks=[Freezes()])
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("stacked_dae")]
+    assert lines == [
+        "PretrainTask trains by autograd, not in closed form: bias does not train",
+        "PretrainTask trains in closed form again",
+    ]
+
+
+class Warm(pl.LightningModule):
+    """A mixin that changes the update."""
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
+        optimizer.param_groups[0]["lr"] = 0.001
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+
+class Mixed(PretrainTask, Warm):
+    pass
+
+
+class Skips(PretrainTask):
+    def on_train_batch_start(self, batch, batch_idx):
+        super().on_train_batch_start(batch, batch_idx)
+        return -1 if batch_idx >= 5 else None
+
+
+class OwnBar(TQDMProgressBar):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        trainer.optimizers[0].param_groups[0]["weight_decay"] = 0.1
+
+
+class Penalty(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, a, x, weight=None):
+        return ((a.sigmoid() - x) ** 2).sum(1) * self.scale.exp()
+
+
+def shared(**options):
+    made = FinetuneTask([(D, 6, "sigmoid"), (6, 6, "tanh"), (6, 6, "tanh")], CLASSES, seed=3, **options)
+    made.encoders[2].weight = made.encoders[1].weight
+    return made
+
+
+def penalised(**options):
+    made = pretrain(**options)
+    made.autoencoder.criterion = lambda a, x, w: (a.sigmoid() - x).square().sum(1) + made.autoencoder.weight.abs().sum()
+    return made
+
+
+OTHERS = [
+    (lambda **o: Mixed(D, H, seed=3, **o), [], "Warm overrides optimizer_step"),
+    (lambda **o: Skips(D, H, seed=3, lr_scheduler="ExponentialLR", scheduler_options={"gamma": 0.5}, **o), [],
+     "Skips overrides on_train_batch_start"),
+    (pretrain, [OwnBar], "OwnBar has on_train_batch_start"),
+    (lambda **o: pretrain(loss=Penalty(), **o), [], "a function of your own"),
+    (lambda **o: pretrain(corruption=lambda x, g: (x * 0.5, x > 0), **o), [], "a function of your own"),
+    (penalised, [], "a function of your own"),
+    (shared, [], "layers share weights"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "callbacks", "reason"), OTHERS, ids=[f"{i} {r}" for i, (*_, r) in enumerate(OTHERS)])
+def test_what_the_closed_form_would_leave_out_is_trained(make, callbacks, reason):
+    runs = []
+    for fast in ("auto", False):
+        made = make(fast=fast)
+        bars = {"enable_progress_bar": True} if callbacks else {}
+        lightning = trainer(3, precision="64-true", callbacks=[kind() for kind in callbacks], **bars)
+        lightning.fit(made, datamodule=module())
+        runs.append(made)
+    assert any(reason in found for found in runs[0].fast_reasons)
+    for left, right in zip(*(run.parameters() for run in runs), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("limit", [0, None], ids=["no validation", "validation"])
+def test_gradients_are_there_for_whoever_looks_after_an_epoch(optimizer, limit):
+    class Norms(Callback):
+        def __init__(self):
+            self.norms = []
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.norms.append([None if p.grad is None else float(p.grad.norm()) for p in pl_module.parameters()])
+
+    found = []
+    for fast in ("auto", False):
+        norms = Norms()
+        made = pretrain(fast=fast, optimizer=optimizer, lr=0.01)
+        trainer(3, precision="64-true", callbacks=[norms], limit_val_batches=limit).fit(made, datamodule=module())
+        assert made.fast_reasons == ([] if fast else ["fast is False"])
+        found.append(norms.norms)
+    assert found[0] == [
+        [None if value is None else pytest.approx(value, rel=1e-10) for value in row] for row in found[1]
+    ]

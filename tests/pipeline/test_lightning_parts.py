@@ -15,9 +15,11 @@ import torch
 import yaml
 from helpers.small_runs import SMALL, MessageRecorder, blobs, small, stop_after
 from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
     Callback,
     EarlyStopping,
     EMAWeightAveraging,
+    GradientAccumulationScheduler,
     LearningRateMonitor,
     ModelCheckpoint,
     StochasticWeightAveraging,
@@ -27,10 +29,22 @@ from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from torchmetrics import MeanSquaredError, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
 
-from stacked_dae import ConfigError, FinetuneTask, PretrainTask, StageError, config_from_dict, fit
+from stacked_dae import (
+    Components,
+    ConfigError,
+    DenoisingAutoencoder,
+    FinetuneTask,
+    PretrainTask,
+    StageError,
+    config_from_dict,
+    fit,
+)
 from stacked_dae.pipeline.api import finetune, pretrain
+from stacked_dae.pipeline.run_store import RunStore
+from stacked_dae.training.checkpoints import BackgroundCheckpoints
+from stacked_dae.training.evaluation import Measures
 from stacked_dae.utils.signals import Interrupted
 
 STAGES = ["layer_1", "layer_2", "finetune"]
@@ -86,6 +100,7 @@ class Sees(Callback):
         ["pretrain.corruption.kind=swap", "pretrain.tied=false", "pretrain.optimizer.name=adam"],
         ["pretrain.emphasis.alpha=2.0", "finetune.optimizer.options={momentum: 0.9}"],
         ["model=mlp"],
+        ["trainer.precision=bf16-mixed"],
     ],
     ids=str,
 )
@@ -114,6 +129,26 @@ def test_observers_leave_every_bit(overrides, tmp_path):
     recorder = MessageRecorder()
     fit(config, tmp_path / "seen", dataset=blobs(), reporter=recorder)
     assert "finished already" in recorder.lines[-1]
+
+
+class Layer(DenoisingAutoencoder):
+    """A custom layer that computes the same."""
+
+
+def loss_of_the_user(a, x, weight):
+    return (a.sigmoid() - x).abs().sum(1)
+
+
+@pytest.mark.parametrize(
+    "components", [Components(layer=Layer), Components(loss=loss_of_the_user)], ids=["layer", "loss"]
+)
+def test_observers_leave_every_bit_of_custom_components(components, tmp_path):
+    plain = fit(small(), tmp_path / "plain", dataset=blobs(), components=components)
+    seen = fit(
+        small(), tmp_path / "seen", dataset=blobs(), components=components,
+        callbacks=lambda stage: ModelCheckpoint(tmp_path / "best" / stage),
+    )  # fmt: skip
+    assert bits(seen) == bits(plain)
 
 
 def test_callbacks_meet_the_public_tasks_and_loggers_count_updates(tmp_path):
@@ -237,6 +272,17 @@ def test_a_stopped_run_continues_to_the_same_bits(case, tmp_path):
             ["pretrain.optimizer.scheduler=ReduceLROnPlateau", "pretrain.optimizer.scheduler_interval=step"],
             "ReduceLROnPlateau follows the validation loss",
         ),
+        *(
+            ([f"pretrain.optimizer.scheduler={name}", f"pretrain.optimizer.scheduler_options={{{options}}}"], message)
+            for name, options, message in [
+                ("StepLR", "step_size: 0", "pretrain.optimizer.scheduler_options: StepLR refuses"),
+                ("CosineAnnealingLR", "T_max: 0", "CosineAnnealingLR refuses"),
+                ("ExponentialLR", "gamma: abc", "ExponentialLR refuses"),
+                ("ReduceLROnPlateau", "patience: x", "ReduceLROnPlateau refuses"),
+                ("MultiStepLR", "milestones: [a]", "milestones must be a list of whole numbers"),
+                ("OneCycleLR", "total_steps: 2, max_lr: 0.1", "OneCycleLR refuses .*Tried to step"),
+            ]
+        ),
         (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val must be above 0"),
         (["trainer.max_time=90"], "trainer.max_time must be"),
         (["trainer.precision=16-mixed"], "trainer.precision: 16-mixed cannot be used on this accelerator"),
@@ -322,9 +368,30 @@ def test_metrics_of_the_users(callbacks, tmp_path):
     assert 0 <= json.loads((run.path / "result.json").read_text())["metrics"]["top"] <= 1
 
 
-def test_a_metric_must_be_one_number(tmp_path):
-    with pytest.raises(ConfigError, match="MulticlassConfusionMatrix must be a single number"):
-        fit(small(), tmp_path / "run", dataset=blobs(), metrics=MulticlassConfusionMatrix(3))
+def test_another_metric_of_the_same_name_is_measured(tmp_path):
+    values = [
+        fit(small(), tmp_path / "run", dataset=blobs(), metrics={"m": metric}).result().metrics["m"]
+        for metric in (MulticlassAccuracy(3), MulticlassConfusionMatrix(3, normalize="all")[0, 0] * 0)
+    ]
+    assert values[1] == 0.0 != values[0]
+
+
+@pytest.mark.parametrize("absent", [0, 3])
+def test_means_over_classes_leave_out_those_that_are_not_there(absent):
+    random = np.random.default_rng(0)
+    labels = random.choice([c for c in range(4) if c != absent], 60)
+    logits = random.standard_normal((60, 4)).astype(np.float32)
+    logits[:, absent] = -50
+    logits[np.arange(60), labels] += 0.7
+    measures = Measures(["balanced_accuracy", "auroc", "f1"], 4, None, torch.device("cpu"))
+    measures.update(torch.from_numpy(logits), torch.from_numpy(labels))
+    found = measures.take()
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    there = np.unique(labels)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1)))
+    assert found["f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
+    each = [roc_auc_score(labels == c, p[:, c]) for c in there]
+    assert found["auroc"] == pytest.approx(np.mean(each), rel=1e-5)
 
 
 # What changes the training.
@@ -358,6 +425,70 @@ def test_a_callback_that_changes_the_training_is_part_of_the_experiment(tmp_path
     assert [marks(plain)[stage] == marks(only_last)[stage] for stage in STAGES] == [True, True, False]
     tuned = finetune(small(), tmp_path / "tuned", tmp_path / "plain", dataset=blobs(), callbacks=Stops(2))
     assert bits(tuned)["finetune"] == bits(only_last)["finetune"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: EMAWeightAveraging(decay=[0.9, 0.5][value]),
+        lambda value: GradientAccumulationScheduler({0: [2, 8][value]}),
+        lambda value: EarlyStopping("valid_loss", patience=value),
+    ],
+)
+def test_arguments_of_callbacks_are_part_of_the_experiment(make, tmp_path):
+    def run(value):
+        return pretrain(small(), tmp_path / "run", dataset=blobs(), callbacks=lambda stage: make(value))
+
+    run(0)
+    run(0)
+    with pytest.raises(StageError, match="its layer_1 was trained with"):
+        run(1)
+
+
+class Forgets(Callback):
+    def __init__(self, epochs):
+        self.count_limit = epochs
+
+
+def test_a_stage_that_a_callback_ended_is_not_trained_on(tmp_path, monkeypatch):
+    def callbacks(stage):
+        return EarlyStopping("valid_loss", patience=0, min_delta=100.0)
+
+    config = changed("pretrain.epochs=9", "trainer.checkpoint_seconds=0")
+    whole = fit(config, tmp_path / "whole", dataset=blobs(), callbacks=callbacks)
+    # Killed after the last epoch's checkpoint, before the stage is done.
+    monkeypatch.setattr(BackgroundCheckpoints, "discard", lambda self: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "save", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks)
+    cut = fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks)
+    assert bits(cut) == bits(whole)
+    assert cut.manifest.stages["layer_1"].epochs == 2
+
+
+def test_checkpoints_of_the_users_at_any_moment_stay(tmp_path):
+    def callbacks(stage):
+        return ModelCheckpoint(tmp_path / "run" / stage, filename="best", every_n_train_steps=5)
+
+    run = fit(small(), tmp_path / "run", dataset=blobs(), callbacks=callbacks)
+    fit(small(), tmp_path / "run", dataset=blobs())
+    assert {file.parent.name for file in run.path.rglob("best*.ckpt")} == set(STAGES)
+
+
+def test_an_average_that_moves_the_rate_is_resumed(tmp_path):
+    def callbacks(stage):
+        return [] if stage == "finetune" else StochasticWeightAveraging(0.05, swa_epoch_start=2, annealing_epochs=2)
+
+    config = changed("pretrain.epochs=6", "trainer.checkpoint_seconds=0")
+    whole = fit(config, tmp_path / "whole", dataset=blobs(), callbacks=callbacks)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 60)
+        with pytest.raises(Interrupted):
+            fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks)
+    recorder = MessageRecorder()
+    assert bits(fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks, reporter=recorder)) == bits(whole)
+    assert not any("damaged" in line for line in recorder.lines)
 
 
 def test_early_stopping_for_each_stage(tmp_path):
@@ -470,6 +601,21 @@ WRONG = [
     ({"trainer": {"accumulate_grad_batch": 2}}, "has no accumulate_grad_batch.*accumulate_grad_batches"),
     ({"trainer": [1]}, "must be a dictionary"),
     ({"metrics": "f1"}, "metrics must be torchmetrics"),
+    ({"metrics": MulticlassConfusionMatrix(3)}, "MulticlassConfusionMatrix must be a single number"),
+    ({"metrics": {"loss": MulticlassAccuracy(3)}}, "loss is the stage's own"),
+    ({"metrics": {"a,b": MulticlassAccuracy(3)}}, "must be a name without"),
+    ({"metrics": MulticlassAccuracy(2)}, "cannot take logits and labels of 3 classes"),
+    ({"metrics": lambda stage: {"m": MulticlassAUROC(3)}}, "cannot take reconstructions of 12 values"),
+    ({"metrics": MulticlassAccuracy}, "MulticlassAccuracy is a class"),
+    ({"callbacks": EarlyStopping}, "EarlyStopping is a class"),
+    ({"callbacks": Forgets(3)}, "does not keep its argument epochs"),
+    ({"callbacks": LearningRateMonitor()}, "LearningRateMonitor needs a logger"),
+    ({"callbacks": lambda stage: EarlyStopping("val_loss")}, "layer_1 has train_loss, valid_loss.*valid_loss"),
+    ({"callbacks": lambda stage: BatchSizeFinder()}, "set pretrain.batch_size"),
+    ({"trainer": {"limit_train_batches": 0}}, "trainer.limit_train_batches must be a whole number of at least 1"),
+    ({"trainer": {"accumulate_grad_batches": 2.5}}, "trainer.accumulate_grad_batches must be"),
+    ({"trainer": {"profiler": "foo"}}, "trainer.profiler must be simple"),
+    ({"trainer": {"deterministic": "maybe"}}, "trainer.deterministic must be"),
 ]
 
 

@@ -15,9 +15,10 @@ from pytorch_lightning import Callback, callbacks
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from stacked_dae.errors import ConfigError
-from stacked_dae.nn.updates import ParameterUpdater
+from stacked_dae.nn.updates import ParameterUpdater, is_plain_sgd
 
 Fast = Literal["auto", False]
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ _IN_BETWEEN = frozenset(
     "on_before_backward on_after_backward on_before_optimizer_step on_before_zero_grad backward optimizer_step"
     " optimizer_zero_grad configure_gradient_clipping clip_gradients".split()
 )
-# Hooks of a single batch, in which a callback may look at gradients or change what trains.
+# Hooks of a single batch, in which somebody may look at gradients or change what trains.
 _BY_BATCH = frozenset(("on_train_batch_start", "on_train_batch_end"))
 # Callbacks of Lightning's that have such hooks and only look at rates, losses, times or finished weights.
 _OBSERVERS = (
@@ -48,9 +49,11 @@ _CHANGE = (
 # What a subclass may override without a change to the update.
 _FREE = frozenset(
     "validation_step test_step predict_step predicted log_error configure_optimizers configure_callbacks"
-    " lr_scheduler_step train_dataloader val_dataloader test_dataloader predict_dataloader prepare_data setup teardown"
+    " train_dataloader val_dataloader test_dataloader predict_dataloader prepare_data setup teardown"
     " state_dict load_state_dict example_input_array log_mean log_metrics".split()
 )
+# Where the methods come from that the closed form knows.
+_KNOWN = ("stacked_dae.", "pytorch_lightning.", "lightning_fabric.", "torch.", "builtins")
 
 
 def reasons(task: ClosedFormTask) -> Iterator[str]:
@@ -70,17 +73,24 @@ def reasons(task: ClosedFormTask) -> Iterator[str]:
 
 
 def _overrides(task: ClosedFormTask) -> Iterator[str]:
-    """Yield what subclasses, or the object itself, have in place of this package's methods."""
+    """Yield what subclasses, mixins or the object itself have in place of the methods that are known."""
     kinds = type(task).__mro__
-    ours = next(i for i, kind in enumerate(kinds) if kind.__module__.startswith("stacked_dae."))
-    known = {name for kind in kinds[ours:] for name in vars(kind) if not name.startswith("__")}
-    for kind in kinds[:ours]:
+    known = {name for kind in kinds if _is_known(kind) for name in vars(kind) if not name.startswith("__")}
+    for kind in kinds:
+        if _is_known(kind):
+            continue
         for name in sorted(known.intersection(vars(kind)) - _FREE):
-            if name in _IN_BETWEEN or not name.startswith(("on_", "_abc")):
+            # Of a name that several classes have, the first one counts.
+            first = next(other for other in kinds if name in vars(other))
+            if first is kind and (name in _IN_BETWEEN | _BY_BATCH or not name.startswith(("on_", "_abc"))):
                 yield f"{kind.__name__} overrides {name}"
     for name in sorted(known.intersection(vars(task))):
         if callable(vars(task)[name]) and name not in _FREE:
             yield f"its {name} was replaced"
+
+
+def _is_known(kind: type) -> bool:
+    return f"{kind.__module__}.".startswith(_KNOWN)
 
 
 def _watched(module: nn.Module, task: ClosedFormTask) -> Iterator[str]:
@@ -90,11 +100,17 @@ def _watched(module: nn.Module, task: ClosedFormTask) -> Iterator[str]:
             yield f"{name} has a hook"
         if part is not task and any(callable(vars(part)[name]) for name in vars(part) if hasattr(type(part), name)):
             yield f"a method of {name} was replaced"
-    for name, parameter in module.named_parameters():
+    parameters = list(module.named_parameters(remove_duplicate=False))
+    for name, parameter in parameters:
         if not parameter.requires_grad:
             yield f"{name} does not train"
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             yield f"{name} has a gradient hook"
+    if len({id(parameter) for _, parameter in parameters}) < len(parameters):
+        yield "layers share weights"
+    hooks = nn.modules.module
+    if hooks._global_forward_hooks or hooks._global_forward_pre_hooks or hooks._global_backward_hooks:
+        yield "all modules have a hook"
 
 
 def _of_trainer(task: ClosedFormTask) -> Iterator[str]:
@@ -103,7 +119,7 @@ def _of_trainer(task: ClosedFormTask) -> Iterator[str]:
         yield "gradients are accumulated"
     if trainer.gradient_clip_val is not None:
         yield "gradients are clipped"
-    if trainer.precision not in ("32-true", "64-true"):
+    if trainer.precision not in task.closed_precisions:
         yield f"the precision is {trainer.precision}"
     if type(trainer.strategy) is not SingleDeviceStrategy or trainer.world_size > 1:
         yield f"the strategy is {type(trainer.strategy).__name__}"
@@ -122,21 +138,15 @@ def _of_callback(callback: Callback) -> Iterator[str]:
     if isinstance(callback, _CHANGE):
         yield f"{name} changes the training"
         return
-    hooks = _overridden(callback)
-    if _IN_BETWEEN & hooks:
-        yield f"{name} has {sorted(_IN_BETWEEN & hooks)[0]}"
-    elif _BY_BATCH & hooks and not isinstance(callback, _OBSERVERS):
-        yield f"{name} has {sorted(_BY_BATCH & hooks)[0]}"
+    for hook in sorted((_IN_BETWEEN | _BY_BATCH) & vars(Callback).keys()):
+        owner = next(kind for kind in type(callback).__mro__ if hook in vars(kind))
+        if hook in vars(callback) or not (owner is Callback or (hook in _BY_BATCH and _observes(owner))):
+            yield f"{name} has {hook}"
 
 
-def _overridden(callback: Callback) -> frozenset[str]:
-    hooks = _IN_BETWEEN | _BY_BATCH
-    return frozenset(
-        name
-        for name in hooks
-        if hasattr(Callback, name)
-        and (getattr(type(callback), name) is not getattr(Callback, name) or name in vars(callback))
-    )
+def _observes(kind: type) -> bool:
+    """Return whether a class is one of Lightning's that only look on; a subclass of one is not."""
+    return kind.__module__.startswith("pytorch_lightning.") and issubclass(kind, _OBSERVERS)
 
 
 def _of_optimizers(task: ClosedFormTask, optimizers: list[Optimizer]) -> Iterator[str]:
@@ -148,7 +158,9 @@ def _of_optimizers(task: ClosedFormTask, optimizers: list[Optimizer]) -> Iterato
     if not kind.__module__.startswith("torch.optim") or kind is LBFGS:
         yield f"{kind.__name__} is none of torch's optimisers of one step"
         return
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or "step" in _own(optimizer):
+    of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+    of_this = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    if of_all or of_this or "step" in _own(optimizer):
         yield "the optimiser has a hook"
     module = task.closed_form()
     if isinstance(module, nn.Module):
@@ -164,10 +176,10 @@ def _own(optimizer: Optimizer) -> Iterable[str]:
 
 
 class ClosedForm:
-    """Makes the updates of one training in closed form.
+    """Makes updates in closed form, from one check of everything to the next.
 
     Args:
-        task: the task, under its Trainer, at the start of the training: a resumed optimiser has its state by then.
+        task: the task, under its Trainer, in a training: a resumed optimiser has its state by then.
         module: what the task's :meth:`ClosedFormTask.closed_form` returned.
     """
 
@@ -176,12 +188,25 @@ class ClosedForm:
         self.updater = ParameterUpdater(self._optimizer)
         self._task, self.module = task, module
         self._progress = task.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer
+        self._groups = list(self._optimizer.param_groups)
+        self._parameters = list(module.parameters())
 
     def applies(self) -> bool:
-        """Return whether a callback has left everything as it was since the training began."""
-        return self._task.trainer.strategy.optimizers == [self._optimizer] and not any(
-            _watched(self.module, self._task)
+        """Return whether everything is as it was when this was made."""
+        optimizer, groups = self._optimizer, self._optimizer.param_groups
+        return (
+            self._task.trainer.strategy.optimizers == [optimizer]
+            and len(groups) == len(self._groups)
+            and all(a is b for a, b in zip(groups, self._groups, strict=True))
+            and is_plain_sgd(optimizer) == self.updater.in_place
+            # Somebody may have set the gradients to None.
+            and (self.updater.in_place or all(parameter.grad is not None for parameter in self._parameters))
+            and not any(_watched(self.module, self._task))
         )
+
+    def prepare(self) -> None:
+        """Get ready for a minibatch; after an epoch's last one the gradients can be looked at, as autograd's can."""
+        self.updater.keeps_gradients = self._task.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
     def finish(self, loss: Tensor) -> Tensor:
         """Count an update where Lightning counts autograd's, and return its loss."""
@@ -214,6 +239,11 @@ class ClosedFormTask(pl.LightningModule):
             raise ConfigError(f"fast must be auto or False, not {fast!r}")
         self.fast = fast
         self._route: ClosedForm | None = None
+        self._checked_at: tuple[int, int, int] | None = None
+        self._said: list[str] | None = None
+
+    closed_precisions: tuple[str, ...] = ("32-true", "64-true")
+    """The precisions in which the closed form is used."""
 
     def closed_form(self) -> nn.Module | str:
         """Return the module whose ``step`` makes an update of this task in closed form, or why there is none."""
@@ -228,15 +258,19 @@ class ClosedFormTask(pl.LightningModule):
         return list(dict.fromkeys(reasons(self)))
 
     def on_train_start(self) -> None:
-        self._route = self._closed_form()
+        self._checked_at = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if self._route is not None and not self._route.applies():
-            # A callback has frozen a layer, hung a hook on it or changed the optimiser: autograd trains from here on.
-            self._route = self._closed_form()
+        loop = self.trainer.fit_loop.epoch_loop
+        # Between epochs, and in a validation, anything may have changed. Within an epoch little can: who looks at
+        # single batches is a reason for autograd.
+        now = (id(self._trainer), self.current_epoch, loop.val_loop.batch_progress.total.ready)
+        if now != self._checked_at or (self._route is not None and not self._route.applies()):
+            self._checked_at, self._route = now, self._closed_form()
         # Lightning runs the next training_step as manual optimisation; that step turns it back at once, so whatever
         # else asks finds automatic optimisation.
         if self._route is not None:
+            self._route.prepare()
             self.automatic_optimization = False
 
     def takes_fast_route(self) -> bool:
@@ -245,11 +279,6 @@ class ClosedFormTask(pl.LightningModule):
         if taken:
             self.automatic_optimization = True
         return taken
-
-    def on_validation_model_zero_grad(self) -> None:
-        # The closed-form step keeps the memory of its gradients.
-        if self._route is None:
-            super().on_validation_model_zero_grad()
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, such as an average of the weights, is no part of this training.
@@ -260,10 +289,13 @@ class ClosedFormTask(pl.LightningModule):
             self._route, self.automatic_optimization = None, True
 
     def _closed_form(self) -> ClosedForm | None:
-        """Return the closed form of a training that begins; None, and a line in the log, where autograd trains."""
+        """Return the closed form that is used from now on; None, and a line in the log, where autograd trains."""
         found = self.fast_reasons
+        if found != self._said and (found or self._said):
+            how = "by autograd, not in closed form: " + "; ".join(found) if found else "in closed form again"
+            _log.info("%s trains %s", type(self).__name__, how)
+        self._said = found
         if found:
-            _log.info("%s trains by autograd, not in closed form: %s", type(self).__name__, "; ".join(found))
             return None
         module = self.closed_form()
         assert isinstance(module, nn.Module)

@@ -174,6 +174,10 @@ class PretrainTask(Task):
     def closed_form(self) -> nn.Module | str:
         if type(self.autoencoder) is not DenoisingAutoencoder:
             return "its encoder and decoder are not the dense pair of this package"
+        corruption = self.autoencoder.corruption
+        if callable(self.autoencoder.criterion) or not (corruption is None or type(corruption) in CORRUPTIONS.values()):
+            # It may have parameters of its own, or ask more of the weights than the decoder's pre-activation.
+            return "its loss or its corruption is a function of your own"
         return self.autoencoder
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -45,7 +45,7 @@ class ChunkedTask(pl.LightningModule):
         self.resume: dict[str, Any] | None = None
         self.stop = signals.StopRequest()
 
-    has_schedule = False
+    settings_move = False
     valid_sums: tuple[int, ...] = ()
     """Shape of what :meth:`evaluate` returns."""
 
