@@ -4,10 +4,10 @@
 
 Sides, interleaved in one process: the floor (two products forward, one back through the decoder, two weight gradients,
 into kept buffers); ours, the closed-form step of `fit`, with a checkpoint and a CSV row each epoch; PretrainTask over a
-DAEDataModule of arrays, and over a DataLoader; a plain eager loop with a DataLoader; and an idiomatic LightningModule
-with a DataLoader. Except for the floor and the plain loop all run in Trainer.fit, and the LightningModules have
-ModelCheckpoint and CSVLogger. All but the floor corrupt with fixed masking, ν = 0.25. Figures are milliseconds per
-minibatch: medians over the rounds, quartiles of the ratio.
+DAEDataModule of arrays, in closed form and by autograd (fast=False), and over a DataLoader; a plain eager loop with a
+DataLoader; and an idiomatic LightningModule with a DataLoader. Except for the floor and the plain loop all run in
+Trainer.fit, and the LightningModules have ModelCheckpoint and CSVLogger. All but the floor corrupt with fixed masking,
+ν = 0.25. Figures are milliseconds per minibatch: medians over the rounds, quartiles of the ratio.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
             clock, _ = fit_idiomatic(module, [floats], batch, EPOCHS, device, Path(folder))
         return clock.seconds() / steps
 
-    def lightning_task(resident: bool) -> float:
-        task = PretrainTask(INPUTS, UNITS, nu=NU, tied=tied, optimizer=name, lr=lr, seed=0)
+    def lightning_task(resident: bool, fast: Any = "auto") -> float:
+        task = PretrainTask(INPUTS, UNITS, nu=NU, tied=tied, optimizer=name, lr=lr, seed=0, fast=fast)
         arrays = DAEDataModule.from_arrays(data, batch_size=batch) if resident else None
         with tempfile.TemporaryDirectory() as folder:
             clock, _ = fit_idiomatic(task, [floats], batch, EPOCHS, device, Path(folder), data=arrays)
@@ -100,6 +100,7 @@ def case(batch: int, tied: bool, name: str, rows: int, rounds: int, device: str)
         "floor": floor,
         "ours": ours,
         "PretrainTask, arrays": partial(lightning_task, True),
+        "PretrainTask, autograd": partial(lightning_task, True, False),
         "PretrainTask, DataLoader": partial(lightning_task, False),
         "plain loop": plain,
         "idiomatic Lightning": idiomatic,
