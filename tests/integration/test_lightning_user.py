@@ -661,6 +661,17 @@ def test_27_any_encoder_and_decoder_and_image_batches():
     assert torch.equal(made.autoencoder.encoder[0].weight, weights(made)["autoencoder.encoder.0.weight"])
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_27_statistics_of_an_encoder_follow_fine_tuning_unless_it_is_frozen(freeze):
+    encoder = nn.Sequential(nn.Linear(D, H), nn.BatchNorm1d(H), nn.Sigmoid())
+    made = PretrainTask(encoder=encoder, decoder=nn.Linear(H, D), lr=0.05)
+    pretrain_greedy([made], module(), lambda k: trainer(1))
+    tuned = FinetuneTask([made], CLASSES, head=nn.Linear(H, CLASSES), freeze=freeze)
+    before = tuned.encoders[0][1].running_mean.clone()
+    trainer(1).fit(tuned, datamodule=module())
+    assert torch.equal(before, tuned.encoders[0][1].running_mean) == freeze
+
+
 @pytest.mark.parametrize("by", ["pixel", "channel"])
 def test_27_images_are_corrupted_by_groups(by, tmp_path):
     encoder = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Sigmoid())

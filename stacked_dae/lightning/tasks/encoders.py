@@ -26,7 +26,7 @@ def encoders_of(part: Any, generator: torch.Generator | None) -> list[nn.Module]
     """
     if isinstance(part, PretrainTask) and type(part).forward is not PretrainTask.forward:
         # A subclass that encodes in its own way is an encoder as a whole.
-        return [copy.deepcopy(part)]
+        return [copy.deepcopy(part).train()]
     if isinstance(part, PretrainTask):
         autoencoder = part.autoencoder
         part = autoencoder if isinstance(autoencoder, DenoisingAutoencoder) else autoencoder.encoder
@@ -40,7 +40,8 @@ def encoders_of(part: Any, generator: torch.Generator | None) -> list[nn.Module]
             )
         return [_dense(part, part.activation, part.missing)]
     if isinstance(part, nn.Module):
-        return [copy.deepcopy(part).to(torch.get_default_dtype())]
+        # Pre-training left it in evaluation mode, and its statistics are to follow fine-tuning.
+        return [copy.deepcopy(part).to(torch.get_default_dtype()).train()]
     if isinstance(part, (tuple, list)) and len(part) in (3, 4) and part[2] in ACTIVATIONS:
         inputs, units, activation = part[:3]
         encoder = Encoder(inputs, units, activation, missing=len(part) == 4 and bool(part[3]))
