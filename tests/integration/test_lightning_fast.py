@@ -558,3 +558,22 @@ def test_gradients_are_there_for_whoever_looks_after_an_epoch(optimizer, limit):
     assert found[0] == [
         [None if value is None else pytest.approx(value, rel=1e-10) for value in row] for row in found[1]
     ]
+
+
+class Decays(torch.optim.lr_scheduler.LRScheduler):
+    """Sets a weight decay in the middle of an epoch."""
+
+    def get_lr(self):
+        if self.last_epoch == 5:
+            self.optimizer.param_groups[0]["weight_decay"] = 0.1
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
+def test_what_a_schedule_changes_within_an_epoch_is_obeyed():
+    runs = [
+        trained("pretrain", {"lr_scheduler": Decays, "lr_interval": "step"}, fast, precision="64-true", epochs=1)
+        for fast in ("auto", False)
+    ]
+    assert runs[0][2].reasons == [[]]
+    for left, right in zip(*(run[0].parameters() for run in runs), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
