@@ -36,13 +36,18 @@ def of_lightning(callback: pl.Callback) -> bool:
     return type(callback).__module__.startswith("pytorch_lightning.")
 
 
-def check_callbacks(callbacks: Sequence[pl.Callback], *, logged: bool) -> None:
-    """Raise ConfigError for callbacks of Lightning's that cannot do their work in a stage."""
+def check_callbacks(callbacks: Sequence[pl.Callback]) -> None:
+    """Raise ConfigError for callbacks of Lightning's that have no place in a run."""
     for callback in callbacks:
-        name = type(callback).__name__
         for kind, instead in _NO_PLACE.items():
             if isinstance(callback, kind):
-                raise ConfigError(f"callbacks: {name} has no place in fit; {instead}")
+                raise ConfigError(f"callbacks: {type(callback).__name__} has no place in fit; {instead}")
+
+
+def check_logged(callbacks: Sequence[pl.Callback], *, logged: bool) -> None:
+    """Raise ConfigError for callbacks of Lightning's that write to a logger, where there is none."""
+    for callback in callbacks:
+        name = type(callback).__name__
         if isinstance(callback, (known.LearningRateMonitor, known.DeviceStatsMonitor)) and not logged:
             raise ConfigError(f"callbacks: {name} needs a logger; give logger=, or name one in tracking.loggers")
 

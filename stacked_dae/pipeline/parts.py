@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 from torchmetrics import Metric, MetricCollection
 
 from stacked_dae.errors import ConfigError, lightning_hint, suggest
-from stacked_dae.pipeline.callbacks import check_callbacks, has_state, name_of, of_lightning
+from stacked_dae.pipeline.callbacks import check_callbacks, check_logged, has_state, name_of, of_lightning
 from stacked_dae.pipeline.trainer_arguments import changing, trainer_arguments
 from stacked_dae.runs.stage_names import FINETUNE
 
@@ -32,12 +32,14 @@ class StageParts:
         callbacks: Lightning's callbacks.
         loggers: Lightning's loggers.
         arguments: arguments of the Trainer.
+        metrics: torchmetrics.
         names: what of these can change the training, by name.
     """
 
     callbacks: tuple[pl.Callback, ...] = ()
     loggers: tuple[Logger, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    metrics: MetricCollection | None = None
     names: tuple[str, ...] = ()
 
     @property
@@ -65,22 +67,19 @@ class LightningParts:
         metrics: MetricsLike = None,
     ) -> None:
         self._callbacks, self._logger, self._trainer, self._metrics = callbacks, logger, trainer, metrics
-        self._logs = False
         self._stages: dict[str, StageParts] = {}
 
-    def log_too(self, names: Sequence[str]) -> None:
-        """Say which loggers the settings name."""
-        self._logs = bool(names)
-
-    def check(self, figures: Mapping[str, Iterable[str]]) -> None:
+    def check(self, figures: Mapping[str, Iterable[str]], *, logged: bool) -> None:
         """Raise ConfigError where a part is of the wrong kind, cannot be used, or cannot name itself.
 
         Args:
             figures: the names of each stage's figures, by stage.
+            logged: whether the settings name a logger.
         """
         used: dict[int, str] = {}
         for stage, names in figures.items():
             parts = self.of(stage)
+            check_logged(parts.callbacks, logged=logged or bool(parts.loggers))
             own = any(not of_lightning(callback) for callback in parts.callbacks)
             for callback in parts.callbacks:
                 first = used.setdefault(id(callback), stage)
@@ -99,7 +98,7 @@ class LightningParts:
                     )
 
     def of(self, stage: str) -> StageParts:
-        """Return the callbacks, loggers and Trainer arguments of a stage.
+        """Return the parts of a stage.
 
         Raises:
             ConfigError: as for :meth:`check`.
@@ -107,40 +106,18 @@ class LightningParts:
         if stage not in self._stages:
             callbacks = _listed("callbacks", _value(self._callbacks, stage), pl.Callback)
             loggers = _loggers(self._logger, stage)
-            check_callbacks(callbacks, logged=bool(loggers) or self._logs)
+            check_callbacks(callbacks)
             arguments = trainer_arguments(_value(self._trainer, stage))
             names = [name for callback in callbacks if (name := name_of(callback, stage))]
             names += changing(arguments)
-            self._stages[stage] = StageParts(tuple(callbacks), loggers, arguments, tuple(names))
+            self._stages[stage] = StageParts(
+                tuple(callbacks), loggers, arguments, _metrics(self._metrics, stage), tuple(names)
+            )
         return self._stages[stage]
 
     def names(self, stage: str) -> tuple[str, ...]:
         """Return what can change the stage's training, by name."""
         return self.of(stage).names
-
-    def metrics_of(self, stage: str) -> MetricCollection | None:
-        """Return the metrics of a stage."""
-        value = self._metrics
-        if isinstance(value, type):
-            raise ConfigError(f"metrics: {value.__name__} is a class; make one, such as {value.__name__}(…)")
-        if isinstance(value, (Metric, MetricCollection)) or not callable(value):
-            value = value if stage == FINETUNE else None
-        else:
-            value = value(stage)
-        if value is None:
-            return None
-        given: Any = [value] if isinstance(value, (Metric, MetricCollection)) else value
-        try:
-            found = MetricCollection(given)
-        except (TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"metrics must be torchmetrics, one, several or by name: {reason}") from None
-        for name in map(str, found):
-            if name in ("loss", "error_percent"):
-                raise ConfigError(f"metrics: {name} is the stage's own; give the metric another name")
-            if re.search(r'[,"/\s]', name):
-                raise ConfigError(f"metrics: {name!r} must be a name without spaces, commas, quotes and slashes")
-        return found
 
 
 def _value(part: Any, stage: str) -> Any:
@@ -157,19 +134,39 @@ def _loggers(part: LoggersLike, stage: str) -> tuple[Logger, ...]:
     return tuple(_listed("logger", None if value is False else value, Logger))
 
 
+def _metrics(value: Any, stage: str) -> MetricCollection | None:
+    if isinstance(value, type):
+        raise ConfigError(f"metrics: {value.__name__} is a class; make one, such as {value.__name__}(…)")
+    if isinstance(value, (Metric, MetricCollection)) or not callable(value):
+        value = value if stage == FINETUNE else None
+    else:
+        value = value(stage)
+    if value is None:
+        return None
+    given: Any = [value] if isinstance(value, (Metric, MetricCollection)) else value
+    try:
+        found = MetricCollection(given)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"metrics must be torchmetrics, one, several or by name: {reason}") from None
+    for name in map(str, found):
+        if name in ("loss", "error_percent"):
+            raise ConfigError(f"metrics: {name} is the stage's own; give the metric another name")
+        if re.search(r'[,"/\s]', name):
+            raise ConfigError(f"metrics: {name!r} must be a name without spaces, commas, quotes and slashes")
+    return found
+
+
 def _listed(what: str, value: Any, kind: Any) -> list[Any]:
     if value is None:
         return []
     found = [value] if isinstance(value, kind) else value
     if not isinstance(found, (list, tuple)) or not all(isinstance(item, kind) for item in found):
         got = type(found).__name__ if not isinstance(found, (list, tuple)) else [type(item).__name__ for item in found]
-        hint = next((hint for item in [found, *_items(found)] if (hint := lightning_hint(item))), "")
+        items = found if isinstance(found, (list, tuple)) else [found]
+        hint = next((hint for item in items if (hint := lightning_hint(item))), "")
         raise ConfigError(
             f"{what} must be of Lightning's {kind.__name__}, one or several, or a function of the stage's name that"
             f" returns them, not {got}{hint}"
         )
     return list(found)
-
-
-def _items(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else ()

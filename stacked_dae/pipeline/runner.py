@@ -65,7 +65,6 @@ class RunJob:
         parts: LightningParts | None = None,
     ) -> None:
         self.parts = parts or LightningParts()
-        self.parts.log_too(config.tracking.loggers if isinstance(config, Config) else [])
         if not isinstance(config, Config):
             raise ConfigError(
                 f"config must be a Config, not {type(config).__name__}: config_from_dict({{...}}) makes one"
@@ -91,7 +90,8 @@ class RunJob:
         self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
         self.stages = self.experiment.stages(finetune=finetune)
         names = [stage.name for stage in self.stages]
-        self.parts.check({name: self._figures(name) for name in names})
+        figures = {name: self._figures(name) for name in names}
+        self.parts.check(figures, logged=bool(config.tracking.loggers))
         check_route(config, names, components, self.parts)
         labelled = data.train.inputs if self.labelled is None else self.labelled
         rows = {name: len(labelled if name == FINETUNE else data.train.inputs) for name in names}
@@ -116,7 +116,7 @@ class RunJob:
             return False
         # Measures that are asked for later are made on the same weights; of the user's a name does not say what it is.
         named = set(self.config.finetune.metrics)
-        return not self.pending and measured.keys() >= named and self.parts.metrics_of(FINETUNE) is None
+        return not self.pending and measured.keys() >= named and self.parts.of(FINETUNE).metrics is None
 
     def _figures(self, stage: str) -> list[str]:
         """Return the names of a stage's figures, whose measures are tried out."""
@@ -129,7 +129,7 @@ class RunJob:
 
     def _measures(self, stage: str) -> Measures | None:
         """Return a stage's further measures, None without any."""
-        own = self.parts.metrics_of(stage)
+        own = self.parts.of(stage).metrics
         named = self.config.finetune.metrics if stage == FINETUNE else []
         return Measures(named, self.data.classes, own, self.device) if named or own is not None else None
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
 from stacked_dae.config.schema import Config
@@ -22,7 +21,6 @@ from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.loader import ChunkLoader
-from stacked_dae.training.optimizers import build_optimizer
 from stacked_dae.training.stage import StageLoader
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask
@@ -99,12 +97,11 @@ class StageTask(Task):
 
     settings_move = True
 
-    def begin(self, chunked: ChunkedTask, config: LayerOptimizerConfig | OptimizerConfig, lr: float) -> None:
-        """Take the place of ``chunked``, whose modules are trained; ``config`` is its optimiser's, ``lr`` its rate."""
+    def begin(self, chunked: ChunkedTask) -> None:
+        """Take the place of ``chunked``, whose modules are trained."""
         # In a tuple it is no submodule: its modules are this task's already.
         self._chunked = (chunked,)
         self.stage = chunked.stage
-        self._plain_optimizer = (config.name, lr, config.options)
         self.figures: dict[str, float] = {}
         self.stop = signals.StopRequest()
         self.interrupted_state: dict[str, Any] | None = None
@@ -115,11 +112,6 @@ class StageTask(Task):
 
     # What the chunks are trained with, so that an observer changes no bit.
     closed_precisions = ("32-true", "64-true", "bf16-mixed")
-
-    def new_optimizer(self) -> Optimizer:
-        """Return an optimiser of the task's parameters, without state."""
-        name, lr, options = self._plain_optimizer
-        return build_optimizer(name, list(self.parameters()), lr, options)
 
     def accepts(self, checkpoint: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint holds what this task keeps in it beside its weights."""
@@ -207,7 +199,7 @@ class StagePretrainTask(StageTask, PretrainTask):
         if layer.criterion != "cross_entropy" and layer.decoder == "sigmoid":
             # The arguments of the public task do not describe this decoder.
             self._functions = [*self._functions, "encoder", "decoder"]
-        self.begin(chunked, config, lr)
+        self.begin(chunked)
 
     def closed_form(self) -> nn.Module | str:
         # Components are checked before the run for what their closed form does.
@@ -236,7 +228,7 @@ class StageFinetuneTask(StageTask, FinetuneTask):
         )
         self.encoders, self.head = stack.encoders, stack.head
         self._stack = (stack,)
-        self.begin(chunked, config, config.lr)
+        self.begin(chunked)
 
     _stack: tuple[EncoderStack, ...]
 
@@ -263,8 +255,10 @@ def _optimizer_arguments(config: LayerOptimizerConfig | OptimizerConfig, lr: flo
     }
 
 
-def needs_task(config: Config, stage: str) -> bool:
-    """Return whether the settings of a stage ask for what only a public task under Lightning's own loop does."""
+def needs_task(config: Config, parts: LightningParts, stage: str) -> bool:
+    """Return whether a stage asks for what only a public task under Lightning's own loop does."""
+    if not parts.of(stage).is_empty:
+        return True
     trainer = config.trainer
     scheduler = (config.finetune if stage == FINETUNE else config.pretrain).optimizer.scheduler
     asked = (scheduler, trainer.gradient_clip_val, trainer.max_time)
@@ -274,7 +268,7 @@ def needs_task(config: Config, stage: str) -> bool:
 def check_route(config: Config, stages: Sequence[str], components: Components | None, parts: LightningParts) -> None:
     """Raise ConfigError where a stage needs a public task, but cannot be trained by one."""
     for stage in stages:
-        if parts.of(stage).is_empty and not needs_task(config, stage):
+        if not needs_task(config, parts, stage):
             continue
         what = "callbacks and Trainer arguments, optimizer.scheduler, trainer.gradient_clip_val, max_time and precision"
         if distributed.world_size() > 1:
@@ -303,7 +297,7 @@ def stage_route(
         chunked: ChunkedTask, train: ChunkLoader, valid: ChunkLoader
     ) -> tuple[pl.LightningModule, StageLoader, StageLoader]:
         stage = chunked.stage
-        if parts.of(stage).is_empty and not needs_task(config, stage):
+        if not needs_task(config, parts, stage):
             return chunked, train, valid
         module: pl.LightningModule
         if isinstance(chunked, ChunkedFinetuneTask):

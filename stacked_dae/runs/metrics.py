@@ -44,14 +44,21 @@ class Metrics:
         """The file's text, empty where there is none."""
         return self.path.read_text() if self.path.is_file() else ""
 
+    def _header(self) -> str:
+        """Return the file's first line, empty where there is none."""
+        if not self.path.is_file():
+            return ""
+        with self.path.open() as file:
+            return file.readline().rstrip("\n")
+
     def restore(self, text: str) -> None:
         """Write the file's text of an earlier time."""
         write_text(self.path, text)
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add the row of one more epoch; a measure that the file has no column for yet gets one."""
-        with_header = self.text.splitlines()
-        if with_header and with_header[0] != ",".join(row):
+        header = self._header()
+        if header and header != ",".join(row):
             rows = [*self.rows(), row]
             names = list(dict.fromkeys(name for earlier in rows for name in earlier if name != "seconds"))
             text = io.StringIO()
@@ -61,7 +68,7 @@ class Metrics:
             write_text(self.path, text.getvalue())
             return
         lines = [",".join(str(value) for value in row.values())]
-        if not self.path.exists() or not self.path.stat().st_size:
+        if not header:
             lines.insert(0, ",".join(row))
         with named(self.path), self.path.open("a") as file:
             file.write("".join(f"{line}\n" for line in lines))

@@ -119,17 +119,21 @@ class Task(ClosedFormTask):
                 f" {', '.join(f'{name}=' for name in missing)} again"
             )
 
-    def configure_optimizers(self) -> Any:
+    def new_optimizer(self) -> Optimizer:
+        """Return an optimiser of the parameters that train, without state."""
         parameters: list[Tensor] = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if isinstance(self._optimizer, str):
             # A fused optimiser unscales gradients itself, so Lightning could not clip them in mixed precision.
             clips = self._trainer is not None and self._trainer.gradient_clip_val
             options = {"foreach": True, **self._optimizer_options} if clips else self._optimizer_options
-            optimizer = build_optimizer(self._optimizer, parameters, self.lr, options)
-        elif isinstance(self._optimizer, type):
-            optimizer = self._optimizer(parameters, lr=self.lr, **self._optimizer_options)
-        else:
-            optimizer = self._optimizer(parameters)
+            return build_optimizer(self._optimizer, parameters, self.lr, options)
+        if isinstance(self._optimizer, type):
+            return self._optimizer(parameters, lr=self.lr, **self._optimizer_options)
+        optimizer: Optimizer = self._optimizer(parameters)
+        return optimizer
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.new_optimizer()
         if self._scheduler is None:
             return optimizer
         if isinstance(self._scheduler, str):

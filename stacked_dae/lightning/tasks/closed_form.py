@@ -56,11 +56,13 @@ _FREE = frozenset(
 _KNOWN = ("stacked_dae.", "pytorch_lightning.", "lightning_fabric.", "torch.", "builtins")
 
 
-def reasons(task: ClosedFormTask) -> Iterator[str]:
-    """Yield in words each reason why the closed-form step is not taken; those of the Trainer once there is one."""
+def reasons(task: ClosedFormTask, module: nn.Module | str) -> Iterator[str]:
+    """Yield in words each reason why the closed-form step is not taken; those of the Trainer once there is one.
+
+    ``module`` is what the task's :meth:`ClosedFormTask.closed_form` returned.
+    """
     if not task.fast:
         yield "fast is False"
-    module = task.closed_form()
     if isinstance(module, str):
         yield module
     yield from _overrides(task)
@@ -69,7 +71,7 @@ def reasons(task: ClosedFormTask) -> Iterator[str]:
     if isinstance(module, nn.Module):
         yield from _watched(module, task)
     if task._trainer is not None:
-        yield from _of_trainer(task)
+        yield from _of_trainer(task, module)
 
 
 def _overrides(task: ClosedFormTask) -> Iterator[str]:
@@ -113,7 +115,7 @@ def _watched(module: nn.Module, task: ClosedFormTask) -> Iterator[str]:
         yield "all modules have a hook"
 
 
-def _of_trainer(task: ClosedFormTask) -> Iterator[str]:
+def _of_trainer(task: ClosedFormTask, module: nn.Module | str) -> Iterator[str]:
     trainer: Any = task.trainer
     if trainer.accumulate_grad_batches != 1:
         yield "gradients are accumulated"
@@ -130,7 +132,7 @@ def _of_trainer(task: ClosedFormTask) -> Iterator[str]:
     for callback in trainer.callbacks:
         yield from _of_callback(callback)
     if trainer.strategy.optimizers:
-        yield from _of_optimizers(task, trainer.strategy.optimizers)
+        yield from _of_optimizers(module, trainer.strategy.optimizers)
 
 
 def _of_callback(callback: Callback) -> Iterator[str]:
@@ -149,7 +151,7 @@ def _observes(kind: type) -> bool:
     return kind.__module__.startswith("pytorch_lightning.") and issubclass(kind, _OBSERVERS)
 
 
-def _of_optimizers(task: ClosedFormTask, optimizers: list[Optimizer]) -> Iterator[str]:
+def _of_optimizers(module: nn.Module | str, optimizers: list[Optimizer]) -> Iterator[str]:
     if len(optimizers) > 1:
         yield "there are several optimisers"
         return
@@ -162,7 +164,6 @@ def _of_optimizers(task: ClosedFormTask, optimizers: list[Optimizer]) -> Iterato
     of_this = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     if of_all or of_this or "step" in _own(optimizer):
         yield "the optimiser has a hook"
-    module = task.closed_form()
     if isinstance(module, nn.Module):
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if trained != {id(p) for p in module.parameters()}:
@@ -255,7 +256,10 @@ class ClosedFormTask(pl.LightningModule):
 
         Reasons that lie with the Trainer are among them once it trains the task.
         """
-        return list(dict.fromkeys(reasons(self)))
+        return self._reasons(self.closed_form())
+
+    def _reasons(self, module: nn.Module | str) -> list[str]:
+        return list(dict.fromkeys(reasons(self, module)))
 
     def on_train_start(self) -> None:
         self._checked_at = None
@@ -290,13 +294,13 @@ class ClosedFormTask(pl.LightningModule):
 
     def _closed_form(self) -> ClosedForm | None:
         """Return the closed form that is used from now on; None, and a line in the log, where autograd trains."""
-        found = self.fast_reasons
+        module = self.closed_form()
+        found = self._reasons(module)
         if found != self._said and (found or self._said):
             how = "by autograd, not in closed form: " + "; ".join(found) if found else "in closed form again"
             _log.info("%s trains %s", type(self).__name__, how)
         self._said = found
         if found:
             return None
-        module = self.closed_form()
         assert isinstance(module, nn.Module)
         return ClosedForm(self, module)
