@@ -127,10 +127,8 @@ class Task(ClosedFormTask):
             clips = self._trainer is not None and self._trainer.gradient_clip_val
             options = {"foreach": True, **self._optimizer_options} if clips else self._optimizer_options
             return build_optimizer(self._optimizer, parameters, self.lr, options)
-        if isinstance(self._optimizer, type):
-            return self._optimizer(parameters, lr=self.lr, **self._optimizer_options)
-        optimizer: Optimizer = self._optimizer(parameters)
-        return optimizer
+        of_class = {"lr": self.lr, **self._optimizer_options} if isinstance(self._optimizer, type) else {}
+        return self._optimizer(parameters, **of_class)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.new_optimizer()
