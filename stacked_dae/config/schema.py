@@ -24,6 +24,7 @@ MetricName = Literal[
     "accuracy", "balanced_accuracy", "f1", "precision", "recall", "auroc", "average_precision", "calibration_error",
     "cohen_kappa", "matthews_corrcoef",
 ]  # fmt: skip
+Monitor = Literal["error", "error_then_loss", "loss"]
 LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
 
@@ -214,7 +215,10 @@ class FinetuneConfig:
     epochs: int = 50
     """Maximum number of passes over the labelled training examples."""
     patience: int = 10
-    """Stop after this many epochs without a lower validation error; the best epoch's weights are kept either way."""
+    """Stop after this many epochs without a better one; the best epoch's weights are kept either way."""
+    monitor: Monitor = "error"
+    """The best epoch has the lowest validation figure. error: the first with the lowest error, as in the paper;
+    error_then_loss: of equal errors, which are common on few rows, that with the lowest loss; loss: the lowest loss."""
     dropout: float = 0.0
     """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
     metrics: list[MetricName] = field(default_factory=list)
@@ -229,6 +233,7 @@ class FinetuneConfig:
         for name in self.metrics:
             require_choice("finetune.metrics", name, MetricName)
         require(len(set(self.metrics)) == len(self.metrics), "finetune.metrics names one measure twice")
+        require_choice("finetune.monitor", self.monitor, Monitor)
         require_number("finetune.dropout", self.dropout, 0.0, 1.0)
         require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 

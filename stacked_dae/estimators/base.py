@@ -214,6 +214,10 @@ class _Tuned(_Base):
     patience: int = _FINETUNE.patience
     dropout: float = _FINETUNE.dropout
 
+    @property
+    def _monitor(self) -> str:
+        return _FINETUNE.monitor
+
     def _finetune_settings(self) -> FinetuneConfig:
         with _ValueErrors():
             return config_from_dict(
@@ -223,6 +227,7 @@ class _Tuned(_Base):
                         "epochs": _plain(self.finetune_epochs),
                         "patience": _plain(self.patience),
                         "dropout": _plain(self.dropout),
+                        "monitor": self._monitor,
                         "optimizer": {"name": self.finetune_optimizer, "lr": _plain(self.finetune_lr)},
                     }
                 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from sklearn.base import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from stacked_dae.config.schema import Monitor
 from stacked_dae.estimators.base import Array, _Tuned
 
 
+@dataclass(repr=False, eq=False)
 class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
     """Layer-wise pre-training on all rows, then fine-tuning on the labelled ones, as a classifier.
 
@@ -26,13 +29,22 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
             accelerator, random_state, verbose: as for :class:`StackedDAETransformer`.
         finetune_epochs: greatest number of passes over the labelled rows.
         finetune_optimizer, finetune_lr: as those of pre-training.
-        patience: stop after this many epochs without a lower validation error; the best epoch's weights are kept.
+        patience: stop after this many epochs without a better one; the best epoch's weights are kept.
+        monitor: the validation figure that the best epoch has the lowest of: error, error_then_loss (of equal errors
+            that with the lowest loss) or loss.
         dropout: share, in [0, 1), of each layer's codes that training sets to 0.
-        validation_fraction: share of the labelled rows of each class, rounded down, whose error chooses the epoch. With
-            no such row, the last epoch's weights are kept.
+        validation_fraction: share of the labelled rows of each class, rounded down, that choose the epoch. With no
+            such row, the last epoch's weights are kept.
 
     Fitted: ``classes_``, ``stack_``, ``n_features_in_``, ``feature_names_in_``.
     """
+
+    _: KW_ONLY
+    monitor: Monitor = "error_then_loss"
+
+    @property
+    def _monitor(self) -> str:
+        return self.monitor
 
     def fit(self, X: Any, y: Any) -> StackedDAEClassifier:
         """Train on ``X``, (n, d), and ``y``, (n,): classes, −1 for rows without one.

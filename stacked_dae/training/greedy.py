@@ -190,7 +190,7 @@ def finetune_stack(
     device = resolve_device(trainer)
     kind = ChunkedRegressionTask if stack.regression else ChunkedFinetuneTask
     patience = config.epochs if valid is None else config.patience
-    task = kind(stack, FINETUNE, seed, _optimizer(config.optimizer), patience, config.dropout)
+    task = kind(stack, FINETUNE, seed, _optimizer(config.optimizer), patience, config.dropout, config.monitor)
     loaders = [
         ChunkLoader(inputs, labels, config.batch_size, device, indices, store.budget_bytes)
         for inputs, labels, indices in (train, valid or train)

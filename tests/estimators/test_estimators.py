@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_diabetes, load_digits, make_classification
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
@@ -51,6 +52,22 @@ def test_nothing_is_written(cls, tmp_path, monkeypatch, digits):
     x, _, y, _ = digits
     cls(**{name: value for name, value in QUICK.items() if name in cls().get_params()}).fit(x[:200], y[:200])
     assert not list(tmp_path.iterdir())
+
+
+def test_ties_of_the_error_do_not_keep_the_first_epoch():
+    # 4 of 24 validation rows: the rare class is missed in every epoch, so the error says nothing.
+    x, y = make_classification(240, 8, weights=[0.9], class_sep=1.0, random_state=0)
+    kinds = {"units": (30,), "pretrain_epochs": 3, "finetune_epochs": 30, "random_state": 0}
+    areas = {
+        monitor: roc_auc_score(y, StackedDAEClassifier(monitor=monitor, **kinds).fit(x, y).predict_proba(x)[:, 1])
+        for monitor in ("error", "error_then_loss", "loss")
+    }
+    assert areas["error"] < 0.7
+    assert areas["error_then_loss"] > 0.85
+    assert areas["loss"] > 0.85
+    assert StackedDAEClassifier().monitor == "error_then_loss"
+    with pytest.raises(ValueError, match=r"finetune.monitor must be one of error, error_then_loss, loss, not 'f1'"):
+        StackedDAEClassifier(monitor="f1").fit(x, y)
 
 
 def test_pretraining_sees_rows_without_a_label(digits):

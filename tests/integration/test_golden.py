@@ -194,7 +194,7 @@ def test_estimators_predict_the_same(golden):
     kinds = {"pretrain_epochs": 2, "random_state": 1, "units": (6, 4)}
     assert_same(StackedDAERegressor(finetune_epochs=5, **kinds).fit(x, y).predict(x), np.load("regressor.npy"))
     labels = np.where(np.arange(len(x)) % 4 == 0, -1, (y > 0).astype(int))
-    classifier = StackedDAEClassifier(finetune_epochs=5, **kinds).fit(x, labels)
+    classifier = StackedDAEClassifier(finetune_epochs=5, monitor="error", **kinds).fit(x, labels)
     assert_same(classifier.predict_proba(x), np.load("classifier.npy"))
     assert_same(StackedDAETransformer(**kinds).fit_transform(x), np.load("transformer.npy"))
 

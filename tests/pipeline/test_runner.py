@@ -143,6 +143,63 @@ def test_best_epoch_is_the_first_lowest_and_its_weights_are_kept(done):
     assert 100 * wrong == pytest.approx(min(errors))
 
 
+KEYS = {
+    "error": lambda row: row["valid_error_percent"],
+    "error_then_loss": lambda row: (row["valid_error_percent"], row["valid_loss"]),
+    "loss": lambda row: row["valid_loss"],
+}
+
+
+def tying(monitor, **changes):
+    """Return settings under which the lowest error comes twice, and the loss falls to the end."""
+    steep = replace(small().finetune.optimizer, lr=0.4)
+    return with_finetune(small(), monitor=monitor, epochs=40, optimizer=steep, **changes)
+
+
+@pytest.mark.parametrize("monitor", KEYS)
+def test_the_monitor_chooses_the_epoch(monitor, tmp_path):
+    folder = fit(tmp_path / "run", tying(monitor, patience=40))
+    rows = folder.metrics("finetune").rows()
+    chosen = {name: rows.index(min(rows, key=key)) + 1 for name, key in KEYS.items()}
+    assert len(set(chosen.values())) == 3, "the case tells the monitors apart"
+    result = folder.result()
+    assert result.best_epoch == chosen[monitor]
+    assert result.best_valid_error_percent == rows[chosen[monitor] - 1]["valid_error_percent"]
+
+
+@pytest.mark.parametrize("monitor", KEYS)
+def test_patience_counts_from_the_best_epoch_of_the_monitor(monitor, tmp_path):
+    folder = fit(tmp_path / "run", tying(monitor, patience=4))
+    rows, best = folder.metrics("finetune").rows(), folder.result().best_epoch
+    assert min(rows, key=KEYS[monitor]) == rows[best - 1]
+    assert len(rows) == min(best + 4, 40)
+    assert best == {"error": 6, "error_then_loss": 9}.get(monitor, best)
+
+
+@pytest.mark.parametrize("monitor", KEYS)
+def test_a_stopped_fine_tuning_keeps_the_epoch_of_its_monitor(monitor, tmp_path):
+    config = tying(monitor, patience=40)
+    whole = fit(tmp_path / "whole", config)
+    for looks in (150, 300, 420):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, looks)
+            with pytest.raises(signals.Interrupted):
+                fit(tmp_path / f"cut{looks}", config)
+        resumed = fit(tmp_path / f"cut{looks}", config)
+        assert (weights(resumed), figures_of(resumed)) == (weights(whole), figures_of(whole))
+
+
+def test_a_checkpoint_without_the_loss_of_the_best_epoch_serves_the_error_alone():
+    stack = build_stack(small(), 12, 3)
+    for monitor, accepted in {"error": True, "error_then_loss": False, "loss": False}.items():
+        task = ChunkedFinetuneTask(stack, FINETUNE, 0, torch.optim.SGD, 3, monitor=monitor)
+        written: dict = {}
+        task.on_save_checkpoint(written)
+        assert task.accepts(written)
+        del written["best_loss"]
+        assert task.accepts(written) == accepted
+
+
 def test_patience_ends_training(tmp_path):
     config = with_finetune(small(), epochs=200, patience=2, optimizer=replace(small().finetune.optimizer, lr=1e-12))
     folder = fit(tmp_path / "run", config)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from stacked_dae.config.schema import Monitor
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.checkpoints import same_shapes
 from stacked_dae.training.tasks.base import ChunkedTask
@@ -21,9 +22,9 @@ class ChunkedFinetuneTask(ChunkedTask):
 
     ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
 
-    The best epoch is the first with the lowest validation error; training stops after ``patience`` further epochs
-    without a lower one. ``best_score`` is that error. Logs, each epoch, ``train_loss``, ``valid_loss`` and
-    ``valid_error_percent``.
+    The best epoch is the first that ``monitor`` puts before all others; training stops after ``patience`` further
+    epochs without a better one. ``best_score`` is the validation error of that epoch. Logs, each epoch,
+    ``train_loss``, ``valid_loss`` and ``valid_error_percent``.
     """
 
     def __init__(
@@ -34,13 +35,15 @@ class ChunkedFinetuneTask(ChunkedTask):
         optimizer: Callable[[list[Tensor]], Optimizer],
         patience: int,
         dropout: float = 0.0,
+        monitor: Monitor = "error",
     ) -> None:
         super().__init__(stage, seed, optimizer)
         self.stack = stack
         self.patience = patience
         self.dropout = dropout
+        self.monitor = monitor
         self.best_epoch = 0
-        self.best_score = float("inf")
+        self.best_score = self.best_loss = float("inf")
         self.best_weights: dict[str, Tensor] = {}
 
     valid_sums: tuple[int, ...] = (2,)
@@ -66,13 +69,17 @@ class ChunkedFinetuneTask(ChunkedTask):
     def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
         loss, wrong = sums.tolist()
         error_percent = 100.0 * wrong / count
-        self._keep_if_best(error_percent)
+        self._keep_if_best(error_percent, loss / count)
         return {"valid_loss": loss / count, "valid_error_percent": error_percent}
 
-    def _keep_if_best(self, figure: float) -> None:
-        if figure < self.best_score:
-            self.best_score, self.best_epoch = figure, self.current_epoch + 1
+    def _keep_if_best(self, score: float, loss: float) -> None:
+        if self._key(score, loss) < self._key(self.best_score, self.best_loss):
+            self.best_score, self.best_loss, self.best_epoch = score, loss, self.current_epoch + 1
             self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
+
+    def _key(self, score: float, loss: float) -> tuple[float, ...]:
+        """Return what the monitor orders epochs by, the best first."""
+        return {"error": (score,), "error_then_loss": (score, loss), "loss": (loss,)}[self.monitor]
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -91,14 +98,18 @@ class ChunkedFinetuneTask(ChunkedTask):
         if not isinstance(best, tuple) or len(best) != 3:
             return False
         epoch, figure, weights = best
-        plain = matches_type(int, epoch) and matches_type(float, figure)
+        # A checkpoint of a version that knew no other monitor has no loss.
+        loss = checkpoint.get("best_loss", self.best_loss if self.monitor == "error" else None)
+        plain = matches_type(int, epoch) and matches_type(float, figure) and matches_type(float, loss)
         return plain and (weights == {} or same_shapes(weights, self.stack.state_dict()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["best"] = (self.best_epoch, self.best_score, self.best_weights)
+        checkpoint["best_loss"] = self.best_loss
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.best_epoch, self.best_score, self.best_weights = checkpoint["best"]
+        self.best_loss = checkpoint.get("best_loss", self.best_loss)
 
 
 class ChunkedRegressionTask(ChunkedFinetuneTask):
@@ -115,5 +126,5 @@ class ChunkedRegressionTask(ChunkedFinetuneTask):
 
     def valid_metrics(self, sums: Tensor, count: int) -> dict[str, float]:
         loss = float(sums) / count
-        self._keep_if_best(loss)
+        self._keep_if_best(loss, loss)
         return {"valid_loss": loss}
