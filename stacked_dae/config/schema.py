@@ -24,6 +24,7 @@ MetricName = Literal[
     "accuracy", "balanced_accuracy", "f1", "precision", "recall", "auroc", "average_precision", "calibration_error",
     "cohen_kappa", "matthews_corrcoef",
 ]  # fmt: skip
+FirstWeights = Literal["glorot", "scaled"]
 Monitor = Literal["error", "error_then_loss", "loss"]
 LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
@@ -90,6 +91,7 @@ class LayerConfig:
     scheduler: str | None = None
     scheduler_options: dict[str, Any] = field(default_factory=dict)
     scheduler_interval: SchedulerInterval = "epoch"
+    first_weights: FirstWeights = "glorot"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ class PretrainConfig:
     others; of layer 1 only. auto: by_column in layer 1 of a table with data.scale standard, else cross_entropy."""
     tied: bool = True
     """Decode with the transposed encoding weights."""
+    first_weights: FirstWeights = "glorot"
+    """glorot: uniform, by the numbers of inputs and units. scaled: uniform, by the size of the inputs, so that a unit's
+    input has variance 1 at any width (for tables, wide ones above all)."""
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     emphasis: EmphasisConfig = field(default_factory=EmphasisConfig)
     batch_size: int = 20
@@ -122,6 +127,7 @@ class PretrainConfig:
         for epochs in as_list(self.epochs):
             require_positive_int("pretrain.epochs", epochs)
         require_positive_int("pretrain.batch_size", self.batch_size)
+        require_choice("pretrain.first_weights", self.first_weights, FirstWeights)
         for name, literal in (("activation", Activation), ("decoder", Decoder), ("loss", Loss)):
             for value in as_list(getattr(self, name)):
                 require_choice(f"pretrain.{name}", value, literal)
@@ -201,6 +207,7 @@ class PretrainConfig:
                 scheduler=self.optimizer.scheduler,
                 scheduler_options=self.optimizer.scheduler_options,
                 scheduler_interval=self.optimizer.scheduler_interval,
+                first_weights=self.first_weights,
             )
             for k in range(depth)
         ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,23 +20,29 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stacked_dae.config.data_schema import DataConfig, Scale
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.config.schema import Activation, FinetuneConfig, LayerConfig, PretrainConfig
+from stacked_dae.config.schema import Activation, FinetuneConfig, FirstWeights, LayerConfig, PretrainConfig
 from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import StackedDAEError
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import Corruption
+from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.training.builders import build_layer
+from stacked_dae.training.builders import build_layer, scale_untrained_layers
 from stacked_dae.training.greedy import MemoryStore, finetune_stack, pretrain_layers
 from stacked_dae.utils.progress import Reporter, TerminalReporter
 from stacked_dae.utils.seeding import derive_seed
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Array = NDArray[Any]
 
-# The defaults are those of the settings, but for these: an epoch of a small table costs little, and few validation rows
-# change their error seldom.
-_UNITS, _VALIDATION_FRACTION = (100,), 0.1
+# The settings' defaults, which suit images, are those of :meth:`_Base.for_images`, but for these: an epoch of a small
+# data set costs little, and few validation rows change their error seldom.
 _PRETRAIN, _FINETUNE = PretrainConfig(), FinetuneConfig(epochs=100, patience=20)
+_VALIDATION_FRACTION = 0.1
+# A table's layers learn little more after so many updates, and Adam's steps are too large where many inputs add up.
+_UPDATES, _LR, _INPUTS = 300, 2e-3, 100
 
 
 # A dataclass, so that scikit-learn finds each parameter in the signature and each is declared once.
@@ -43,21 +50,47 @@ _PRETRAIN, _FINETUNE = PretrainConfig(), FinetuneConfig(epochs=100, patience=20)
 class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators: the parameters, the scaling, the layers."""
 
-    units: int | Sequence[int] = _UNITS
+    units: int | Sequence[int] = (128, 128)
     _: KW_ONLY
-    nu: float | Sequence[float] = _PRETRAIN.corruption.nu
-    corruption: str | Corruption = _PRETRAIN.corruption.kind
-    activation: Activation = "sigmoid"
-    tied: bool = _PRETRAIN.tied
-    scale: Scale | None = DataConfig.scale
-    pretrain_epochs: int | Sequence[int] = _PRETRAIN.epochs
-    pretrain_optimizer: str = _PRETRAIN.optimizer.name
-    pretrain_lr: float | Sequence[float] = _PRETRAIN.optimizer.lr
-    batch_size: int = _PRETRAIN.batch_size
-    validation_fraction: float = _VALIDATION_FRACTION
+    nu: float | Sequence[float] = 0.3
+    corruption: str | Corruption = "masking"
+    activation: Activation = "tanh"
+    tied: bool = False
+    first_weights: FirstWeights = "scaled"
+    scale: Scale | None = "standard"
+    pretrain_epochs: int | Sequence[int] | None = None
+    pretrain_optimizer: str = "adam"
+    pretrain_lr: float | Sequence[float] | None = None
+    batch_size: int = 64
+    validation_fraction: float | None = None
     accelerator: str = TrainerConfig.accelerator
     random_state: Any = None
     verbose: bool = False
+
+    _for_images: ClassVar[dict[str, Any]] = {
+        "units": (100,),
+        "nu": _PRETRAIN.corruption.nu,
+        "corruption": _PRETRAIN.corruption.kind,
+        "activation": _PRETRAIN.activation,
+        "tied": _PRETRAIN.tied,
+        "first_weights": _PRETRAIN.first_weights,
+        "scale": DataConfig.scale,
+        "pretrain_epochs": _PRETRAIN.epochs,
+        "pretrain_optimizer": _PRETRAIN.optimizer.name,
+        "pretrain_lr": _PRETRAIN.optimizer.lr,
+        "batch_size": _PRETRAIN.batch_size,
+    }
+
+    @classmethod
+    def for_images(cls, **settings: Any) -> Self:
+        """Return an estimator with the defaults of the paper, which suit images, instead of those for tables.
+
+        Sigmoid layers of inputs scaled to [0, 1], tied weights, cross-entropy, fixed masking noise, plain SGD.
+
+        Args:
+            **settings: parameters that are to be others.
+        """
+        return cls(**{**cls._for_images, **settings})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -82,7 +115,8 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     # What follows raises ValueError for a wrong setting, as scikit-learn's own estimators do.
 
-    def _settings(self) -> tuple[list[LayerConfig], TrainerConfig]:
+    def _settings(self, rows: int, inputs: int) -> tuple[list[LayerConfig], TrainerConfig]:
+        """Return the settings of the layers for a table of so many rows and inputs."""
         own = not isinstance(self.corruption, str)
         if own and not callable(self.corruption):
             raise ValueError(f"corruption must be a name or an object such as Masking(0.25), not {self.corruption!r}")
@@ -90,16 +124,17 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             "units": _listed(self.units),
             "activation": self.activation,
             "tied": self.tied,
+            "first_weights": self.first_weights,
             "corruption": {"kind": "masking" if own else self.corruption, "nu": _plain(self.nu)},
             "batch_size": _plain(self.batch_size),
-            "epochs": 1 if self._never else _plain(self.pretrain_epochs),
-            "optimizer": {"name": self.pretrain_optimizer, "lr": _plain(self.pretrain_lr)},
+            "epochs": 1 if self._never else self._epochs(rows),
+            "optimizer": {"name": self.pretrain_optimizer, "lr": self._rates(inputs)},
             "loss": self._losses(),
             "decoder": ["sigmoid" if loss == "cross_entropy" else "identity" for loss in self._losses()],
         }
         if self.scale not in ("minmax", "standard", None):
             raise ValueError(f"scale must be 'minmax', 'standard' or None, not {self.scale!r}")
-        fraction = _plain(self.validation_fraction)
+        fraction = self._fraction
         if not isinstance(fraction, (int, float)) or not 0.0 <= fraction < 1.0:
             raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction!r}")
         with _ValueErrors():
@@ -110,6 +145,24 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def _never(self) -> bool:
         epochs = _plain(self.pretrain_epochs)
         return isinstance(epochs, int) and epochs == 0
+
+    @property
+    def _fraction(self) -> Any:
+        return _VALIDATION_FRACTION if self.validation_fraction is None else _plain(self.validation_fraction)
+
+    def _epochs(self, rows: int) -> Any:
+        """Return the epochs of pre-training; where none are given, as many as make some 300 updates."""
+        size = _plain(self.batch_size)
+        if self.pretrain_epochs is not None or not isinstance(size, int) or size < 1:
+            return 1 if self.pretrain_epochs is None else _plain(self.pretrain_epochs)
+        return math.ceil(_UPDATES / math.ceil(rows / size))
+
+    def _rates(self, inputs: int) -> Any:
+        """Return the rates of pre-training; where none are given, Adam's, less for a layer of more than 100 inputs."""
+        if self.pretrain_lr is not None:
+            return _plain(self.pretrain_lr)
+        widths = [inputs, *_listed(self.units)][:-1]
+        return [_LR * min(1.0, math.sqrt(_INPUTS / max(width, 1))) for width in widths if isinstance(width, int)]
 
     def _losses(self) -> list[str]:
         """Return the loss of each layer: cross-entropy where its inputs are in [0, 1], else squared error."""
@@ -150,7 +203,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _pretrained(self, X: Array, valid: Array, reporter: Reporter) -> list[DenoisingAutoencoder]:
         """Return the layers, trained on scaled rows."""
-        settings, trainer = self._settings()
+        settings, trainer = self._settings(*X.shape)
         layers = []
         widths = [X.shape[1], *(config.units for config in settings[:-1])]
         for k, (config, below) in enumerate(zip(settings, widths, strict=True), 1):
@@ -160,6 +213,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 layer.corruption = self.corruption
             layers.append(layer)
         if self._never:
+            scale_untrained_layers(layers, settings, X.astype(np.float32), self._seed)
             return layers
         with _ValueErrors():
             pretrain_layers(
@@ -179,7 +233,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         found = [np.empty(0, np.intp)]
         for group in np.unique(groups[groups >= 0]):
             rows = draw.permutation(np.flatnonzero(groups == group))
-            found.append(rows[: int(self.validation_fraction * len(rows))])
+            found.append(rows[: int(self._fraction * len(rows))])
         return np.sort(np.concatenate(found))
 
     def _draw_seed(self) -> None:
@@ -192,7 +246,7 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         )
         return stack.copy_encoders_from(layers)
 
-    def _keep(self, stack: EncoderStack) -> None:
+    def _keep(self, stack: EncoderStack | MixedClassifier) -> None:
         # In float64 the answer to a row does not depend on the rows beside it.
         self.stack_ = stack.cpu().double().eval().requires_grad_(False)
 
@@ -208,17 +262,22 @@ class _Tuned(_Base):
     """Base of the estimators that are fine-tuned."""
 
     _: KW_ONLY
-    finetune_epochs: int = _FINETUNE.epochs
-    finetune_optimizer: str = _FINETUNE.optimizer.name
-    finetune_lr: float = _FINETUNE.optimizer.lr
-    patience: int = _FINETUNE.patience
-    dropout: float = _FINETUNE.dropout
+    finetune_epochs: int = 200
+    finetune_optimizer: str = "adamw"
+    finetune_lr: float = 1e-3
+    patience: int = 15
+    dropout: float = 0.2
 
-    @property
-    def _monitor(self) -> str:
-        return _FINETUNE.monitor
+    _for_images: ClassVar[dict[str, Any]] = {
+        **_Base._for_images,
+        "finetune_epochs": _FINETUNE.epochs,
+        "finetune_optimizer": _FINETUNE.optimizer.name,
+        "finetune_lr": _FINETUNE.optimizer.lr,
+        "patience": _FINETUNE.patience,
+        "dropout": _FINETUNE.dropout,
+    }
 
-    def _finetune_settings(self) -> FinetuneConfig:
+    def _finetune_settings(self, monitor: str = _FINETUNE.monitor) -> FinetuneConfig:
         with _ValueErrors():
             return config_from_dict(
                 {
@@ -227,15 +286,24 @@ class _Tuned(_Base):
                         "epochs": _plain(self.finetune_epochs),
                         "patience": _plain(self.patience),
                         "dropout": _plain(self.dropout),
-                        "monitor": self._monitor,
+                        "monitor": monitor,
                         "optimizer": {"name": self.finetune_optimizer, "lr": _plain(self.finetune_lr)},
                     }
                 }
             ).finetune
 
-    def _fit(self, X: Array, targets: Array, labelled: Array, held_out: Array, outputs: int, regression: bool) -> None:
+    def _fit(
+        self,
+        X: Array,
+        targets: Array,
+        labelled: Array,
+        held_out: Array,
+        outputs: int,
+        settings: FinetuneConfig,
+        regression: bool,
+    ) -> None:
         """Pre-train on all rows that are not held out, fine-tune on those of them that are labelled."""
-        settings, trainer = self._finetune_settings(), self._settings()[1]
+        trainer = self._settings(*X.shape)[1]
         train = np.setdiff1d(np.arange(len(X)), held_out)
         self._fit_scale(X[train])
         scaled = self._scaled(X).astype(np.float32)

@@ -46,7 +46,7 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         y = check_array(y, dtype=np.float64, ensure_2d=False)
         self._is_flat = y.ndim == 1
         y = y.reshape(len(y), -1)
-        self._settings()
+        self._settings(*X.shape)
         self._draw_seed()
         held_out = self._held_out(np.zeros(len(y), np.int64))
         train = np.setdiff1d(np.arange(len(y)), held_out)
@@ -56,7 +56,15 @@ class StackedDAERegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
             raise ValueError("y spans more than float64 can hold, so it cannot be scaled; divide it first")
         self.target_width_[self.target_width_ == 0.0] = 1.0
         targets = ((y - self.target_shift_) / self.target_width_).astype(np.float32)
-        self._fit(X, targets, np.ones(len(y), np.bool_), held_out, y.shape[1], regression=True)
+        self._fit(
+            X,
+            targets,
+            np.ones(len(y), np.bool_),
+            held_out,
+            y.shape[1],
+            self._finetune_settings(),
+            regression=True,
+        )
         return self
 
     def predict(self, X: Any) -> Array:

@@ -15,6 +15,7 @@ class StackedDAETransformer(_Base):
 
     Args:
         units: numbers of units, lowest layer first.
+        first_weights: glorot (by the numbers of inputs and units) or scaled (by the size of the inputs too).
         nu: noise level; one value, or one per layer.
         corruption: fixed_masking, masking, gaussian, salt_and_pepper, swap, or an object such as those of
             :mod:`stacked_dae.nn.corruption` (which has its own noise level; ``nu`` is ignored).
@@ -23,11 +24,13 @@ class StackedDAETransformer(_Base):
         scale: minmax (to [0, 1], by the training rows), standard (to mean 0 and standard deviation 1) or None.
             The loss is cross-entropy for inputs scaled to [0, 1] and for sigmoid codes, else squared error with an
             identity decoder.
-        pretrain_epochs: passes over the rows; one value, or one per layer. 0: never pre-trained, the control.
+        pretrain_epochs: passes over the rows; one value, or one per layer. None: as many as make some 300
+            updates. 0: never pre-trained, the control.
         pretrain_optimizer: a torch optimiser: sgd, adam, adamw, …
-        pretrain_lr: learning rate; one value, or one per layer.
+        pretrain_lr: learning rate; one value, or one per layer. None: 0.002 · min(1, √(100 / d)), for Adam.
         batch_size: examples in a minibatch.
-        validation_fraction: share of the rows kept out of training, for the validation loss that ``verbose`` shows.
+        validation_fraction: share of the rows kept out of training, for the validation loss that ``verbose`` shows;
+            a tenth where it is None.
         accelerator: Lightning's: auto, cpu, gpu, …
         random_state: an int makes the result repeatable.
         verbose: show progress.
@@ -44,7 +47,7 @@ class StackedDAETransformer(_Base):
             ValueError: a setting is out of range, or ``X`` has another shape or type.
         """
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
-        self._settings()
+        self._settings(*X.shape)
         self._draw_seed()
         held_out = self._held_out(np.zeros(len(X), np.int64))
         train = np.setdiff1d(np.arange(len(X)), held_out)

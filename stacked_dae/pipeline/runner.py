@@ -28,7 +28,7 @@ from stacked_dae.runs.planning import check_parent, check_same_experiment, initi
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.tracking.session import TrackingSession
-from stacked_dae.training.builders import build_layers, build_stack
+from stacked_dae.training.builders import build_layers, build_stack, scale_untrained_layers
 from stacked_dae.training.evaluation import Measures, Score, score
 from stacked_dae.training.greedy import finetune_stack, pretrain_layers
 from stacked_dae.training.optimizers import check_optimizers, check_schedules
@@ -193,6 +193,8 @@ class RunJob:
         if self.experiment.parent is not None:
             return load_layers(self.experiment.parent, data, components)
         layers = build_layers(self.config, data.inputs, data.table, components)
+        if self.config.model == "mlp":
+            scale_untrained_layers(layers, self.config.layers(), data.train.inputs, self.config.seed)
         stages = self.layer_stages
         is_pending = any(stage in self.pending for stage in stages)
         if is_pending or (stages and self.session.logs_pretraining()):

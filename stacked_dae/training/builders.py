@@ -1,17 +1,27 @@
-"""The networks that the settings describe."""
+"""The networks that the settings describe, with their first weights."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from stacked_dae.config.schema import Config, LayerConfig
+from stacked_dae.data.disk_array import Inputs
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.corruption import CORRUPTIONS
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.stage_names import stage_name
+from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.seeding import derive_seed
+
+# Of the inputs, as many as the size of the first weights is taken from.
+_ROWS = 4096
+_LARGEST_BIAS = 0.5
 
 
 def build_layer(
@@ -59,3 +69,40 @@ def build_stack(config: Config, inputs: int, classes: int) -> EncoderStack:
     sizes = [inputs, *(layer.units for layer in layers)]
     is_table = config.data.path is not None
     return EncoderStack(sizes, [layer.activation for layer in layers], classes, missing=is_table)
+
+
+def first_rows(inputs: Inputs) -> Tensor:
+    """Return the first rows, (at most 4096, d) float32: those that the scale is taken from."""
+    return DeviceRows(inputs, torch.device("cpu")).read(slice(0, _ROWS))
+
+
+@torch.no_grad()
+def scale_first_weights(layer: DenoisingAutoencoder, x: Tensor, seed: int) -> None:
+    """Draw the first weights again, in place: W uniform in ±√(3 / mean ‖x‖²), b in ±0.5, b' at the inputs' mean.
+
+    Args:
+        layer: of d inputs; a decoder that is not tied keeps its weights.
+        x: (n, d) float32, rows of the inputs; NaN, a missing value, counts as 0.
+        seed: of the draw.
+    """
+    x = layer.fill(x)
+    generator = torch.Generator().manual_seed(seed)
+    limit = math.sqrt(3.0 / max(float(x.square().sum(1).mean()), 1e-12))
+    layer.weight.uniform_(-limit, limit, generator=generator)
+    layer.bias.uniform_(-_LARGEST_BIAS, _LARGEST_BIAS, generator=generator)
+    mean = x.mean(0)
+    linear = layer.standardised if layer.criterion == "by_column" else torch.tensor(layer.decoder == "identity")
+    assert linear is not None
+    layer.decoder_bias.copy_(torch.where(linear, mean, mean.clamp(0.01, 0.99).logit()))
+
+
+def scale_untrained_layers(
+    layers: Sequence[DenoisingAutoencoder], settings: Sequence[LayerConfig], inputs: Inputs, seed: int
+) -> None:
+    """Scale the first weights of layers that will not be pre-trained, in place, each by the codes of those below."""
+    x = first_rows(inputs)
+    for k, (layer, config) in enumerate(zip(layers, settings, strict=True), 1):
+        if config.first_weights == "scaled":
+            scale_first_weights(layer, x, derive_seed(seed, stage_name(k), "scaled weights"))
+        with torch.no_grad():
+            x = layer.encode(x)

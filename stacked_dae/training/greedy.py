@@ -20,6 +20,7 @@ from stacked_dae.data.disk_array import Inputs
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.training.builders import first_rows, scale_first_weights
 from stacked_dae.training.codes import encode_inputs
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.optimizers import build_optimizer
@@ -29,6 +30,7 @@ from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask, ChunkedRegr
 from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.seeding import derive_seed
 
 Labelled = tuple[Inputs, NDArray[Any], NDArray[np.int64] | None]
 """Inputs (n, d), labels (n,) int64 or targets (n, outputs) float32, and the numbers of the rows to use (None: all)."""
@@ -128,6 +130,9 @@ def pretrain_layers(
         if store.is_done(name):
             store.load(name, layer)
         else:
+            if config.first_weights == "scaled":
+                # A stage that is resumed takes its weights from the checkpoint afterwards.
+                scale_first_weights(layer.cpu(), first_rows(rows["train"]), derive_seed(seed, name, "scaled weights"))
             optimizer = LayerOptimizerConfig(config.optimizer, config.lr, config.options)
             task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer))
             loaders = [

@@ -192,11 +192,13 @@ def test_its_onnx_export_predicts_the_same(golden):
 def test_estimators_predict_the_same(golden):
     x, y = regression()
     kinds = {"pretrain_epochs": 2, "random_state": 1, "units": (6, 4)}
-    assert_same(StackedDAERegressor(finetune_epochs=5, **kinds).fit(x, y).predict(x), np.load("regressor.npy"))
+    assert_same(
+        StackedDAERegressor.for_images(finetune_epochs=5, **kinds).fit(x, y).predict(x), np.load("regressor.npy")
+    )
     labels = np.where(np.arange(len(x)) % 4 == 0, -1, (y > 0).astype(int))
-    classifier = StackedDAEClassifier(finetune_epochs=5, monitor="error", **kinds).fit(x, labels)
+    classifier = StackedDAEClassifier.for_images(finetune_epochs=5, monitor="error", **kinds).fit(x, labels)
     assert_same(classifier.predict_proba(x), np.load("classifier.npy"))
-    assert_same(StackedDAETransformer(**kinds).fit_transform(x), np.load("transformer.npy"))
+    assert_same(StackedDAETransformer.for_images(**kinds).fit_transform(x), np.load("transformer.npy"))
 
 
 def test_the_rows_of_table_1_are_finished(monkeypatch):

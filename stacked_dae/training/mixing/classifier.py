@@ -1,0 +1,148 @@
+"""The mixed classifier from pre-trained layers and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stacked_dae.nn.activations import replace_missing
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.mixed_classifier import Members, MixedClassifier, SkipHeads
+from stacked_dae.nn.stack import Encoder
+from stacked_dae.training.mixing.members import MemberSettings, finetune_members
+from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
+from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
+from stacked_dae.utils.progress import Reporter
+
+FOLDS = 5
+CANDIDATES = ((False, 1.0, 0.05), (False, 1.0, 1.0), (True, 0.5, 0.1), (True, 0.5, 1.0), (True, 0.5, 10.0))
+"""The heads: whether each sees the codes, the factor of its inputs, and the strength of its fit."""
+FEWEST_TO_FINETUNE = 60
+"""Labelled rows below which the encoders stay as pre-training left them."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the mixture of a classifier came to.
+
+    Args:
+        inputs, codes, finetuned: shares, of sum 1, of the heads on the inputs alone, on inputs and codes, and of the
+            fine-tuned networks.
+        log_loss: held-out loss per labelled row, of the mixture.
+        epoch: epoch whose weights the fine-tuned networks kept; 0 where none was better than their first ones, or none
+            was tried.
+    """
+
+    inputs: float
+    codes: float
+    finetuned: float
+    log_loss: float
+    epoch: int
+
+
+def fit_mixed_classifier(
+    layers: Sequence[DenoisingAutoencoder],
+    inputs: Tensor,
+    labelled: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    classes: int,
+    settings: MemberSettings,
+    generator: torch.Generator,
+    reporter: Reporter,
+) -> tuple[MixedClassifier, Mixture]:
+    """Fit heads on the inputs and codes, fine-tune from the best, and mix all by what they say of labels not seen.
+
+    Each of :data:`FOLDS` members leaves out one fold of the labels, so that every label is held out once and none is
+    set aside; the heads are then fitted to all labels.
+
+    Args:
+        layers: pre-trained, lowest first.
+        inputs: (n, d) float32, standardised, NaN for missing: all rows, with a label or without.
+        labelled: (m,) int64, the rows with a label.
+        labels: (m,) int64, 0 to classes − 1.
+        weights: (m,) float64 of the labelled rows, at least 0.
+        classes: k, at least 2.
+        settings: of fine-tuning.
+        generator: of the folds and of fine-tuning.
+        reporter: shows progress.
+    """
+    encoders = [_encoder_of(layer) for layer in layers]
+    x = replace_missing(inputs)
+    y = x
+    with torch.no_grad():
+        for encoder in encoders:
+            y = encoder(y)
+    # The block of codes weighs as much as that of the inputs, and a unit that varies more counts more.
+    centre = y.double().mean(0)
+    spread = y.double().var(0, correction=0).sum()
+    factor = (x.double().var(0, correction=0).sum() / spread).sqrt() if spread > 0 else spread
+    seen, codes = x[labelled].double(), (y[labelled].double() - centre) * factor
+
+    folds = stratified_folds(labels, FOLDS, generator)
+    outside = torch.stack([weights * (folds != m) for m in range(FOLDS)])
+    problems = torch.cat([outside, weights[None]])
+    every = torch.arange(len(labels))
+    heads = SkipHeads(x.shape[1], y.shape[1], classes, len(CANDIDATES)).double()
+    fitted, held_out = [], []
+    for k, (sees_codes, scale, strength) in enumerate(CANDIDATES):
+        features = torch.cat([seen * scale, codes], 1) if sees_codes else seen * scale
+        slopes, biases = fit_softmax_heads(features, labels, problems, strength, classes)
+        log_p = (features @ slopes[:-1] + biases[:-1, None]).log_softmax(2)
+        held_out.append(log_p[folds, every, labels])
+        found = _on_plain_codes(slopes, biases, x.shape[1], scale, centre, factor)
+        for parameter, value in zip(heads.parameters(), found, strict=True):
+            parameter.data[k] = value[-1]
+        fitted.append([value[:-1] for value in found])
+    log_p = torch.stack(held_out)
+    shares = mixture_shares(log_p, weights)
+    mixed = (log_p + shares.log()[:, None]).logsumexp(0)
+
+    members, tuned, epoch = None, 0.0, 0
+    if len(labels) >= FEWEST_TO_FINETUNE:
+        means = (log_p * weights).sum(1)
+        best = max((k for k, candidate in enumerate(CANDIDATES) if candidate[0]), key=lambda k: float(means[k]))
+        start = SkipHeads(x.shape[1], y.shape[1], classes, FOLDS)
+        for parameter, value in zip(start.parameters(), fitted[best], strict=True):
+            parameter.data.copy_(value)
+        members = Members(encoders, start)
+        reporter.start("fine-tuning", settings.epochs, "epochs")
+        finetuned, epoch = finetune_members(
+            members, x[labelled], labels, weights, folds, settings, generator,
+            lambda done, loss: reporter.advance(1),
+        )  # fmt: skip
+        reporter.stop()
+        both = torch.stack([mixed, finetuned.double()])
+        tuned = float(mixture_shares(both, weights)[1])
+        mixed = torch.logaddexp(both[0] + torch.tensor(1.0 - tuned).log(), both[1] + torch.tensor(tuned).log())
+    final = torch.cat([shares * (1.0 - tuned), shares.new_tensor([tuned])])
+    classifier = MixedClassifier([encoder.double() for encoder in encoders], heads, members, final).double()
+    on_inputs = torch.tensor([not candidate[0] for candidate in CANDIDATES])
+    mixture = Mixture(
+        inputs=float(final[:-1][on_inputs].sum()),
+        codes=float(final[:-1][~on_inputs].sum()),
+        finetuned=tuned,
+        log_loss=-float((mixed * weights).sum() / weights.sum()),
+        epoch=epoch,
+    )
+    return classifier.requires_grad_(False), mixture
+
+
+def _encoder_of(layer: DenoisingAutoencoder) -> Encoder:
+    units, inputs = layer.weight.shape
+    encoder = Encoder(inputs, units, layer.activation)
+    encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
+    return encoder.requires_grad_(False)
+
+
+def _on_plain_codes(
+    slopes: Tensor, biases: Tensor, inputs: int, scale: float, centre: Tensor, factor: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the weights of heads on (inputs · scale, (codes − centre) · factor) as those on inputs and codes."""
+    on_codes = slopes[:, inputs:] * factor
+    if on_codes.shape[1] == 0:
+        on_codes = slopes.new_zeros(len(slopes), len(centre), slopes.shape[2])
+    return slopes[:, :inputs] * scale, on_codes, biases - centre @ on_codes
