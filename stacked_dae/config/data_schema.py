@@ -9,6 +9,7 @@ from typing import Literal
 from stacked_dae.config.checks import default_of, require, require_choice, require_number, require_positive_int
 
 Scale = Literal["minmax", "standard"]
+Decimal = Literal[".", ","]
 Source = Literal["regenerated", "original"]
 
 
@@ -19,7 +20,8 @@ class DataConfig:
     name: str = "digits"
     """Data set; `stacked-dae data list` names them all."""
     path: str | None = None
-    """The user's table, in place of a data set: a file that ends in .csv, .parquet, .npy or .npz."""
+    """The user's table, in place of a data set: a file that ends in .csv or .tsv (also compressed: .csv.gz, .tsv.gz),
+    .parquet, .feather, .arrow, .npy or .npz."""
     target: str | None = None
     """Column of the class, text or whole numbers; rows where it is empty serve pre-training only (tables only)."""
     keep: list[str] = field(default_factory=list)
@@ -34,6 +36,10 @@ class DataConfig:
     split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
     """Shares of training, validation and test rows, or the name of a column that says train, valid or test (tables
     only)."""
+    delimiter: str | None = None
+    """Character between the fields of a CSV file; found in the file when null (tables only)."""
+    decimal: Decimal | None = None
+    """Decimal mark of a CSV file, . or ,; found in the file when null (tables only)."""
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
     source: Source = "regenerated"
@@ -48,8 +54,18 @@ class DataConfig:
     def __post_init__(self) -> None:
         require_choice("data.source", self.source, Source)
         require_choice("data.scale", self.scale, Scale)
+        if self.decimal is not None:
+            require_choice("data.decimal", self.decimal, Decimal)
+        require(
+            self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '"\r\n'),
+            f"data.delimiter must be one character, such as ';', not {self.delimiter!r}",
+        )
+        require(
+            self.decimal is None or self.decimal != self.delimiter,
+            f"data.delimiter and data.decimal must differ; both are {self.decimal!r}",
+        )
         if self.path is None:
-            for name in ("target", "keep", "drop", "categorical", "scale", "split"):
+            for name in ("target", "keep", "drop", "categorical", "scale", "split", "delimiter", "decimal"):
                 given = getattr(self, name) != default_of(DataConfig, name)
                 require(not given, f"data.{name} applies only to a table: name its file with data.path")
         else:

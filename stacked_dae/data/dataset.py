@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,6 +56,7 @@ class Dataset:
         load_test: gives the test rows; called once, after all training and selection.
         image_shape: (rows, columns) where the d inputs are an image, else None.
         table: of a table, how its rows became inputs and labels.
+        notices: lines that say what was left out of a table.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Dataset:
     load_test: Callable[[], Split]
     image_shape: tuple[int, int] | None = None
     table: Preprocessing | None = None
+    notices: Sequence[str] = ()
 
     @property
     def inputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,12 +89,13 @@ def check_data(config: DataConfig) -> None:
         raise DataError(f"data.path: file {config.path} does not exist (working directory: {Path.cwd()})")
 
 
-def load_data(config: DataConfig, root: str | None = None) -> Dataset:
+def load_data(config: DataConfig, root: str | None = None, known: Collection[str] = ()) -> Dataset:
     """Return the data that the settings name: a data set, or the user's table.
 
     Args:
         config: the settings.
         root: the data folder; that of the settings if None.
+        known: inputs of a table that a run has already, as for :func:`stacked_dae.data.tabular.loading.read_table`.
 
     Raises:
         ConfigError, DataError: see :func:`load_dataset` and :func:`stacked_dae.data.tabular.loading.read_table`.
@@ -103,4 +105,4 @@ def load_data(config: DataConfig, root: str | None = None) -> Dataset:
         return load_dataset(config.name, folder, config.source)
     from stacked_dae.data.tabular.loading import read_table
 
-    return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=config.budget_bytes)
+    return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=config.budget_bytes, known=known)

@@ -21,12 +21,21 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     Raises:
         StageError: the data have changed since.
     """
-    data = dataset or registry.load_data(folder.config().data, root)
+    data = dataset or registry.load_data(folder.config().data, root, known_inputs(folder))
     if data.fingerprint != folder.manifest.dataset.fingerprint:
         path = folder.config().data.path
         where = f"the table {path} holds now" if path else f"{data.name!r} holds now; see --data.root"
         raise StageError(f"{folder.path} was trained on other data than {where}")
     return data
+
+
+def known_inputs(folder: RunFolder) -> list[str]:
+    """Return the columns of the table that a run takes; none where it has no table, or is new or damaged."""
+    try:
+        found = None if folder.is_new else folder.preprocessing()
+    except StageError:
+        return []
+    return found.names if found is not None else []
 
 
 def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:

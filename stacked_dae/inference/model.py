@@ -223,20 +223,20 @@ class StackedDAE:
                 yield inputs_of(path, self.preprocessing, values), self.preprocessing.unseen(values)
             return
         file = open_table(path)
-        if len(file.names) != len(self.columns):
-            raise DataError(f"{path}: {len(file.names)} columns, but the model takes {len(self.columns)}")
+        names = [name for name in file.names if name not in file.indexes]
+        if len(names) != len(self.columns):
+            raise DataError(f"{path}: {len(names)} columns, but the model takes {len(self.columns)}")
         start = 0
-        for values in file.batches(file.names):
-            text = next((name for name in file.names if values[name].dtype == object), None)
+        for values in file.batches(names):
+            text = next((name for name in names if values[name].dtype == object), None)
             if text is not None:
                 raise DataError(f"{path}: column {text!r} holds text, but the model takes numbers")
-            block = np.stack([values[name] for name in file.names], axis=1)
+            block = np.stack([values[name] for name in names], axis=1)
             bad = np.argwhere(~np.isfinite(block))
             if len(bad):
                 row, column = bad[0]
                 raise DataError(
-                    f"{path}: column {file.names[column]!r}, row {start + row + 1} is {block[row, column]};"
-                    " fill it first"
+                    f"{path}: column {names[column]!r}, row {start + row + 1} is {block[row, column]}; fill it first"
                 )
             yield block.astype(np.uint8 if file.is_bytes else np.float32), []
             start += len(block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -117,6 +118,8 @@ class DAEDataModule(pl.LightningDataModule):
     def from_table(cls, path: str, target: str | None = None, **arguments: Any) -> DAEDataModule:
         """Return the data module of a table, preprocessed as ``data.path`` is; NaN marks a missing value.
 
+        What is left out, such as an index, is warned of.
+
         Args:
             path: a file that ends in .csv, .parquet, .npy or .npz.
             target: column of the class.
@@ -127,7 +130,10 @@ class DAEDataModule(pl.LightningDataModule):
             ConfigError, DataError: a setting or the file is wrong.
         """
         columns = {key: arguments.pop(key) for key in [field.name for field in fields(DataConfig)] if key in arguments}
-        return cls.from_dataset(load_data(DataConfig(path=path, target=target, **columns)), **arguments)
+        data = load_data(DataConfig(path=path, target=target, **columns))
+        for notice in data.notices:
+            warnings.warn(notice, stacklevel=2)
+        return cls.from_dataset(data, **arguments)
 
     @classmethod
     def from_dataset(cls, data: Dataset, *, images: bool = False, **arguments: Any) -> DAEDataModule:

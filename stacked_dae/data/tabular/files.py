@@ -1,7 +1,8 @@
-"""Files that hold a table, read by batches of rows: CSV and Parquet by pyarrow, .npy and .npz by NumPy."""
+"""Files that hold a table, read by batches of rows: CSV, Parquet and Feather by pyarrow, .npy and .npz by NumPy."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.tabular.csv_dialect import Dialect, find_dialect
 from stacked_dae.data.tabular.preprocessing import NUMBER, Values, name_of
 from stacked_dae.errors import DataError
 
@@ -17,6 +19,10 @@ ROWS = 8192
 """Rows in a batch at the most."""
 # Bytes of a CSV file that are read at a time; a line must fit.
 _BLOCK = 2**22
+_CSV, _FEATHER = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".feather", ".arrow")
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+", re.ASCII)
+ENDINGS = (*_CSV, ".parquet", *_FEATHER, ".npy", ".npz")
+"""What the name of a table's file ends in."""
 
 
 class TableFile(Protocol):
@@ -26,6 +32,10 @@ class TableFile(Protocol):
     """Names of the columns."""
     is_bytes: bool
     """True if the file is an array of bytes, as images are."""
+    indexes: set[str]
+    """Columns that number the rows, as pandas writes an index."""
+    notices: Sequence[str]
+    """Lines that say how the file was read, where that may be wrong."""
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         """Go through these columns, some rows at a time.
@@ -39,8 +49,12 @@ class TableFile(Protocol):
         ...
 
 
-def open_table(path: str | Path) -> TableFile:
-    """Return the table in a file, whose ending says what it is: .csv, .parquet, .npy or .npz.
+def open_table(path: str | Path, delimiter: str | None = None, decimal: str | None = None) -> TableFile:
+    """Return the table in a file, whose ending says what it is.
+
+    Args:
+        path: ends in .csv or .tsv (also compressed: .csv.gz, .tsv.gz), .parquet, .feather, .arrow, .npy or .npz.
+        delimiter, decimal: those of a CSV file; found in its beginning if None.
 
     Raises:
         DataError: it does not exist, has another ending, or is not readable; or two of its columns share a name.
@@ -48,33 +62,42 @@ def open_table(path: str | Path) -> TableFile:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
-    kinds = {".csv": _csv, ".parquet": _parquet, ".npy": _numpy, ".npz": _numpy}
-    if path.suffix.lower() not in kinds:
-        raise DataError(f"{path}: a table is a file that ends in {', '.join(kinds)}")
+    ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+    if ending is None:
+        raise DataError(f"{path}: a table is a file that ends in {', '.join(ENDINGS)}")
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty")
-    file = kinds[path.suffix.lower()](path)
+    if ending in _CSV:
+        file: TableFile = _Csv(path, find_dialect(path, delimiter, decimal))
+    elif ending == ".parquet":
+        file = _Parquet(path)
+    elif ending in _FEATHER:
+        file = _Feather(path)
+    else:
+        file = _numpy(path)
     double = next((name for i, name in enumerate(file.names) if name in file.names[:i]), None)
     if double is not None:
         raise DataError(f"{path}: two columns are named {double!r}; rename one")
     if not file.names:
         raise DataError(f"{path}: it has no columns")
-    if "" in file.names:
+    if "" in file.names[1:]:
         raise DataError(f"{path}: column {file.names.index('') + 1} has no name; give it one (pandas: index=False)")
-    if len(file.names) == 1 and path.suffix.lower() == ".csv":
-        mark = next((mark for mark in (";", "\t", "|") if mark in file.names[0]), None)
-        if mark:
-            raise DataError(
-                f"{path}: it has one column, {file.names[0]!r}, which contains {mark!r}; separate columns by commas"
-            )
     return file
+
+
+def _indexes(names: Sequence[str], schema: Any = None) -> set[str]:
+    """Return the columns that pandas wrote for an index, by its metadata in the schema or by their names."""
+    noted = (schema.pandas_metadata or {}).get("index_columns", []) if schema is not None else []
+    return {name for name in names if name in noted or _INDEX.fullmatch(name)} | ({""} & set(names[:1]))
 
 
 def _arrow(path: Path) -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise DataError(f"{path}: CSV and Parquet are read by pyarrow: pip install 'stacked-dae[tables]'") from None
+        raise DataError(
+            f"{path}: CSV, Parquet and Feather are read by pyarrow: pip install 'stacked-dae[tables]'"
+        ) from None
     return pyarrow
 
 
@@ -145,13 +168,13 @@ def _numbers_where_all_are(names: Values) -> Values:
 class _Csv:
     is_bytes = False
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            with closing(self._open()) as reader:
-                self.names: list[str] = reader.schema.names
-        except UnicodeDecodeError:
-            raise DataError(f"{path}: not readable as CSV (its first line is not UTF-8)") from None
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self._path, self._dialect = path, dialect
+        with closing(self._open()) as reader:
+            self.names: list[str] = reader.schema.names
+        self.indexes = _indexes(self.names)
+        unsure = f"{path}: it is not UTF-8, so it is read as Windows-1252 (Latin-1); save it as UTF-8 if that is wrong"
+        self.notices: Sequence[str] = [unsure] if dialect.encoding == "cp1252" else []
 
     def _open(self, names: Sequence[str] | None = None) -> Any:
         pa = _arrow(self._path)
@@ -160,11 +183,15 @@ class _Csv:
         # What a column holds is not guessed from its beginning.
         kinds = {name: pa.string() for name in names or ()}
         # Of one column, an empty line is a missing value.
-        parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=names is None or len(self.names) > 1)
+        parse = csv.ParseOptions(
+            delimiter=self._dialect.delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=names is None or len(self.names) > 1,
+        )
         try:
             return csv.open_csv(
                 self._path,
-                read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False),
+                read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False, encoding=self._dialect.encoding),
                 parse_options=parse,
                 convert_options=csv.ConvertOptions(
                     column_types=kinds,
@@ -173,7 +200,7 @@ class _Csv:
                     quoted_strings_can_be_null=False,
                 ),
             )
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeError, OSError) as error:
             raise DataError(f"{self._path}: not readable as CSV ({_reason(error)})") from None
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
@@ -184,19 +211,27 @@ class _Csv:
                     batch = reader.read_next_batch()
                 except StopIteration:
                     return
-                except pa.ArrowException as error:
+                except (pa.ArrowException, UnicodeError, OSError) as error:
                     raise DataError(f"{self._path}: not readable as CSV ({_reason(error)})") from None
                 for start in range(0, len(batch), ROWS):
                     rows = batch.slice(start, ROWS)
-                    yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
+                    yield {
+                        n: _values(self._path, n, self._pointed(rows.column(n), n in as_text), as_text=n in as_text)
+                        for n in names
+                    }
 
+    def _pointed(self, column: Any, as_text: bool) -> Any:
+        """Return a column with a point for the decimal comma; names stay as they are written."""
+        import pyarrow.compute as pc
 
-def _csv(path: Path) -> TableFile:
-    return _Csv(path)
+        if as_text or self._dialect.decimal == ".":
+            return column
+        return pc.replace_substring_regex(column, r"^(\s*[+-]?\d*),(\d+([eE][+-]?\d+)?\s*)$", r"\1.\2")
 
 
 class _Parquet:
     is_bytes = False
+    notices: Sequence[str] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -208,6 +243,7 @@ class _Parquet:
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: not readable as Parquet ({_reason(error)})") from None
         self.names: list[str] = self._file.schema_arrow.names
+        self.indexes = _indexes(self.names, self._file.schema_arrow)
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         pa = _arrow(self._path)
@@ -218,12 +254,39 @@ class _Parquet:
             raise DataError(f"{self._path}: not readable as Parquet ({_reason(error)})") from None
 
 
-def _parquet(path: Path) -> TableFile:
-    return _Parquet(path)
+class _Feather:
+    is_bytes = False
+    notices: Sequence[str] = ()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        pa = _arrow(path)
+        try:
+            with pa.OSFile(str(path)) as source:
+                schema = pa.ipc.open_file(source).schema
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: not readable as Feather ({_reason(error)})") from None
+        self.names: list[str] = schema.names
+        self.indexes = _indexes(self.names, schema)
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        pa = _arrow(self._path)
+        try:
+            with pa.OSFile(str(self._path)) as source:
+                reader = pa.ipc.open_file(source)
+                for k in range(reader.num_record_batches):
+                    batch = reader.get_batch(k)
+                    for start in range(0, len(batch), ROWS):
+                        rows = batch.slice(start, ROWS)
+                        yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self._path}: not readable as Feather ({_reason(error)})") from None
 
 
 class _Arrays:
     """Arrays with equal numbers of rows; each column of a 2-D one is a column, a 1-D one is one column."""
+
+    notices: Sequence[str] = ()
 
     def __init__(self, path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
@@ -247,6 +310,7 @@ class _Arrays:
         lengths = {len(column) for column in self._columns.values()}
         if len(lengths) > 1:
             raise DataError(f"{path}: its arrays have {' and '.join(map(str, sorted(lengths)))} rows; they must agree")
+        self.indexes = _indexes(self.names)
         self.is_bytes = all(array.dtype == np.uint8 for array in arrays.values())
         self._rows = lengths.pop() if lengths else 0
 

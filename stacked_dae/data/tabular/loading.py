@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
+from stacked_dae.data.tabular.csv_dialect import DecimalError
 from stacked_dae.data.tabular.files import TableFile, open_table
 from stacked_dae.data.tabular.preprocessing import (
     Column,
@@ -32,11 +33,15 @@ from stacked_dae.errors import ConfigError, DataError, suggest
 _MOST_NAMES = 1000
 
 
-def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int) -> Dataset:
+def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int, known: Collection[str] = ()) -> Dataset:
     """Return the data set of a table.
+
+    Columns that name the rows are no inputs: an index that pandas wrote, and identifiers, whole numbers or text that no
+    two rows share. ``notices`` of the data set names them. ``data.keep`` and ``data.categorical`` take them.
 
     Args:
         settings: its path, and the roles of its columns and rows.
+        known: inputs of a model that is to be trained further, whatever they hold.
         scratch: folder for the inputs that need more than the budget; they leave no file behind there.
         budget_bytes: inputs of more than this many bytes stay on disk.
 
@@ -46,10 +51,19 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int) -> Dat
     """
     assert settings.path is not None
     path = Path(settings.path)
-    file = open_table(path)
-    names = _input_names(file, settings)
+    file = _open(path, settings)
+    asked = {*settings.keep, *settings.categorical, *known}
+    names, notices = _input_names(file, settings, asked)
     scan = Scan(path, names, settings)
     scan.read(file)
+    identifiers = [name for name in scan.identifiers if name not in asked]
+    if len(identifiers) < len(names):
+        scan.names = [name for name in names if name not in identifiers]
+        notices += [
+            f"{path}: column {name!r} has another value in every row, so it is left out as an identifier; to use it,"
+            " name the inputs in data.keep"
+            for name in identifiers
+        ]
     classes, labels = labels_of(path, scan)
     part = assign_splits(path, settings, labels, scan)
     check_classes(path, settings, classes, labels, part)
@@ -61,10 +75,19 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int) -> Dat
         now = path.stat()
         if (now.st_size, now.st_mtime_ns) != (written.st_size, written.st_mtime_ns):
             raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
-        inputs = _inputs(path, preprocessing, part == which, scratch, budget_bytes)
+        inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         return Split(inputs, labels[part == which])
 
-    return Dataset(settings.title, len(classes), rows(0), rows(1), lambda: rows(2), table=preprocessing)
+    return Dataset(
+        settings.title, len(classes), rows(0), rows(1), lambda: rows(2), table=preprocessing, notices=notices
+    )
+
+
+def _open(path: Path, settings: DataConfig) -> TableFile:
+    try:
+        return open_table(path, settings.delimiter, settings.decimal)
+    except DecimalError as error:
+        raise DataError(f"{error}, or, if it is the decimal mark: --data.decimal ,") from None
 
 
 def table_rows(path: str | Path, preprocessing: Preprocessing) -> Iterator[dict[str, Values]]:
@@ -91,8 +114,8 @@ def table_rows(path: str | Path, preprocessing: Preprocessing) -> Iterator[dict[
         raise DataError(f"{path}: it has no rows")
 
 
-def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
-    """Return the columns that are inputs, in the order of the file."""
+def _input_names(file: TableFile, settings: DataConfig, asked_for: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the columns that may be inputs, in the order of the file, and a line for each index that is left out."""
     lists = {"keep": settings.keep, "drop": settings.drop, "categorical": settings.categorical}
     asked = [(f"data.{option}", name) for option, names in lists.items() for name in names]
     if settings.target is not None:
@@ -116,13 +139,22 @@ def _input_names(file: TableFile, settings: DataConfig) -> list[str]:
                 f"data.keep: column {name!r} of {settings.path} is the target, the split, or dropped;"
                 " take it out of data.keep"
             )
-    names = [name for name in settings.keep or file.names if name not in others]
+    indexes = [name for name in file.names if name in file.indexes and name not in {*others, *asked_for}]
+    names = [name for name in settings.keep or file.names if name not in {*others, *indexes}]
     if not names:
         raise ConfigError(f"data.path: no column of {settings.path} is left to learn from")
     for name in settings.categorical:
         if name not in names:
             raise ConfigError(f"data.categorical: column {name!r} of {settings.path} is not an input; take it out")
-    return [name for name in file.names if name in names]
+    notices = [
+        f"{settings.path}: "
+        + (f"column {name!r}" if name else "column 1, which has no name,")
+        + " is an index of the rows, so it is left out"
+        + ("; to use it, name the inputs in data.keep" if name else "")
+        for name in indexes
+        if not settings.keep
+    ]
+    return [name for name in file.names if name in names], [*file.notices, *notices]
 
 
 def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: NDArray[np.bool_]) -> list[Column]:
@@ -169,28 +201,34 @@ def _batches(
 
 
 def _inputs(
-    path: Path, preprocessing: Preprocessing, chosen: NDArray[np.bool_], scratch: Path, budget_bytes: int
+    file: TableFile,
+    path: Path,
+    preprocessing: Preprocessing,
+    chosen: NDArray[np.bool_],
+    scratch: Path,
+    budget_bytes: int,
 ) -> Inputs:
     """Return the inputs of the chosen rows, in memory or, if they need more than the budget, on disk."""
     shape = (int(chosen.sum()), len(preprocessing.inputs))
     if 4 * shape[0] * shape[1] <= budget_bytes:
         in_memory = np.empty(shape, np.float32)
-        _fill(path, preprocessing, chosen, in_memory.__setitem__)
+        _fill(file, path, preprocessing, chosen, in_memory.__setitem__)
         return in_memory
     scratch.mkdir(parents=True, exist_ok=True)
     on_disk = DiskArray.create_unlinked(scratch, shape)
-    _fill(path, preprocessing, chosen, lambda rows, block: on_disk.write(rows.start, block))
+    _fill(file, path, preprocessing, chosen, lambda rows, block: on_disk.write(rows.start, block))
     return on_disk
 
 
 def _fill(
+    file: TableFile,
     path: Path,
     preprocessing: Preprocessing,
     chosen: NDArray[np.bool_],
     put: Callable[[slice, NDArray[np.float32]], None],
 ) -> None:
     at = 0
-    for rows, values in _batches(open_table(path), preprocessing.names, preprocessing.categorical()):
+    for rows, values in _batches(file, preprocessing.names, preprocessing.categorical()):
         kept = chosen[rows]
         if kept.any():
             block = inputs_of(path, preprocessing, {name: column[kept] for name, column in values.items()})

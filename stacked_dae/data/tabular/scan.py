@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from stacked_dae.errors import DataError
 from stacked_dae.utils.seeding import derive_seed
 
 _PARTS = {"train": 0, "valid": 1, "test": 2}
+# Fewer rows may have different values by chance, and further ones change nothing.
+_FEWEST_IDENTIFIERS, _ENOUGH_IDENTIFIERS = 30, 100_000
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
 # A label is a number that fits a file's 64 bits.
 _LARGEST_LABEL = 2**63 - 1
@@ -50,11 +53,18 @@ class Scan:
         self._numbers: dict[str, tuple[int, str]] = {}
         self._texts: dict[str, tuple[int, str]] = {}
         self._forced = set(settings.categorical)
+        # The different values of each column, as long as no two rows have the same.
+        self._different: dict[str, set[Any]] = {name: set() for name in names}
 
     @property
     def categorical(self) -> list[str]:
         """The columns of names."""
         return [name for name in self.names if name in self._forced or name in self._texts]
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The columns of whole numbers or text in which no two rows have the same value, of many rows."""
+        return [name for name in self._different if self.rows >= _FEWEST_IDENTIFIERS]
 
     def read(self, file: TableFile) -> None:
         """Go through the file.
@@ -67,6 +77,8 @@ class Scan:
             for name in self.names:
                 if name not in self._forced:
                     self._look(name, values[name])
+                if name in self._different and not self._differ(name, values[name]):
+                    del self._different[name]
             if self.target is not None:
                 self.targets.append(self._numbered(values[self.target]))
             if self.split is not None:
@@ -74,6 +86,17 @@ class Scan:
             self.rows += len(values[self.names[0]])
         if not self.rows:
             raise DataError(f"{self.path}: it has no rows")
+
+    def _differ(self, name: str, values: Values) -> bool:
+        """Return whether a column may still name its rows."""
+        different = self._different[name]
+        if len(different) >= _ENOUGH_IDENTIFIERS:
+            return True
+        if values.dtype != object and not (np.isfinite(values) & (values == np.floor(values))).all():
+            return False
+        before = len(different)
+        different.update(values.tolist())
+        return None not in different and len(different) == before + len(values)
 
     def _numbered(self, labels: Values) -> NDArray[np.int32]:
         """Return labels as places in ``classes``, −1 for missing ones; a new one is looked at once."""

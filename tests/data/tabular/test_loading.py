@@ -51,13 +51,13 @@ def frame(path):
 def split_of(path, data):
     """Return the rows of (train, valid, test), found by their own numbers in a column that is added to the file."""
     numbered = path.with_name("numbered.csv")
-    pd.read_csv(path).assign(row=range(len(frame(path)))).to_csv(numbered, index=False)
+    pd.read_csv(path).assign(row=np.arange(len(frame(path))) + 0.5).to_csv(numbered, index=False)
     made = read(numbered, **data)
     column = made.table.names.index("row")
     at = made.table.inputs.index("row")
     numeric = made.table.columns[column]
     rows = [made.train.inputs[:, at], made.valid.inputs[:, at], made.load_test().inputs[:, at]]
-    return [np.rint(part * numeric.width + numeric.shift).astype(int) for part in rows]
+    return [np.rint(part * numeric.width + numeric.shift - 0.5).astype(int) for part in rows]
 
 
 @pytest.mark.parametrize("scale", ["minmax", "standard"])
@@ -275,7 +275,7 @@ BAD = {
     "an identifier": ("a,b,y\n" + "".join(f"{i},n{i},{'pq'[i % 2]}\n" for i in range(2000)), {}, ["'b'", "identifier"]),
     "too few rows": ("a,b,y\n1,2,p\n2,3,q\n3,4,p\n", {}, ["too few for a valid row"]),
     "a fold that is none": (GOOD, {"split": "b"}, ["'b'", "row 1", "train, valid, test"]),
-    "not text": ("a,b,y\n\xff\xfe,1,p\n", {}, ["not readable as CSV"]),
+    "not text": ("a,b,y\n" + "1,2,p\n" * 20000 + "\xff\xfe,1,p\n", {}, ["not readable as CSV"]),
 }  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_bad_tables_are_one_line_and_write_nothing(case, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.txt", b"a\n1\n", "ends in .csv, .parquet, .npy, .npz"),
+        ("t.txt", b"a\n1\n", "ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet, .feather, .arrow, .npy, .npz"),
         ("t.parquet", b"PAR1 and more of it", "not readable as Parquet"),
         ("t.npz", b"PK\x03\x04 and more of it", "not readable as npz"),
         ("t.npy", b"\x93NUMPY\x01\x00 and more of it", "not readable as npy"),

@@ -128,7 +128,8 @@ def test_line_breaks_inside_quotes_are_text(tmp_path):
     lines = [f'{i},"one\nor {i % 2}",{"pq"[i % 2]}' for i in range(60)]
     (tmp_path / "t.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n")
     run = api.fit(config_from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
-    assert run.preprocessing().columns[1].values == ["one\nor 0", "one\nor 1"]
+    # Column a is an identifier.
+    assert run.preprocessing().columns[0].values == ["one\nor 0", "one\nor 1"]
 
 
 def test_large_whole_labels_stay_apart(tmp_path):
@@ -189,10 +190,16 @@ BAD = {
     "far": (GOOD.replace("\n17,", "\n1e300,"), {}, ["'a'", "row 18", "beyond"]),
     "target is the split": (GOOD, {"split": "y"}, ["data.split", "'y'", "is the target"]),
     "target dropped": (GOOD, {"drop": ["y"]}, ["data.drop", "'y'", "is the target"]),
-    "semicolons": (GOOD.replace(",", ";"), {"target": "b"}, ["contains ';'", "separate columns by commas"]),
-    "no name": (GOOD.replace("a,b,y", ",b,y"), {}, ["column 1 has no name", "index=False"]),
+    "no name": (GOOD.replace("a,b,y", "a,,y"), {}, ["column 2 has no name", "index=False"]),
+    "thousands": (
+        "a;y\n" + "".join(f"{i + 1},{i:03};{'pq'[i % 2]}\n" for i in range(40)),
+        {},
+        ["'1,000'", "--data.decimal ,"],
+    ),
+    "another delimiter": (GOOD, {"delimiter": ";", "target": "y"}, ["no column 'y'"]),
+    "two delimiters": (GOOD, {"delimiter": ";;"}, ["data.delimiter must be one character"]),
+    "delimiter and decimal": (GOOD, {"delimiter": ",", "decimal": ","}, ["must differ"]),
     "a label too large": (GOOD.replace("p\n", "9223372036854775808\n"), {}, ["'y'", "row 1", "too large"]),
-    "header not UTF-8": (GOOD.replace("a,b,y", "\xe4,b,y"), {}, ["not UTF-8"]),
     "too few labels": (GOOD, {"labels_per_class": 500}, ["class 'p' has only"]),
 }
 

@@ -1,0 +1,120 @@
+"""How a CSV file is written: its encoding, its delimiter, and its decimal mark, found in its beginning."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stacked_dae.errors import DataError
+
+_SAMPLE = 2**16
+_ROWS = 200
+DELIMITERS = (",", ";", "\t", "|")
+"""The delimiters that are looked for."""
+_WITH_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
+_WITH_POINT = re.compile(r"\s*[+-]?\d*\.\d+\s*", re.ASCII)
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written.
+
+    Args:
+        encoding: a name that Python's codecs have.
+        delimiter: between two fields, one character.
+        decimal: the decimal mark, a point or a comma.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    decimal: str = "."
+
+
+class DecimalError(DataError):
+    """A comma that may part thousands or be the decimal mark."""
+
+
+def find_dialect(path: Path, delimiter: str | None = None, decimal: str | None = None) -> Dialect:
+    """Return how a CSV file, compressed by gzip where it ends in .gz, is written; what is given is not looked for.
+
+    UTF-16 is told by its first bytes; what is not UTF-8 is taken for Windows-1252, of which Latin-1 is a part. The
+    delimiter is the one that cuts the first rows into equal numbers of fields, the most of them. The decimal mark is a
+    comma where a column has numbers with a comma and none with a point.
+
+    Raises:
+        DataError: the file is not readable.
+        DecimalError: 1,234 may be more than a thousand or a little more than one.
+    """
+    try:
+        with path.open("rb") as opened:
+            zipped = path.suffix.lower() == ".gz"
+            sample = gzip.GzipFile(fileobj=opened).read(_SAMPLE) if zipped else opened.read(_SAMPLE)
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: not readable as CSV ({error})") from None
+    encoding = _encoding_of(sample)
+    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample)
+    if len(sample) == _SAMPLE and "\n" in text:
+        text = text[: text.rindex("\n")]
+    if delimiter is None:
+        delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else _delimiter_of(text)
+    if decimal is None:
+        decimal = _decimal_of(path, _rows(text, delimiter))
+    return Dialect(encoding, delimiter, decimal)
+
+
+def _encoding_of(sample: bytes) -> str:
+    if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        # A character may be cut at the end of the sample.
+        codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _rows(text: str, delimiter: str) -> list[list[str]]:
+    """Return the fields of the first rows that are not empty."""
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            if row:
+                rows.append(row)
+            if len(rows) == _ROWS:
+                break
+    except csv.Error:
+        # A field longer than the module takes: what came before it serves.
+        pass
+    return rows
+
+
+def _delimiter_of(text: str) -> str:
+    widths = {}
+    for mark in DELIMITERS:
+        found = {len(row) for row in _rows(text, mark)}
+        if len(found) == 1:
+            widths[mark] = found.pop()
+    best = max(widths, key=lambda mark: widths[mark], default=",")
+    return best if widths.get(best, 1) > 1 else ","
+
+
+def _decimal_of(path: Path, rows: list[list[str]]) -> str:
+    header, *body = rows or [[]]
+    for k, name in enumerate(header):
+        fields = [row[k] for row in body if len(row) > k]
+        commas = [field for field in fields if _WITH_COMMA.fullmatch(field)]
+        if not commas or any(_WITH_POINT.fullmatch(field) for field in fields):
+            continue
+        if all(_THOUSANDS.fullmatch(field) for field in commas):
+            raise DecimalError(
+                f"{path}: column {name!r} has {commas[0].strip()!r}, whose comma may part thousands or be the decimal"
+                " mark; write it with a decimal point and without marks between thousands"
+            )
+        return ","
+    return "."
