@@ -26,12 +26,13 @@ NON_IDENTITY_KEYS = (
     "trainer.accelerator",
     "trainer.checkpoint_seconds",
     "finetune.metrics",
+    "finetune.baselines",
 )
 """Settings that say where and how a run is done, not what it computes: they enter no fingerprint, and may differ
 between two calls on one run folder."""
 
 # Of classes that are hashed as a whole, the fields that only observe.
-_NEVER_HASHED = {"FinetuneConfig": "metrics", "TrainerConfig": "checkpoint_seconds"}
+_NEVER_HASHED = {"FinetuneConfig": "metrics baselines", "TrainerConfig": "checkpoint_seconds"}
 # The fields that this version of the hash began with, by class. It stays as it is when a class gains a field.
 _ALWAYS_HASHED = {
     "DataConfig": "name path target keep drop categorical scale split root source labels_per_class memory_budget",

@@ -232,6 +232,8 @@ class FinetuneConfig:
     """Further measures, each epoch on the validation rows and at the end on the test rows. accuracy: in [0, 1];
     balanced_accuracy, f1, precision, recall, auroc, average_precision: means over the classes; calibration_error: of 15
     bins; cohen_kappa, matthews_corrcoef. They choose nothing and change no training."""
+    baselines: bool | None = None
+    """Test the majority class and logistic regression on the same rows beside the stack; null: for tables."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -305,6 +307,11 @@ class Config:
             )
             for k, layer in enumerate(self.pretrain.layers())
         ]
+
+    @property
+    def tests_baselines(self) -> bool:
+        """Whether baselines are tested beside the stack."""
+        return self.data.path is not None if self.finetune.baselines is None else self.finetune.baselines
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as nested plain dictionaries, as ``config.yaml`` holds them."""

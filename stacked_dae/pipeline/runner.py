@@ -17,9 +17,11 @@ from stacked_dae.inference.loading import known_inputs, load_layers
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.pipeline.baselines import baseline_errors
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.run_store import RunStore, load_weights
 from stacked_dae.pipeline.stage_tasks import check_route, stage_route
+from stacked_dae.reporting.columns import baseline_key
 from stacked_dae.reporting.figures import confusion, layer_pictures
 from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
@@ -38,7 +40,7 @@ from stacked_dae.utils.progress import Reporter
 from stacked_dae.version import __version__
 
 # What of a result W&B has elsewhere, or cannot plot.
-_NOT_IN_SUMMARY = ("confusion", "metrics", "weights_sha256", "test_rows", "versions")
+_NOT_IN_SUMMARY = ("confusion", "metrics", "baselines", "weights_sha256", "test_rows", "versions")
 
 
 class RunJob:
@@ -111,14 +113,18 @@ class RunJob:
         if self.folder.is_new:
             return False
         try:
-            measured = self.folder.result().metrics or {}
+            result = self.folder.result()
         except StageError as damage:
             if self.folder.has_result:
                 self.reporter.say(str(damage))
             return False
+        measured = result.metrics or {}
         # Measures that are asked for later are made on the same weights; of the user's a name does not say what it is.
         named = set(self.config.finetune.metrics)
-        return not self.pending and measured.keys() >= named and self.parts.of(FINETUNE).metrics is None
+        # By default they are not added to the result of an earlier version.
+        lacks_baselines = self.config.finetune.baselines is True and not result.baselines
+        asked = not lacks_baselines and measured.keys() >= named
+        return not self.pending and asked and self.parts.of(FINETUNE).metrics is None
 
     def _figures(self, stage: str) -> list[str]:
         """Return the names of a stage's figures, whose measures are tried out."""
@@ -238,17 +244,27 @@ class RunJob:
             if self.tests:
                 load_weights(self.folder, FINETUNE, stack)
                 # All selection is over: the test rows are read here, for the first and only time.
-                self._write_result(stack, score(stack, data.load_test(), self.device, self._measures(FINETUNE)))
+                test = data.load_test()
+                tested = score(stack, test, self.device, self._measures(FINETUNE))
+                # Each process has the same rows, and the first writes.
+                baselines = (
+                    baseline_errors(data, self.labelled, test)
+                    if self.config.tests_baselines and distributed.is_rank_zero()
+                    else None
+                )
+                self._write_result(stack, tested, baselines)
             distributed.barrier()
             if self.test:
                 result = self.folder.result()
                 summary = {k: v for k, v in result.to_dict().items() if k not in _NOT_IN_SUMMARY}
-                tracker.log_summary(summary | {f"test_{k}": v for k, v in (result.metrics or {}).items()})
+                summary |= {f"test_{name}": value for name, value in (result.metrics or {}).items()}
+                baselines = {baseline_key(name): value for name, value in (result.baselines or {}).items()}
+                tracker.log_summary(summary | baselines)
                 if tracker.enabled:
                     tracker.log_figures({"confusion": confusion(result, data.table.classes if data.table else ())})
             self.session.log_weights("classifier", [stage], tracker, *(["result.json"] if self.test else []))
 
-    def _write_result(self, stack: EncoderStack, test: Score) -> None:
+    def _write_result(self, stack: EncoderStack, test: Score, baselines: dict[str, float] | None) -> None:
         records = self.folder.manifest.stages
         tuned = records[FINETUNE]
         assert tuned.best_valid_error_percent is not None
@@ -277,6 +293,7 @@ class RunJob:
                     "python": platform.python_version(),
                 },
                 metrics=dict(test.measures) or None,
+                baselines=baselines,
             )
         )
 

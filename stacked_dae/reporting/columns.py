@@ -25,6 +25,7 @@ class Compared:
         state: ``done``, or which stage it was cut in.
         histories: by stage, one row per epoch.
         metrics: further measures of the test, by name.
+        baselines: test error of each baseline, in percent, by name.
         filters: a picture of the first layer's filters (PNG), None where there is none.
     """
 
@@ -39,6 +40,7 @@ class Compared:
     state: str = "done"
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
     filters: bytes | None = None
 
     @property
@@ -94,4 +96,27 @@ def metric_column(name: str) -> Column:
         f"test {name}",
         lambda run: {f"test_{name}": run.metrics.get(name)},
         lambda run: shown(run.metrics.get(name), 3),
+    )
+
+
+_BASELINE = "baseline_{}_error_percent"
+
+
+def baseline_key(name: str) -> str:
+    """Return what W&B and CSV call the test error of a baseline."""
+    return _BASELINE.format(name)
+
+
+def baseline_of(key: str) -> str | None:
+    """Return the baseline whose test error has this key; None for another figure."""
+    before, after = _BASELINE.split("{}")
+    return key[len(before) : -len(after)] if key.startswith(before) and key.endswith(after) else None
+
+
+def baseline_column(name: str) -> Column:
+    """Return the column of a baseline."""
+    return Column(
+        f"{name.replace('_', ' ')} %",
+        lambda run: {baseline_key(name): run.baselines.get(name)},
+        lambda run: shown(run.baselines.get(name)),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Column, Compared, metric_column
+from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Column, Compared, baseline_column, metric_column
 from stacked_dae.utils.files import write_csv
 
 # Runs that differ in one of these are judged by different validation rows.
@@ -40,9 +40,10 @@ class Comparison:
 
     @cached_property
     def columns(self) -> list[Column]:
-        """The columns beside the settings and the losses: those of every comparison, and the measures of the tests."""
+        """The columns beside the settings and the losses: those of every comparison, the measures and the baselines."""
         names = sorted({name for run in self.runs for name in run.metrics})
-        return [*COLUMNS, *map(metric_column, names)]
+        baselines = sorted({name for run in self.runs for name in run.baselines})
+        return [*COLUMNS, *map(metric_column, names), *map(baseline_column, baselines)]
 
     @property
     def shown_columns(self) -> list[Column]:

@@ -100,5 +100,6 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
         state=f"cut in {cut}" if cut else "not tested" if untested else "done",
         histories={name: rows for name, rows in histories.items() if rows},
         metrics=(result.metrics or {}) if result else {},
+        baselines=(result.baselines or {}) if result else {},
         filters=place.read_bytes() if pictures and place.is_file() else None,
     )

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.utils.intervals import with_interval
 
@@ -43,9 +44,23 @@ def print_summary(folder: RunFolder) -> None:
             f" (95 % interval, n = {result.n_test})",
             highlight=False,
         )
+        if result.baselines:
+            print_baselines(console, result)
         if result.metrics:
             measures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
             console.print(escape(f"test {measures}"), highlight=False, soft_wrap=True)
+
+
+def print_baselines(console: Console, result: Result) -> None:
+    """Print the test errors of the baselines, and whether the stack is better than the best of them."""
+    assert result.baselines is not None
+    named = {name.replace("_", " "): error for name, error in result.baselines.items()}
+    listed = ", ".join(f"{name} {error:.2f} %" for name, error in named.items())
+    best = min(named, key=lambda name: named[name])
+    line = f"baselines on the same rows: {listed}"
+    if result.test_error_percent >= named[best]:
+        line += f"; the stack does not beat {best} here"
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_layers(folder: RunFolder) -> None:

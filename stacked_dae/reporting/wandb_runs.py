@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.reporting.columns import INTERVAL, TEST, VALID, Compared
+from stacked_dae.reporting.columns import INTERVAL, TEST, VALID, Compared, baseline_of
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import PRETRAIN
 from stacked_dae.tracking.wandb_api import WandbRun, read_runs
@@ -71,6 +71,9 @@ def _compared(run: WandbRun, parent: WandbRun | None) -> Compared:
         state="done" if run.state == "finished" else run.state,
         histories=histories,
         metrics={name.removeprefix("test_"): float(done[name]) for name in done if _is_measure(name, done[name])},
+        baselines={
+            name: value for key in done if (name := baseline_of(key)) and (value := _number(done[key])) is not None
+        },
     )
 
 

@@ -130,6 +130,9 @@ class Manifest:
         )
 
 
+_OPTIONAL = ("metrics", "baselines")
+
+
 @dataclass(frozen=True)
 class Result:
     """The content of ``result.json``: the test of a fine-tuned run.
@@ -146,6 +149,7 @@ class Result:
         test_rows: SHA-256 of the test rows.
         versions: of the libraries.
         metrics: further measures of the test, by name; None without any.
+        baselines: test error of each baseline, in percent, by name; None where none was tested.
     """
 
     dataset: str
@@ -164,10 +168,11 @@ class Result:
     test_rows: str
     versions: dict[str, Any]
     metrics: dict[str, float] | None = None
+    baselines: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for JSON."""
-        return {name: value for name, value in asdict(self).items() if name != "metrics" or value is not None}
+        return {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any], weights: str | None) -> Result:

@@ -1,0 +1,110 @@
+"""The baselines beside a result."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.small_runs import blobs, small
+from helpers.tables import people, settings
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import config_from_dict
+from stacked_dae.pipeline import api
+from stacked_dae.pipeline.baselines import baseline_errors
+from stacked_dae.reporting.columns import baseline_key, baseline_of
+
+
+def asking(wanted, **changes):
+    config = small(**changes)
+    return replace(config, finetune=replace(config.finetune, baselines=wanted))
+
+
+def test_errors_are_those_of_scikit_learn():
+    data = blobs()
+    errors = baseline_errors(data, None, data.load_test())
+    x, y, test = data.train.inputs, data.train.labels, data.load_test()
+    most = np.bincount(y).argmax()
+    assert errors["majority_class"] == pytest.approx(100 * np.mean(test.labels != most))
+    scaler = StandardScaler().fit(x)
+    candidates = [
+        100 * np.mean(LogisticRegression(C=c, max_iter=5000).fit(scaler.transform(x), y).predict(
+            scaler.transform(test.inputs)) != test.labels)
+        for c in np.logspace(-3, 3, 7)
+    ]  # fmt: skip
+    assert any(errors["logistic_regression"] == pytest.approx(error, abs=1.2) for error in candidates)
+    assert errors["logistic_regression"] < errors["majority_class"] / 2
+
+
+def test_they_learn_from_the_labels_that_the_stack_has():
+    data = blobs()
+    one = np.array([int(np.flatnonzero(data.train.labels == label)[0]) for label in range(3)])
+    few = baseline_errors(data, one, data.load_test())
+    assert few["logistic_regression"] > baseline_errors(data, None, data.load_test())["logistic_regression"]
+    same = np.flatnonzero(data.train.labels == 1)[:5]
+    assert baseline_errors(data, same, data.load_test()).keys() == {"majority_class"}
+
+
+def test_tables_have_them_unless_they_are_not_wanted_and_others_if_they_are(tmp_path):
+    people(tmp_path / "people.csv")
+    table = config_from_dict(settings(tmp_path / "people.csv"))
+    tested = api.fit(table, tmp_path / "table").result().baselines
+    assert tested.keys() == {"majority_class", "logistic_regression"}
+    without = replace(table, finetune=replace(table.finetune, baselines=False))
+    assert api.fit(without, tmp_path / "without").result().baselines is None
+    assert "baselines" not in json.loads((tmp_path / "without" / "result.json").read_text())
+    assert api.fit(small(), tmp_path / "blobs", dataset=blobs()).result().baselines is None
+    assert api.fit(asking(True), tmp_path / "asked", dataset=blobs()).result().baselines is not None
+
+
+def test_asked_for_later_they_are_added_and_nothing_is_trained_again(tmp_path):
+    first = api.fit(small(), tmp_path / "run", dataset=blobs())
+    before = first.weights_path("finetune").stat().st_mtime_ns
+    again = api.fit(asking(True), tmp_path / "run", dataset=blobs())
+    assert again.result().baselines is not None
+    assert again.weights_path("finetune").stat().st_mtime_ns == before
+    assert again.result().test_error_percent == first.result().test_error_percent
+    # A result that has them keeps them.
+    assert api.fit(small(), tmp_path / "run", dataset=blobs()).result().baselines == again.result().baselines
+
+
+def test_the_terminal_and_compare_show_them(tmp_path, capsys):
+    people(tmp_path / "people.csv")
+    table = ["--data.path", str(tmp_path / "people.csv"), "--data.target", "bought", "--pretrain.units", "[4]"]
+    assert main(["fit", *table, "--pretrain.epochs", "1", "--finetune.epochs", "1", "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().out
+    assert "baselines on the same rows: majority class" in said
+    assert "; the stack does not beat" in said
+    assert main(["compare", str(tmp_path / "a"), "--csv", str(tmp_path / "c.csv")]) == 0
+    (row,) = csv.DictReader((tmp_path / "c.csv").open())
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    for name, error in result["baselines"].items():
+        assert float(row[f"baseline_{name}_error_percent"]) == pytest.approx(error, abs=0.01)
+
+
+def test_their_names_in_wandb_come_back():
+    assert baseline_of(baseline_key("logistic_regression")) == "logistic_regression"
+    assert baseline_of("best_valid_error_percent") is None
+    assert baseline_of("test_error_percent") is None
+
+
+def test_missing_values_and_bytes_are_inputs_too(tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 3)), columns=list("abc"))
+    frame["y"] = np.where(frame["a"] > 0, "p", "q")
+    frame.loc[frame.index % 5 == 0, "b"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    run = api.fit(config_from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    assert run.result().baselines["logistic_regression"] < 10
+    pixels = blobs()
+    whole = replace(pixels, train=replace(pixels.train, inputs=(pixels.train.inputs * 255).astype(np.uint8)))
+    test = replace(pixels.load_test(), inputs=(pixels.load_test().inputs * 255).astype(np.uint8))
+    expected = baseline_errors(pixels, None, pixels.load_test())
+    assert baseline_errors(whole, None, test)["logistic_regression"] == pytest.approx(
+        expected["logistic_regression"], abs=2.3
+    )
