@@ -13,21 +13,62 @@ from sklearn.base import (
 )
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from stacked_dae.config.schema import FinetuneConfig, Monitor
+from stacked_dae.data.tabular.preprocessing import is_missing
 from stacked_dae.estimators.base import Array, _Tuned, _ValueErrors
 from stacked_dae.training.mixing.classifier import fit_mixed_classifier
 from stacked_dae.training.mixing.members import MemberSettings
 from stacked_dae.utils.seeding import derive_seed
 
 
+def known_labels(y: Any) -> tuple[Array, Array]:
+    """Return the labels, (n,), and which of them are known, (n,) bool: not −1, None, NaN, NA or empty text.
+
+    Where −1 and one other label are all there are, −1 is a class.
+
+    Raises:
+        ValueError: the labels are of several types, or not (n,).
+    """
+    # NumPy would make text of a list's numbers beside text, and floats of whole numbers beside a missing one.
+    y = column_or_1d(y if isinstance(y, np.ndarray) else np.asarray(y, dtype=object), warn=True)
+    if y.dtype.kind in "OUS":
+        known = np.array([not (is_missing(v) or (isinstance(v, (str, bytes)) and not v.strip())) for v in y], np.bool_)
+        # Numbers of a column with missing ones, and −1 among text, which is no text.
+        kinds = {type(label) for label in y[known]}
+        numbers = known & np.array([isinstance(label, (int, np.integer)) and label == -1 for label in y], np.bool_)
+        if any(issubclass(kind, str) for kind in kinds):
+            known &= ~numbers
+            other = next((label for label in y[known] if not isinstance(label, str)), None)
+            if other is not None:
+                raise ValueError(f"y holds text and {other!r}; write all labels as text, or all as numbers")
+        elif known.any() and all(issubclass(kind, (int, float, np.integer, np.floating)) for kind in kinds):
+            filled = np.zeros(len(y), np.asarray(list(y[known])).dtype)
+            filled[known] = list(y[known])
+            y = filled
+    else:
+        known = ~np.isnan(y) if y.dtype.kind == "f" else np.ones(len(y), np.bool_)
+    if y.dtype.kind in "if":
+        marked = known & (y == -1)
+        if len(np.unique(y[known & ~marked])) > 1:
+            known &= ~marked
+    return y, known
+
+
 @dataclass(repr=False, eq=False)
 class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
     """Layer-wise pre-training on all rows, then training on the labelled ones, as a classifier.
 
-    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`; so −1 cannot be a class. Score
-    on labelled rows only: ``score`` and the searches would count −1 as a class that was missed.
+    A label of −1 marks a row without one, as in :mod:`sklearn.semi_supervised`, unless −1 and one other label are all
+    there are; so do None, NaN, pandas' NA and empty text. Score on labelled rows only: ``score`` and the searches would
+    count a row without a label as one that was missed.
 
     The defaults are for tables; :meth:`for_images` has those for images.
 
@@ -60,7 +101,7 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
     _for_images: ClassVar[dict[str, Any]] = {**_Tuned._for_images, "head": "softmax"}
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> StackedDAEClassifier:
-        """Train on ``X``, (n, d), and ``y``, (n,): classes, −1 for rows without one.
+        """Train on ``X``, (n, d), and ``y``, (n,): classes, −1 or missing for rows without one.
 
         Args:
             X: the inputs; NaN is a missing value.
@@ -70,18 +111,16 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         Raises:
             ValueError: a setting is out of range, ``X`` or ``y`` has another shape or type, or there is one class only.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "O" and any(isinstance(label, (int, np.integer)) and label == -1 for label in y):
-            raise ValueError(
-                "y holds text and −1: number the classes first (sklearn.preprocessing.LabelEncoder, on the labelled"
-                " rows)"
-            )
-        check_classification_targets(y)
-        labelled = np.ones(len(y), np.bool_) if y.dtype.kind in "OUS" else y != -1
+        if y is None:
+            # scikit-learn's own error.
+            validate_data(self, X, y)
+        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+        y, labelled = known_labels(y)
+        check_consistent_length(X, y)
+        check_classification_targets(y[labelled])
         self.classes_, found = np.unique(y[labelled], return_inverse=True)
         if len(self.classes_) < 2:
-            unlabelled = "" if labelled.all() else " besides −1, which marks a row without a label"
+            unlabelled = "" if labelled.all() else " in the rows that have a label"
             raise ValueError(
                 f"y has {len(self.classes_)} class{'es' * (len(self.classes_) != 1)}{unlabelled}; the classifier needs"
                 " 2 or more classes"

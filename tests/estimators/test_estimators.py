@@ -19,12 +19,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from stacked_dae import Masking, StackedDAEClassifier, StackedDAERegressor, StackedDAETransformer
 
-# scikit-learn exempts its own semi-supervised classifiers from the part of this check whose classes are −1 and 1, by
-# their names: −1 marks a row without a label, for them as for ours.
 # A row of weight 2 is not the same as two rows where folds, minibatches and noise are drawn row by row.
 EXPECTED = {
     StackedDAEClassifier: {
-        "check_classifiers_classes": "−1 marks a row without a label",
         "check_sample_weight_equivalence_on_dense_data": "folds and noise are drawn by row",
     }
 }
@@ -243,8 +240,41 @@ def test_bad_settings_are_value_errors(settings, words, digits):
 
 def test_one_class_beside_the_unlabelled_is_told(digits):
     x, _, _, _ = digits
-    with pytest.raises(ValueError, match=r"1 class besides −1, which marks a row without a label"):
-        StackedDAEClassifier().fit(x[:4], [-1, 1, 1, -1])
+    with pytest.raises(ValueError, match=r"1 class in the rows that have a label"):
+        StackedDAEClassifier().fit(x[:4], [None, 1, 1, None])
+    with pytest.raises(ValueError, match=r"0 classes in the rows that have a label"):
+        StackedDAEClassifier().fit(x[:4], [None, "", np.nan, pd.NA])
+
+
+MISSING = {
+    "−1": lambda y: np.where(np.arange(len(y)) % 3 == 0, -1, y),
+    "NaN": lambda y: np.where(np.arange(len(y)) % 3 == 0, np.nan, y),
+    "None": lambda y: [None if k % 3 == 0 else int(label) for k, label in enumerate(y)],
+    "NA": lambda y: pd.array([pd.NA if k % 3 == 0 else int(label) for k, label in enumerate(y)], "Int64"),
+    "text": lambda y: ["" if k % 3 == 0 else str(label) for k, label in enumerate(y)],
+    "text and −1": lambda y: [-1 if k % 3 == 0 else str(label) for k, label in enumerate(y)],
+    "text and None": lambda y: np.array([None if k % 3 == 0 else str(label) for k, label in enumerate(y)], object),
+    "string column": lambda y: pd.Series(
+        [pd.NA if k % 3 == 0 else str(label) for k, label in enumerate(y)], dtype="string"
+    ),
+    "category": lambda y: pd.Categorical([None if k % 3 == 0 else str(label) for k, label in enumerate(y)]),
+}
+
+
+@pytest.mark.parametrize("kind", MISSING)
+def test_every_way_to_leave_a_label_out_is_the_same(kind, digits):
+    x, xt, y, _ = digits
+    expected = StackedDAEClassifier(**QUICK).fit(x[:150], MISSING["−1"](y[:150]))
+    model = StackedDAEClassifier(**QUICK).fit(x[:150], MISSING[kind](y[:150]))
+    assert np.array_equal(model.predict_proba(xt), expected.predict_proba(xt))
+    assert [str(label) for label in model.classes_] == [f"{k}.0" if kind == "NaN" else str(k) for k in range(10)]
+
+
+def test_minus_one_is_a_class_beside_one_other():
+    x, y = make_classification(80, 4, random_state=0)
+    signs = StackedDAEClassifier(**QUICK).fit(x, 2 * y - 1)
+    assert list(signs.classes_) == [-1, 1]
+    assert np.array_equal(signs.predict(x), 2 * StackedDAEClassifier(**QUICK).fit(x, y).predict(x) - 1)
 
 
 def test_numpy_scalars_are_settings_too(digits):
@@ -273,7 +303,7 @@ def test_the_scale_is_not_that_of_the_rows_held_out():
     assert (model.fit(x, y).width_ < 39).any()
 
 
-def test_text_beside_minus_one_is_told(digits):
+def test_text_beside_numbers_is_told(digits):
     x, _, _, _ = digits
-    with pytest.raises(ValueError, match="number the classes first"):
-        StackedDAEClassifier().fit(x[:4], np.array(["a", "b", -1, "a"], object))
+    with pytest.raises(ValueError, match="y holds text and 2; write all labels as text"):
+        StackedDAEClassifier().fit(x[:4], ["a", "b", 2, "a"])
