@@ -67,12 +67,18 @@ class RunDataOptions(RunOptions):
 
 
 @dataclass(frozen=True)
+class EvaluateOptions(RunDataOptions):
+    """Options of evaluate."""
+
+    data: File | None = _option("Labelled rows to test the run on; the test rows of its own data by default.")
+    out: File | None = _option("JSON file for the figures (with --data).")
+
+
+@dataclass(frozen=True)
 class PredictOptions(RunOptions):
     """Options of predict."""
 
-    data: File = _option(
-        "Rows with the columns that the run was trained on: .csv, .parquet, .npy or .npz.", required=True
-    )
+    data: File = _option("File of rows with the columns that the run was trained on.", required=True)
     out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
 
 
@@ -80,9 +86,7 @@ class PredictOptions(RunOptions):
 class EncodeOptions(RunOptions):
     """Options of encode."""
 
-    data: File = _option(
-        "Rows with the columns that the run was trained on: .csv, .parquet, .npy or .npz.", required=True
-    )
+    data: File = _option("File of rows with the columns that the run was trained on.", required=True)
     layer: Count | None = _option("Layer, from 1; the uppermost when not given.")
     weights: Weights | None = _option(
         "finetuned or pretrained; by default the fine-tuned weights, where the run has them."
@@ -182,7 +186,7 @@ TRAINING_COMMANDS: Mapping[str, Command] = {
 """The commands that take the settings of an experiment."""
 OTHER_COMMANDS: Mapping[str, Command] = {
     "summary": Command("print a run: data, layers, stages, result", RunOptions),
-    "evaluate": Command("compute the test error of a finished run again", RunDataOptions),
+    "evaluate": Command("compute the test error of a finished run again, or test it on new rows", EvaluateOptions),
     "plot": Command("draw the figures of a run", RunDataOptions),
     "predict": Command(
         "predict class and probabilities of each row of a file (--data FILE --out preds.csv)", PredictOptions

@@ -29,6 +29,8 @@ from stacked_dae.utils.type_hints import matches_type
 
 FORMAT = 1
 _BATCH = 4096
+# Column of the class where there is no table.
+_TARGET = "y"
 _HEADER = {
     "format": int,
     "sizes": list[int],
@@ -210,6 +212,41 @@ class StackedDAE:
                 raise DataError(f"row {row}, input {column} is {inputs[row, column]}; remove or fill such values first")
         return inputs
 
+    def labelled_file_rows(self, path: str | Path) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """Yield the rows of a file with the class of each, a block at a time; −1 where it has none.
+
+        The classes are in the column that the model was trained on, or, without a table, in one named y.
+
+        Raises:
+            StageError: the model was never fine-tuned.
+            DataError: the file differs in kind from the one it was trained on, or has another class.
+        """
+        self.check_finetuned()
+        places = {str(name): place for place, name in enumerate(self.classes)}
+        target = _TARGET if self.preprocessing is None else self.preprocessing.target
+        if self.preprocessing is not None:
+            blocks = (
+                (inputs_of(path, self.preprocessing, values), values[str(target)])
+                for values in table_rows(path, self.preprocessing, target=True)
+            )
+        else:
+            file = open_table(path)
+            if _TARGET not in file.names:
+                raise DataError(f"{path}: there is no column {_TARGET!r}, which holds the classes")
+            inputs = (rows for rows, _ in self.file_rows(path))
+            named = (values[_TARGET] for values in file.batches([_TARGET], {_TARGET}))
+            blocks = zip(inputs, named, strict=True)  # type: ignore[assignment]
+        start = 0
+        for rows, labels in blocks:
+            for at, label in enumerate(labels):
+                if label is not None and label not in places:
+                    raise DataError(
+                        f"{path}: column {target!r}, row {start + at + 1} is {label!r}, a class that the model was not"
+                        f" trained on; it knows {', '.join(map(str, self.classes[:8]))}{', …' * (len(places) > 8)}"
+                    )
+            yield rows, np.array([-1 if label is None else places[label] for label in labels], np.int64)
+            start += len(labels)
+
     def file_rows(self, path: str | Path) -> Iterator[tuple[NDArray[Any], list[tuple[str, int, str]]]]:
         """Yield the rows of a file, a block at a time: the network's inputs, and the names unseen in training.
 
@@ -224,6 +261,8 @@ class StackedDAE:
             return
         file = open_table(path)
         names = [name for name in file.names if name not in file.indexes]
+        if len(names) == len(self.columns) + 1 and _TARGET in names:
+            names.remove(_TARGET)
         if len(names) != len(self.columns):
             raise DataError(f"{path}: {len(names)} columns, but the model takes {len(self.columns)}")
         start = 0

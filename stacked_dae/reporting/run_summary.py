@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stacked_dae.inference.file_scores import FileScore
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
@@ -95,3 +96,31 @@ def print_layers(folder: RunFolder) -> None:
         )
         inputs = layer.units
     console.print(table)
+
+
+def print_file_score(score: FileScore) -> None:
+    """Print what a model makes of the labelled rows of a file: class by class, then all."""
+    console = Console(highlight=False)
+    table = Table()
+    for name in ("class", "rows", "predicted", "recall %", "precision %"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    never = []
+    for k, name in enumerate(score.classes):
+        figures = score.of_class(k)
+        if figures["rows"] and not figures["predicted"]:
+            never.append(name)
+        shares = ("–" if figures[key] is None else f"{100 * figures[key]:.1f}" for key in ("recall", "precision"))
+        table.add_row(escape(name), str(figures["rows"]), str(figures["predicted"]), *shares)
+    console.print(table)
+    low, high = score.interval
+    console.print(f"error {score.error_percent:.2f} % ({low:.2f} to {high:.2f}; 95 % interval, n = {score.n})")
+    area = "" if score.auroc is None else f", area under the curve {score.auroc:.3f}"
+    console.print(
+        f"balanced accuracy {score.balanced_accuracy:.3f}, macro F1 {score.macro_f1:.3f}{area},"
+        f" log loss {score.log_loss:.3f}",
+        soft_wrap=True,
+    )
+    if never:
+        console.print(escape(f"never predicted: {', '.join(never)}"), soft_wrap=True)
+    if score.unlabelled:
+        console.print(f"{score.unlabelled} rows without a label count nowhere")

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from stacked_dae.cli.options import EncodeOptions, ExportOptions, PredictOptions, RunDataOptions, RunOptions
+from stacked_dae.cli.options import (
+    EncodeOptions,
+    EvaluateOptions,
+    ExportOptions,
+    PredictOptions,
+    RunDataOptions,
+    RunOptions,
+)
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.utils.files import check_output
 
 
-def run_evaluate(options: RunDataOptions) -> None:
-    """Print the test error of a run."""
-    from stacked_dae.pipeline.api import evaluate
+def run_evaluate(options: EvaluateOptions) -> None:
+    """Print the test error of a run, or what it makes of the rows of a file."""
+    if options.data is None:
+        if options.out is not None:
+            raise ConfigError("--out applies only with --data FILE")
+        from stacked_dae.pipeline.api import evaluate
 
-    print(f"test error {evaluate(options.run, root=options.root)}")
+        print(f"test error {evaluate(options.run, root=options.root)}")
+        return
+    out = _output(options.out, options.data, ".json") if options.out else None
+    from stacked_dae.inference.file_scores import score_file
+    from stacked_dae.inference.model import StackedDAE
+    from stacked_dae.reporting.run_summary import print_file_score
+    from stacked_dae.utils.files import write_text
+
+    found = score_file(StackedDAE.from_run(options.run, "finetuned"), options.data)
+    print_file_score(found)
+    if out is not None:
+        write_text(out, json.dumps(found.to_dict(), indent=2) + "\n")
+        print(out)
 
 
 def run_plot(options: RunDataOptions) -> None:

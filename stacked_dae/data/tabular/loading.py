@@ -90,21 +90,31 @@ def _open(path: Path, settings: DataConfig) -> TableFile:
         raise DataError(f"{error}, or, if it is the decimal mark: --data.decimal ,") from None
 
 
-def table_rows(path: str | Path, preprocessing: Preprocessing) -> Iterator[dict[str, Values]]:
+def table_rows(path: str | Path, preprocessing: Preprocessing, *, target: bool = False) -> Iterator[dict[str, Values]]:
     """Go through the rows of a file as a model takes them: its columns by name, others passed over.
+
+    Args:
+        path: the file.
+        preprocessing: that of the model.
+        target: whether the column of the class is wanted too, as text.
 
     Raises:
         DataError: a column is not there, or holds text where the model's training rows held numbers.
     """
     path = Path(path)
     file = open_table(path)
-    for name in preprocessing.names:
+    names, texts = list(preprocessing.names), set(preprocessing.categorical())
+    if target:
+        assert preprocessing.target is not None
+        names.append(preprocessing.target)
+        texts.add(preprocessing.target)
+    for name in names:
         if name not in file.names:
             raise DataError(
                 f"{path}: there is no column {name!r}{suggest(name, file.names)}, which the model was trained on"
             )
     start = 0
-    for values in file.batches(preprocessing.names, preprocessing.categorical()):
+    for values in file.batches(names, texts):
         for column in preprocessing.columns:
             if isinstance(column, NumericColumn):
                 check_numbers(path, column.name, values[column.name], start)
