@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -47,9 +49,22 @@ def print_summary(folder: RunFolder) -> None:
         )
         if result.baselines:
             print_baselines(console, result)
+        preprocessing = folder.preprocessing()
+        never = never_predicted(result.confusion, preprocessing.classes if preprocessing else None)
+        if never:
+            console.print(escape(f"never predicted: {', '.join(never)}"), highlight=False, soft_wrap=True)
         if result.metrics:
             measures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
             console.print(escape(f"test {measures}"), highlight=False, soft_wrap=True)
+
+
+def never_predicted(confusion: Sequence[Sequence[int]], names: Sequence[str] | None = None) -> list[str]:
+    """Return the classes that have rows and that no row was called."""
+    return [
+        str(k) if names is None else names[k]
+        for k, row in enumerate(confusion)
+        if sum(row) and not any(other[k] for other in confusion)
+    ]
 
 
 def print_baselines(console: Console, result: Result) -> None:
@@ -104,11 +119,8 @@ def print_file_score(score: FileScore) -> None:
     table = Table()
     for name in ("class", "rows", "predicted", "recall %", "precision %"):
         table.add_column(name, justify="left" if name == "class" else "right")
-    never = []
     for k, name in enumerate(score.classes):
         figures = score.of_class(k)
-        if figures["rows"] and not figures["predicted"]:
-            never.append(name)
         shares = ("–" if figures[key] is None else f"{100 * figures[key]:.1f}" for key in ("recall", "precision"))
         table.add_row(escape(name), str(figures["rows"]), str(figures["predicted"]), *shares)
     console.print(table)
@@ -120,6 +132,7 @@ def print_file_score(score: FileScore) -> None:
         f" log loss {score.log_loss:.3f}",
         soft_wrap=True,
     )
+    never = never_predicted(score.confusion, score.classes)
     if never:
         console.print(escape(f"never predicted: {', '.join(never)}"), soft_wrap=True)
     if score.unlabelled:

@@ -19,6 +19,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.pipeline import api
 from stacked_dae.pipeline.baselines import baseline_errors
 from stacked_dae.reporting.columns import baseline_key, baseline_of
+from stacked_dae.reporting.run_summary import never_predicted
 
 
 def asking(wanted, **changes):
@@ -86,6 +87,20 @@ def test_the_terminal_and_compare_show_them(tmp_path, capsys):
     result = json.loads((tmp_path / "a" / "result.json").read_text())
     for name, error in result["baselines"].items():
         assert float(row[f"baseline_{name}_error_percent"]) == pytest.approx(error, abs=0.01)
+
+
+def test_a_class_that_is_never_predicted_is_said(tmp_path, capsys):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 3)), columns=list("abc"))
+    frame["y"] = np.where(np.arange(400) % 10 == 0, "[rare]", "common")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = ["--data.path", str(tmp_path / "t.csv"), "--data.target", "y", "--pretrain.units", "[4]"]
+    assert main(["fit", *table, "--pretrain.epochs", "1", "--finetune.epochs", "1", "--out", str(tmp_path / "a")]) == 0
+    assert "never predicted: [rare]" in capsys.readouterr().out
+    frame.tail(40).to_csv(tmp_path / "new.csv", index=False)
+    assert main(["evaluate", str(tmp_path / "a"), "--data", str(tmp_path / "new.csv")]) == 0
+    assert "never predicted: [rare]" in capsys.readouterr().out
+    assert never_predicted([[3, 0], [1, 0]]) == ["1"]
+    assert never_predicted([[3, 1], [1, 0]]) == never_predicted([[3, 0], [0, 0]]) == []
 
 
 def test_their_names_in_wandb_come_back():
