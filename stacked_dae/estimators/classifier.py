@@ -156,7 +156,9 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
 
     def _weights(self, X: Array, y: Array, labelled: Array, sample_weight: Any) -> Array:
         """Return the weight of each labelled row."""
-        weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)[labelled]
+        weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64)[labelled]
+        if (weights < 0.0).any():
+            raise ValueError("sample_weight has a negative weight; weights must be at least 0")
         if self.class_weight is not None:
             weights = weights * compute_sample_weight(self.class_weight, y[labelled])
         if not weights.sum() > 0.0:

@@ -27,7 +27,8 @@ class StackedDAETransformer(_Base):
         pretrain_epochs: passes over the rows; one value, or one per layer. None: as many as make some 300
             updates. 0: never pre-trained, the control.
         pretrain_optimizer: a torch optimiser: sgd, adam, adamw, …
-        pretrain_lr: learning rate; one value, or one per layer. None: 0.002 · min(1, √(100 / d)), for Adam.
+        pretrain_lr: learning rate; one value, or one per layer. None: 0.002 · min(1, √(100 / d)), which suits
+            Adam; give a rate with another optimiser.
         batch_size: examples in a minibatch.
         validation_fraction: share of the rows kept out of training, for the validation loss that ``verbose`` shows;
             a tenth where it is None.

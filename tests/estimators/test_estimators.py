@@ -307,3 +307,25 @@ def test_text_beside_numbers_is_told(digits):
     x, _, _, _ = digits
     with pytest.raises(ValueError, match="y holds text and 2; write all labels as text"):
         StackedDAEClassifier().fit(x[:4], ["a", "b", 2, "a"])
+
+
+def test_weights_and_balance_make_a_rare_class_seen():
+    x, y = make_classification(240, 8, weights=[0.9], class_sep=0.5, random_state=0)
+    recall = {
+        name: model.fit(x, y, sample_weight=weight).predict(x)[y == 1].mean()
+        for name, model, weight in [
+            ("plain", StackedDAEClassifier(**QUICK), None),
+            ("balanced", StackedDAEClassifier(**QUICK, class_weight="balanced"), None),
+            ("named", StackedDAEClassifier(**QUICK, class_weight={0: 1.0, 1: 9.0}), None),
+            ("weighted", StackedDAEClassifier(**QUICK), np.where(y == 1, 9.0, 1.0)),
+        ]
+    }
+    assert recall["plain"] < min(recall["balanced"], recall["weighted"]) - 0.15
+    assert recall["named"] == recall["weighted"]
+
+
+@pytest.mark.parametrize("weight", [np.zeros(60), np.full(60, -1.0), np.full(60, np.nan), np.ones(59)])
+def test_bad_weights_are_value_errors(weight, digits):
+    x, _, y, _ = digits
+    with pytest.raises(ValueError, match=r"sample_weight|weights|NaN"):
+        StackedDAEClassifier(**QUICK).fit(x[:60], y[:60], sample_weight=weight)
