@@ -28,17 +28,16 @@ EXPECTED = {
 # Its head takes no weights.
 NO_WEIGHTS = dict.fromkeys(
     [
-        f"check_sample_weight{name}"
-        for name in (
-            "_equivalence_on_dense_data",
-            "s_list",
-            "s_not_an_array",
-            "s_not_overwritten",
-            "s_pandas_series",
-            "s_shape",
-        )
+        "check_class_weight_classifiers",
+        "check_classifiers_one_label_sample_weights",
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weights_list",
+        "check_sample_weights_not_an_array",
+        "check_sample_weights_not_overwritten",
+        "check_sample_weights_pandas_series",
+        "check_sample_weights_shape",
     ],
-    "sample_weight applies only to head='mixed'",
+    "weights apply only to head='mixed'",
 )
 QUICK = {"units": (30,), "pretrain_epochs": 3, "finetune_epochs": 15, "random_state": 0}
 
