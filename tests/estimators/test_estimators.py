@@ -28,6 +28,7 @@ EXPECTED = {
 # Its head takes no weights.
 NO_WEIGHTS = dict.fromkeys(
     [
+        "check_all_zero_sample_weights_error",
         "check_class_weight_classifiers",
         "check_classifiers_one_label_sample_weights",
         "check_sample_weight_equivalence_on_dense_data",
