@@ -83,7 +83,7 @@ def test_the_terminal_and_compare_show_them(tmp_path, capsys):
     assert "baselines on the same rows: majority class" in said
     assert "; the stack does not beat" in said
     assert main(["compare", str(tmp_path / "a"), "--csv", str(tmp_path / "c.csv")]) == 0
-    (row,) = csv.DictReader((tmp_path / "c.csv").open())
+    (row,) = csv.DictReader((tmp_path / "c.csv").read_text().splitlines())
     result = json.loads((tmp_path / "a" / "result.json").read_text())
     for name, error in result["baselines"].items():
         assert float(row[f"baseline_{name}_error_percent"]) == pytest.approx(error, abs=0.01)
