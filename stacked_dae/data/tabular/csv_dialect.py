@@ -17,7 +17,7 @@ _ROWS = 200
 DELIMITERS = (",", ";", "\t", "|")
 """The delimiters that are looked for."""
 _WITH_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
-_WITH_POINT = re.compile(r"\s*[+-]?\d*\.\d+\s*", re.ASCII)
+_WHOLE_OR_EMPTY = re.compile(r"\s*([+-]?\d+)?\s*", re.ASCII)
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", re.ASCII)
 
 
@@ -45,7 +45,7 @@ def find_dialect(path: Path, delimiter: str | None = None, decimal: str | None =
 
     UTF-16 is told by its first bytes; what is not UTF-8 is taken for Windows-1252, of which Latin-1 is a part. The
     delimiter is the one that cuts the first rows into equal numbers of fields, the most of them. The decimal mark is a
-    comma where a column has numbers with a comma and none with a point.
+    comma where a column holds whole numbers and numbers with a comma alone.
 
     Raises:
         DataError: the file is not readable.
@@ -109,7 +109,8 @@ def _decimal_of(path: Path, rows: list[list[str]]) -> str:
     for k, name in enumerate(header):
         fields = [row[k] for row in body if len(row) > k]
         commas = [field for field in fields if _WITH_COMMA.fullmatch(field)]
-        if not commas or any(_WITH_POINT.fullmatch(field) for field in fields):
+        # Beside text or a decimal point a comma says nothing.
+        if not commas or not all(_WITH_COMMA.fullmatch(f) or _WHOLE_OR_EMPTY.fullmatch(f) for f in fields):
             continue
         if all(_THOUSANDS.fullmatch(field) for field in commas):
             raise DecimalError(

@@ -89,6 +89,8 @@ def test_latin_1_is_read_and_said(frame, tmp_path):
         ("a|b\n1|x,y\n2|z\n", "|", "."),
         ('a;b\n"one\nline";1\n"x";2\n', ";", "."),
         ("a\tb c\n1\t2 3\n", "\t", "."),
+        ('a,b\n"1,234",1\n"one",2\n', ",", "."),
+        ('a,b\n"1,5",1\n,2\n3,4\n', ",", ","),
         ("", ",", "."),
     ],
 )
