@@ -173,7 +173,7 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
             rows = np.flatnonzero(labels >= 0)
             with _ValueErrors():
                 stack, self.mixture_ = fit_mixed_classifier(
-                    layers,
+                    self._stack(layers, 0).layers,
                     torch.from_numpy(scaled),
                     torch.from_numpy(rows),
                     torch.from_numpy(labels[rows]),

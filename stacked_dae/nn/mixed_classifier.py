@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from stacked_dae.nn.activations import activate, replace_missing
-from stacked_dae.nn.stack import Encoder
+from stacked_dae.nn.activations import activate
+from stacked_dae.nn.stack import Encoder, StackedEncoders
 
 
 class SkipHeads(nn.Module):
@@ -60,7 +59,7 @@ class Members(nn.Module):
         return logits
 
 
-class MixedClassifier(nn.Module):
+class MixedClassifier(StackedEncoders):
     """Softmax heads on the inputs and the codes of frozen encoders, and fine-tuned networks, mixed by shares.
 
     Args:
@@ -71,35 +70,15 @@ class MixedClassifier(nn.Module):
     """
 
     def __init__(self, encoders: Sequence[Encoder], heads: SkipHeads, members: Members | None, shares: Tensor) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(encoders)
+        super().__init__(encoders, missing=True)
         self.heads, self.members = heads, members
         self.register_buffer("shares", shares)
 
     shares: Tensor
 
-    @property
-    def layers(self) -> list[Encoder]:
-        """The frozen encoders, lowest first."""
-        return cast(list[Encoder], list(self.encoders))
-
-    @property
-    def widths(self) -> list[int]:
-        """Units of each frozen encoder, lowest first."""
-        return [len(encoder.bias) for encoder in self.layers]
-
-    def codes(self, x: Tensor) -> list[Tensor]:
-        """Return the codes of every frozen encoder, lowest first: (B, d) → (B, h_k) each. NaN enters as 0."""
-        codes = []
-        x = replace_missing(x)
-        for encoder in self.layers:
-            x = encoder(x)
-            codes.append(x)
-        return codes
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the log probability of each class: (B, d) → (B, k). NaN enters as 0."""
-        filled = replace_missing(x)
+        filled = self.fill(x)
         log_p = self.heads(filled, self.codes(x)[-1]).log_softmax(2)
         if self.members is not None:
             mean = self.members(filled).softmax(2).mean(0, keepdim=True).log()

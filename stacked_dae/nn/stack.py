@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -48,45 +48,18 @@ class LinearHead(nn.Module):
         return torch.addmm(self.bias, y, self.weight.t())
 
 
-class EncoderStack(nn.Module):
-    """Encoders, lowest first, under a :class:`LinearHead`.
+class StackedEncoders(nn.Module):
+    """Encoders on top of each other.
 
     Args:
-        sizes: widths (d, h_1, …, h_K).
-        activations: s of each encoder, K of them.
-        outputs: number of classes, at least 2, or of targets (regression only).
+        encoders: lowest first.
         missing: whether an input that is NaN is a missing value, which enters as 0.
-        regression: whether the loss is the squared error of the outputs, not that of the softmax.
-
-    The encoders' weights are empty until :meth:`copy_encoders_from` or ``load_state_dict`` gives them some.
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        activations: Sequence[str],
-        outputs: int,
-        *,
-        missing: bool = False,
-        regression: bool = False,
-    ) -> None:
+    def __init__(self, encoders: Iterable[Encoder], *, missing: bool) -> None:
         super().__init__()
-        self.missing, self.regression = missing, regression
-        self.encoders = nn.ModuleList(
-            Encoder(d, h, s) for d, h, s in zip(sizes[:-1], sizes[1:], activations, strict=True)
-        )
-        self.head = LinearHead(sizes[-1], outputs)
-
-    def copy_encoders_from(self, layers: Sequence[DenoisingAutoencoder]) -> EncoderStack:
-        """Copy the encoders' weights from ``layers``, bit by bit, and return self.
-
-        Raises:
-            ValueError: another number of layers.
-            RuntimeError: a layer of another shape.
-        """
-        for encoder, layer in zip(self.layers, layers, strict=True):
-            encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
-        return self
+        self.missing = missing
+        self.encoders = nn.ModuleList(encoders)
 
     @property
     def widths(self) -> list[int]:
@@ -110,6 +83,46 @@ class EncoderStack(nn.Module):
             x = encoder(x)
             codes.append(x)
         return codes
+
+
+class EncoderStack(StackedEncoders):
+    """Encoders, lowest first, under a :class:`LinearHead`.
+
+    Args:
+        sizes: widths (d, h_1, …, h_K).
+        activations: s of each encoder, K of them.
+        outputs: number of classes, at least 2, or of targets (regression only).
+        missing: whether an input that is NaN is a missing value, which enters as 0.
+        regression: whether the loss is the squared error of the outputs, not that of the softmax.
+
+    The encoders' weights are empty until :meth:`copy_encoders_from` or ``load_state_dict`` gives them some.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[str],
+        outputs: int,
+        *,
+        missing: bool = False,
+        regression: bool = False,
+    ) -> None:
+        super().__init__(
+            (Encoder(d, h, s) for d, h, s in zip(sizes[:-1], sizes[1:], activations, strict=True)), missing=missing
+        )
+        self.regression = regression
+        self.head = LinearHead(sizes[-1], outputs)
+
+    def copy_encoders_from(self, layers: Sequence[DenoisingAutoencoder]) -> EncoderStack:
+        """Copy the encoders' weights from ``layers``, bit by bit, and return self.
+
+        Raises:
+            ValueError: another number of layers.
+            RuntimeError: a layer of another shape.
+        """
+        for encoder, layer in zip(self.layers, layers, strict=True):
+            encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits: (B, d) → (B, outputs)."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stacked_dae.data.dataset import Dataset, Split
-from stacked_dae.data.disk_array import Inputs
+from stacked_dae.training.loader import DeviceRows
 
 _MOST_ROWS = 20_000
 _STRENGTHS = np.logspace(-3, 3, 7)
@@ -36,7 +37,8 @@ def baseline_errors(data: Dataset, labelled: NDArray[np.int64] | None, test: Spl
     majority = int(np.bincount(classes, minlength=data.classes).argmax())
     errors = {"majority_class": 100.0 * float(np.mean(test.labels != majority))}
     rows = rows[:_MOST_ROWS]
-    x, y = _inputs(data.train.inputs, rows), data.train.labels[rows]
+    cpu = torch.device("cpu")
+    x, y = DeviceRows(data.train.inputs, cpu).read(torch.from_numpy(rows)).numpy(), data.train.labels[rows]
     if len(np.unique(y)) < 2:
         return errors
     folds = min(_FOLDS, int(np.bincount(y)[np.unique(y)].min()))
@@ -49,15 +51,10 @@ def baseline_errors(data: Dataset, labelled: NDArray[np.int64] | None, test: Spl
             else LogisticRegression(max_iter=1000)
         )
         chosen = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), model).fit(x, y)
+    tested = DeviceRows(test.inputs, cpu)
     wrong = sum(
-        int((chosen.predict(_inputs(test.inputs, slice(k, k + _MOST_ROWS))) != test.labels[k : k + _MOST_ROWS]).sum())
+        int((chosen.predict(tested.read(slice(k, k + _MOST_ROWS)).numpy()) != test.labels[k : k + _MOST_ROWS]).sum())
         for k in range(0, len(test), _MOST_ROWS)
     )
     errors["logistic_regression"] = 100.0 * wrong / len(test)
     return errors
-
-
-def _inputs(inputs: Inputs, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-    block = inputs[rows]
-    floats: NDArray[np.float32] = block.astype(np.float32)
-    return floats / np.float32(255.0) if block.dtype == np.uint8 else floats

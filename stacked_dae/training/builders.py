@@ -77,16 +77,17 @@ def first_rows(inputs: Inputs) -> Tensor:
 
 
 @torch.no_grad()
-def scale_first_weights(layer: DenoisingAutoencoder, x: Tensor, seed: int) -> None:
+def scale_first_weights(layer: DenoisingAutoencoder, x: Tensor, seed: int, stage: str) -> None:
     """Draw the first weights again, in place: W uniform in ±√(3 / mean ‖x‖²), b in ±0.5, b' at the inputs' mean.
 
     Args:
         layer: of d inputs; a decoder that is not tied keeps its weights.
         x: (n, d) float32, rows of the inputs; NaN, a missing value, counts as 0.
-        seed: of the draw.
+        seed: the run's.
+        stage: the layer's.
     """
     x = layer.fill(x)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(derive_seed(seed, stage, "scaled weights"))
     limit = math.sqrt(3.0 / max(float(x.square().sum(1).mean()), 1e-12))
     layer.weight.uniform_(-limit, limit, generator=generator)
     layer.bias.uniform_(-_LARGEST_BIAS, _LARGEST_BIAS, generator=generator)
@@ -100,9 +101,11 @@ def scale_untrained_layers(
     layers: Sequence[DenoisingAutoencoder], settings: Sequence[LayerConfig], inputs: Inputs, seed: int
 ) -> None:
     """Scale the first weights of layers that will not be pre-trained, in place, each by the codes of those below."""
+    if all(config.first_weights == "glorot" for config in settings):
+        return
     x = first_rows(inputs)
     for k, (layer, config) in enumerate(zip(layers, settings, strict=True), 1):
         if config.first_weights == "scaled":
-            scale_first_weights(layer, x, derive_seed(seed, stage_name(k), "scaled weights"))
+            scale_first_weights(layer, x, seed, stage_name(k))
         with torch.no_grad():
             x = layer.encode(x)

@@ -30,7 +30,6 @@ from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask, ChunkedRegr
 from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
-from stacked_dae.utils.seeding import derive_seed
 
 Labelled = tuple[Inputs, NDArray[Any], NDArray[np.int64] | None]
 """Inputs (n, d), labels (n,) int64 or targets (n, outputs) float32, and the numbers of the rows to use (None: all)."""
@@ -132,7 +131,7 @@ def pretrain_layers(
         else:
             if config.first_weights == "scaled":
                 # A stage that is resumed takes its weights from the checkpoint afterwards.
-                scale_first_weights(layer.cpu(), first_rows(rows["train"]), derive_seed(seed, name, "scaled weights"))
+                scale_first_weights(layer.cpu(), first_rows(rows["train"]), seed, name)
             optimizer = LayerOptimizerConfig(config.optimizer, config.lr, config.options)
             task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer))
             loaders = [

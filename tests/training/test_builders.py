@@ -23,7 +23,7 @@ def test_a_units_input_has_variance_1_at_any_width_and_size(size, width):
     layer = DenoisingAutoencoder(width, 400, activation="tanh", decoder="identity", loss="squared_error", tied=False)
     x = size * torch.randn(500, width, generator=torch.Generator().manual_seed(0)) + 2 * size
     decoder = layer.decoder_weight.clone()
-    scale_first_weights(layer, x, 3)
+    scale_first_weights(layer, x, 3, "layer_1")
     with torch.no_grad():
         entering = x @ layer.weight.t()
     assert entering.square().mean() == pytest.approx(1.0, rel=0.2)
@@ -31,14 +31,14 @@ def test_a_units_input_has_variance_1_at_any_width_and_size(size, width):
     assert 0.4 < layer.bias.abs().max() <= 0.5
     assert torch.equal(layer.decoder_weight, decoder)
     again = DenoisingAutoencoder(width, 400, activation="tanh", decoder="identity", loss="squared_error", tied=False)
-    scale_first_weights(again, x, 3)
+    scale_first_weights(again, x, 3, "layer_1")
     assert torch.equal(again.weight, layer.weight)
 
 
 def test_missing_values_and_sigmoid_decoders():
     layer = DenoisingAutoencoder(2, 5, missing=True)
     x = torch.tensor([[0.25, float("nan")], [0.75, 0.0]])
-    scale_first_weights(layer, x, 0)
+    scale_first_weights(layer, x, 0, "layer_1")
     assert layer.decoder_bias.sigmoid().tolist() == pytest.approx([0.5, 0.01], abs=1e-6)
     assert torch.isfinite(layer.weight).all()
 

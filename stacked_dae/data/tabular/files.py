@@ -229,58 +229,67 @@ class _Csv:
         return pc.replace_substring_regex(column, r"^(\s*[+-]?\d*),(\d+([eE][+-]?\d+)?\s*)$", r"\1.\2")
 
 
-class _Parquet:
+class _ArrowFile:
+    """A file whose columns have types, read by record batches of pyarrow's."""
+
     is_bytes = False
     notices: Sequence[str] = ()
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        pa = _arrow(path)
-        from pyarrow import parquet
-
-        try:
-            self._file = parquet.ParquetFile(path, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: not readable as Parquet ({_reason(error)})") from None
-        self.names: list[str] = self._file.schema_arrow.names
-        self.indexes = _indexes(self.names, self._file.schema_arrow)
-
-    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
-        pa = _arrow(self._path)
-        try:
-            for rows in self._file.iter_batches(ROWS, columns=list(names)):
-                yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self._path}: not readable as Parquet ({_reason(error)})") from None
-
-
-class _Feather:
-    is_bytes = False
-    notices: Sequence[str] = ()
+    kind: str
 
     def __init__(self, path: Path) -> None:
         self._path = path
         pa = _arrow(path)
         try:
-            with pa.OSFile(str(path)) as source:
-                schema = pa.ipc.open_file(source).schema
+            schema = self._schema()
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: not readable as Feather ({_reason(error)})") from None
+            raise DataError(f"{path}: not readable as {self.kind} ({_reason(error)})") from None
         self.names: list[str] = schema.names
         self.indexes = _indexes(self.names, schema)
 
+    def _schema(self) -> Any:
+        raise NotImplementedError
+
+    def _record_batches(self, names: Sequence[str]) -> Iterator[Any]:
+        """Go through these columns, at most ROWS rows at a time."""
+        raise NotImplementedError
+
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         pa = _arrow(self._path)
         try:
-            with pa.OSFile(str(self._path)) as source:
-                reader = pa.ipc.open_file(source)
-                for k in range(reader.num_record_batches):
-                    batch = reader.get_batch(k)
-                    for start in range(0, len(batch), ROWS):
-                        rows = batch.slice(start, ROWS)
-                        yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
+            for rows in self._record_batches(names):
+                yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self._path}: not readable as Feather ({_reason(error)})") from None
+            raise DataError(f"{self._path}: not readable as {self.kind} ({_reason(error)})") from None
+
+
+class _Parquet(_ArrowFile):
+    kind = "Parquet"
+
+    def _schema(self) -> Any:
+        from pyarrow import parquet
+
+        self._file = parquet.ParquetFile(self._path, pre_buffer=False)
+        return self._file.schema_arrow
+
+    def _record_batches(self, names: Sequence[str]) -> Iterator[Any]:
+        yield from self._file.iter_batches(ROWS, columns=list(names))
+
+
+class _Feather(_ArrowFile):
+    kind = "Feather"
+
+    def _schema(self) -> Any:
+        pa = _arrow(self._path)
+        with pa.OSFile(str(self._path)) as source:
+            return pa.ipc.open_file(source).schema
+
+    def _record_batches(self, names: Sequence[str]) -> Iterator[Any]:
+        pa = _arrow(self._path)
+        with pa.OSFile(str(self._path)) as source:
+            reader = pa.ipc.open_file(source)
+            for k in range(reader.num_record_batches):
+                batch = reader.get_batch(k)
+                yield from (batch.slice(start, ROWS) for start in range(0, len(batch), ROWS))
 
 
 class _Arrays:

@@ -53,8 +53,9 @@ class Scan:
         self._numbers: dict[str, tuple[int, str]] = {}
         self._texts: dict[str, tuple[int, str]] = {}
         self._forced = set(settings.categorical)
-        # The different values of each column, as long as no two rows have the same.
-        self._different: dict[str, set[Any]] = {name: set() for name in names}
+        # The different values of each column that nobody asked for, as long as no two rows have the same.
+        asked = {*settings.keep, *settings.categorical}
+        self._different: dict[str, set[Any]] = {name: set() for name in names if name not in asked}
 
     @property
     def categorical(self) -> list[str]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from stacked_dae.nn.activations import replace_missing
-from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import Members, MixedClassifier, SkipHeads
 from stacked_dae.nn.stack import Encoder
 from stacked_dae.training.mixing.members import MemberSettings, finetune_members
@@ -44,7 +43,7 @@ class Mixture:
 
 
 def fit_mixed_classifier(
-    layers: Sequence[DenoisingAutoencoder],
+    encoders: Sequence[Encoder],
     inputs: Tensor,
     labelled: Tensor,
     labels: Tensor,
@@ -60,7 +59,7 @@ def fit_mixed_classifier(
     set aside; the heads are then fitted to all labels.
 
     Args:
-        layers: pre-trained, lowest first.
+        encoders: pre-trained, lowest first; the classifier's from here on.
         inputs: (n, d) float32, standardised, NaN for missing: all rows, with a label or without.
         labelled: (m,) int64, the rows with a label.
         labels: (m,) int64, 0 to classes − 1.
@@ -70,7 +69,6 @@ def fit_mixed_classifier(
         generator: of the folds and of fine-tuning.
         reporter: shows progress.
     """
-    encoders = [_encoder_of(layer) for layer in layers]
     x = replace_missing(inputs)
     y = x
     with torch.no_grad():
@@ -129,13 +127,6 @@ def fit_mixed_classifier(
         epoch=epoch,
     )
     return classifier.requires_grad_(False), mixture
-
-
-def _encoder_of(layer: DenoisingAutoencoder) -> Encoder:
-    units, inputs = layer.weight.shape
-    encoder = Encoder(inputs, units, layer.activation)
-    encoder.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=True)
-    return encoder.requires_grad_(False)
 
 
 def _on_plain_codes(

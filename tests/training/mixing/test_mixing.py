@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from stacked_dae.config.optimizer_schema import OptimizerConfig
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import Members, SkipHeads
-from stacked_dae.nn.stack import Encoder
+from stacked_dae.nn.stack import Encoder, EncoderStack
 from stacked_dae.training.mixing import classifier as mixing
 from stacked_dae.training.mixing.members import MemberSettings, finetune_members
 from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
@@ -149,18 +149,18 @@ def test_epoch_0_is_kept_where_training_does_not_help():
     assert all(torch.equal(value, before[name]) for name, value in side.state_dict().items())
 
 
-def layers_of(x, units=8):
+def encoders_of(x, units=8):
     layer = DenoisingAutoencoder(
         x.shape[1], units, activation="tanh", decoder="identity", loss="squared_error", generator=generator()
     )
-    return [layer]
+    return EncoderStack([x.shape[1], units], ["tanh"], 0).copy_encoders_from([layer]).layers
 
 
 def mixed(x, y, weights=None, rows=None, seed=0):
     rows = torch.arange(len(y)) if rows is None else rows
     weights = torch.ones(len(y), dtype=torch.float64) if weights is None else weights
     return mixing.fit_mixed_classifier(
-        layers_of(x), x.float(), rows, y, weights, int(y.max()) + 1, SETTINGS, generator(seed), Reporter()
+        encoders_of(x), x.float(), rows, y, weights, int(y.max()) + 1, SETTINGS, generator(seed), Reporter()
     )
 
 
