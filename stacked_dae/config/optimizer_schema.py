@@ -10,6 +10,8 @@ from stacked_dae.config.checks import as_list, default_of, require, require_choi
 from stacked_dae.utils.type_hints import matches_type
 
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
+Auto = Literal["auto"]
+"""A value that follows from the data."""
 SchedulerInterval = Literal["epoch", "step"]
 
 
@@ -19,8 +21,9 @@ class LayerOptimizerConfig:
 
     name: OptimizerName = "sgd"
     """A torch optimiser; sgd is the paper's."""
-    lr: float | list[float] = 0.1
-    """Learning rate, above 0. One value, or one per layer."""
+    lr: float | list[float] | Auto = 0.1
+    """Learning rate, above 0. One value, or one per layer. auto: that of Adam for tables, 0.002, less for a layer of
+    more than 100 inputs."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the torch optimiser, such as momentum or weight_decay."""
     scheduler: str | None = None
@@ -60,7 +63,7 @@ class OptimizerConfig:
 def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig) -> None:
     where = f"{stage}.optimizer"
     require_choice(f"{where}.name", config.name, OptimizerName)
-    for lr in as_list(config.lr):
+    for lr in as_list(config.lr) if config.lr != "auto" else []:
         require_number(f"{where}.lr", lr, 0.0, open_low=True)
     require("lr" not in config.options, f"{where}.options.lr: set {where}.lr instead")
     _check_options(f"{where}.options", config.options)

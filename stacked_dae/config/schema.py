@@ -12,7 +12,13 @@ from typing import Any, Literal
 
 from stacked_dae.config.checks import as_list, require, require_choice, require_number, require_positive_int
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig, OptimizerName, SchedulerInterval
+from stacked_dae.config.optimizer_schema import (
+    Auto,
+    LayerOptimizerConfig,
+    OptimizerConfig,
+    OptimizerName,
+    SchedulerInterval,
+)
 from stacked_dae.config.trainer_schema import TrainerConfig
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
@@ -20,6 +26,7 @@ Decoder = Literal["sigmoid", "identity"]
 Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
 CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
 Model = Literal["sda", "saa", "mlp"]
+Head = Literal["softmax", "mixed"]
 MetricName = Literal[
     "accuracy", "balanced_accuracy", "f1", "precision", "recall", "auroc", "average_precision", "calibration_error",
     "cohen_kappa", "matthews_corrcoef",
@@ -28,6 +35,9 @@ FirstWeights = Literal["glorot", "scaled"]
 Monitor = Literal["error", "error_then_loss", "loss"]
 LoggerName = Literal["csv", "tensorboard"]
 TrackingMode = Literal["auto", "online", "offline", "off"]
+
+# A table's layers learn little more after so many updates, and Adam's steps are too large where many inputs add up.
+_AUTO_UPDATES, _AUTO_LR, _AUTO_INPUTS = 300, 2e-3, 100
 
 # Of a trained model, asked for on the command line.
 Weights = Literal["finetuned", "pretrained"]
@@ -84,14 +94,20 @@ class LayerConfig:
     alpha: float
     beta: float
     optimizer: OptimizerName
-    lr: float
+    lr: float | Auto
     options: dict[str, Any]
     batch_size: int
-    epochs: int
+    epochs: int | Auto
     scheduler: str | None = None
     scheduler_options: dict[str, Any] = field(default_factory=dict)
     scheduler_interval: SchedulerInterval = "epoch"
     first_weights: FirstWeights = "glorot"
+
+    def for_data(self, rows: int, inputs: int) -> tuple[int, float]:
+        """Return the epochs and the learning rate of a layer that is trained on so many rows and inputs."""
+        epochs = -(-_AUTO_UPDATES // -(-rows // self.batch_size)) if self.epochs == "auto" else self.epochs
+        lr = _AUTO_LR * min(1.0, math.sqrt(_AUTO_INPUTS / max(inputs, 1))) if self.lr == "auto" else self.lr
+        return epochs, lr
 
 
 @dataclass(frozen=True)
@@ -117,14 +133,14 @@ class PretrainConfig:
     emphasis: EmphasisConfig = field(default_factory=EmphasisConfig)
     batch_size: int = 20
     """Examples in a minibatch: one minibatch, one update."""
-    epochs: int | list[int] = 15
-    """Passes over the training inputs. One value, or one per layer."""
+    epochs: int | list[int] | Auto = 15
+    """Passes over the training inputs. One value, or one per layer. auto: as many as make 300 updates."""
     optimizer: LayerOptimizerConfig = field(default_factory=LayerOptimizerConfig)
 
     def __post_init__(self) -> None:
         for units in as_list(self.units):
             require_positive_int("pretrain.units", units)
-        for epochs in as_list(self.epochs):
+        for epochs in as_list(self.epochs) if self.epochs != "auto" else []:
             require_positive_int("pretrain.epochs", epochs)
         require_positive_int("pretrain.batch_size", self.batch_size)
         require_choice("pretrain.first_weights", self.first_weights, FirstWeights)
@@ -200,7 +216,7 @@ class PretrainConfig:
                 alpha=float(self.emphasis.alpha),
                 beta=float(self.emphasis.beta),
                 optimizer=self.optimizer.name,
-                lr=float(at(self.optimizer.lr, k)),
+                lr=float(lr) if (lr := at(self.optimizer.lr, k)) != "auto" else lr,
                 options=self.optimizer.options,
                 batch_size=self.batch_size,
                 epochs=at(self.epochs, k),
@@ -217,8 +233,13 @@ class PretrainConfig:
 class FinetuneConfig:
     """The fine-tuning of the stacked encoders with labels, under a softmax head."""
 
+    head: Head = "softmax"
+    """softmax: the paper's, one network, the encoders under a softmax layer. mixed: softmax heads on the inputs and on
+    the codes, and fine-tuned networks that see both, mixed by their likelihood on labels that each has not seen (for
+    tables). Cross-validation takes the place of the validation rows, whose labels are learnt from too, unless
+    data.labels_per_class says how many labels there are. It is not trained by a Lightning Trainer."""
     batch_size: int = 20
-    """Examples in a minibatch: one minibatch, one update."""
+    """Examples in a minibatch: one minibatch, one update. head mixed: at least so many, in at most 100 minibatches."""
     epochs: int = 50
     """Maximum number of passes over the labelled training examples."""
     patience: int = 10
@@ -243,6 +264,11 @@ class FinetuneConfig:
             require_choice("finetune.metrics", name, MetricName)
         require(len(set(self.metrics)) == len(self.metrics), "finetune.metrics names one measure twice")
         require_choice("finetune.monitor", self.monitor, Monitor)
+        require_choice("finetune.head", self.head, Head)
+        if self.head == "mixed":
+            for name, value in (("monitor", self.monitor), ("optimizer.scheduler", self.optimizer.scheduler)):
+                unset = value in ("error", None)
+                require(unset, f"finetune.{name} applies only to finetune.head softmax; leave it out, not {value!r}")
         require_number("finetune.dropout", self.dropout, 0.0, 1.0)
         require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 
@@ -307,6 +333,11 @@ class Config:
             )
             for k, layer in enumerate(self.pretrain.layers())
         ]
+
+    @property
+    def learns_from_validation(self) -> bool:
+        """Whether the labels of the validation rows are learnt from: cross-validation takes their place."""
+        return self.finetune.head == "mixed" and self.data.labels_per_class is None
 
     @property
     def tests_baselines(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -41,8 +40,6 @@ Array = NDArray[Any]
 # data set costs little, and few validation rows change their error seldom.
 _PRETRAIN, _FINETUNE = PretrainConfig(), FinetuneConfig(epochs=100, patience=20)
 _VALIDATION_FRACTION = 0.1
-# A table's layers learn little more after so many updates, and Adam's steps are too large where many inputs add up.
-_UPDATES, _LR, _INPUTS = 300, 2e-3, 100
 
 
 # A dataclass, so that scikit-learn finds each parameter in the signature and each is declared once.
@@ -127,8 +124,8 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             "first_weights": self.first_weights,
             "corruption": {"kind": "masking" if own else self.corruption, "nu": _plain(self.nu)},
             "batch_size": _plain(self.batch_size),
-            "epochs": 1 if self._never else self._epochs(rows),
-            "optimizer": {"name": self.pretrain_optimizer, "lr": self._rates(inputs)},
+            "epochs": 1 if self._never else _given(self.pretrain_epochs),
+            "optimizer": {"name": self.pretrain_optimizer, "lr": _given(self.pretrain_lr)},
             "loss": self._losses(),
             "decoder": ["sigmoid" if loss == "cross_entropy" else "identity" for loss in self._losses()],
         }
@@ -149,20 +146,6 @@ class _Base(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     @property
     def _fraction(self) -> Any:
         return _VALIDATION_FRACTION if self.validation_fraction is None else _plain(self.validation_fraction)
-
-    def _epochs(self, rows: int) -> Any:
-        """Return the epochs of pre-training; where none are given, as many as make some 300 updates."""
-        size = _plain(self.batch_size)
-        if self.pretrain_epochs is not None or not isinstance(size, int) or size < 1:
-            return 1 if self.pretrain_epochs is None else _plain(self.pretrain_epochs)
-        return math.ceil(_UPDATES / math.ceil(rows / size))
-
-    def _rates(self, inputs: int) -> Any:
-        """Return the rates of pre-training; where none are given, Adam's, less for a layer of more than 100 inputs."""
-        if self.pretrain_lr is not None:
-            return _plain(self.pretrain_lr)
-        widths = [inputs, *_listed(self.units)][:-1]
-        return [_LR * min(1.0, math.sqrt(_INPUTS / max(width, 1))) for width in widths if isinstance(width, int)]
 
     def _losses(self) -> list[str]:
         """Return the loss of each layer: cross-entropy where its inputs are in [0, 1], else squared error."""
@@ -277,7 +260,7 @@ class _Tuned(_Base):
         "dropout": _FINETUNE.dropout,
     }
 
-    def _finetune_settings(self, monitor: str = _FINETUNE.monitor) -> FinetuneConfig:
+    def _finetune_settings(self, **settings: Any) -> FinetuneConfig:
         with _ValueErrors():
             return config_from_dict(
                 {
@@ -286,8 +269,8 @@ class _Tuned(_Base):
                         "epochs": _plain(self.finetune_epochs),
                         "patience": _plain(self.patience),
                         "dropout": _plain(self.dropout),
-                        "monitor": monitor,
                         "optimizer": {"name": self.finetune_optimizer, "lr": _plain(self.finetune_lr)},
+                        **settings,
                     }
                 }
             ).finetune
@@ -340,6 +323,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _given(value: Any) -> Any:
+    """Return a setting as plain numbers; auto for None."""
+    return "auto" if value is None else _plain(value)
 
 
 def _listed(value: Any) -> Any:

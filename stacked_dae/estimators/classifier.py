@@ -25,8 +25,11 @@ from stacked_dae.config.schema import FinetuneConfig, Monitor
 from stacked_dae.data.tabular.preprocessing import is_missing
 from stacked_dae.estimators.base import Array, _Tuned, _ValueErrors
 from stacked_dae.training.mixing.classifier import fit_mixed_classifier
-from stacked_dae.training.mixing.members import MemberSettings
+from stacked_dae.training.mixing.epoch_log import EpochLog
 from stacked_dae.utils.seeding import derive_seed
+
+# Labels are fewer than rows.
+_MEMBERS_BATCH_SIZE = 32
 
 
 def known_labels(y: Any) -> tuple[Array, Array]:
@@ -130,12 +133,12 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         self._check_head(sample_weight)
         self._settings(*X.shape)
         if self.head == "mixed":
-            settings = self._finetune_settings()
+            settings = self._finetune_settings(head="mixed", batch_size=_MEMBERS_BATCH_SIZE)
             weights = self._weights(X, y, labelled, sample_weight)
             self._draw_seed()
             self._fit_mixed(X, labels, weights, settings)
             return self
-        settings = self._finetune_settings(self.monitor or "error_then_loss")
+        settings = self._finetune_settings(monitor=self.monitor or "error_then_loss")
         self._draw_seed()
         self._fit(X, labels, labelled, self._held_out(labels), len(self.classes_), settings, regression=False)
         return self
@@ -171,7 +174,7 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         with self._reporter() as reporter:
             layers = self._pretrained(scaled, scaled, reporter)
             rows = np.flatnonzero(labels >= 0)
-            with _ValueErrors():
+            with _ValueErrors(), EpochLog("finetune", reporter) as log:
                 stack, self.mixture_ = fit_mixed_classifier(
                     self._stack(layers, 0).layers,
                     torch.from_numpy(scaled),
@@ -179,9 +182,9 @@ class StackedDAEClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
                     torch.from_numpy(labels[rows]),
                     torch.from_numpy(weights),
                     len(self.classes_),
-                    MemberSettings(settings.epochs, settings.optimizer, settings.patience, settings.dropout),
+                    settings,
                     torch.Generator().manual_seed(derive_seed(self._seed, "mixture")),
-                    reporter,
+                    log,
                 )
         self._keep(stack)
 

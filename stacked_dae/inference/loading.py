@@ -9,6 +9,7 @@ from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import StageError
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
+from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
@@ -38,10 +39,14 @@ def known_inputs(folder: RunFolder) -> list[str]:
     return found.names if found is not None else []
 
 
-def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack:
-    """Return the fine-tuned stack of a run."""
-    stack = build_stack(folder.config(), data.inputs, data.classes)
-    stack.load_state_dict(load_file(folder.weights_path(FINETUNE)), strict=True)
+def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack | MixedClassifier:
+    """Return the fine-tuned stack of a run, or the mixed classifier on it."""
+    config, state = folder.config(), load_file(folder.weights_path(FINETUNE))
+    if config.finetune.head == "mixed":
+        activations = [layer.activation for layer in config.layers()]
+        return MixedClassifier.from_state(state, activations, missing=config.data.path is not None)
+    stack = build_stack(config, data.inputs, data.classes)
+    stack.load_state_dict(state, strict=True)
     return stack
 
 

@@ -20,6 +20,7 @@ from stacked_dae.data.tabular.frames import columns_of
 from stacked_dae.data.tabular.loading import inputs_of, table_rows
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, DataError, StageError
+from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
@@ -27,7 +28,8 @@ from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.type_hints import matches_type
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""Of a saved model: 2 is that of a mixed classifier, which the first versions cannot read."""
 _BATCH = 4096
 # Column of the class where there is no table.
 _TARGET = "y"
@@ -47,12 +49,14 @@ class StackedDAE:
     their order, an array; otherwise an (n, d) array, uint8 (0 to 255, used as 0 to 1) or float as the network takes it.
 
     Args:
-        stack: the network.
+        stack: the network: encoders under a softmax head, or a mixed classifier.
         preprocessing: of a table, how its rows become inputs.
         finetuned: whether the stack's head has learnt classes.
     """
 
-    def __init__(self, stack: EncoderStack, preprocessing: Preprocessing | None, *, finetuned: bool) -> None:
+    def __init__(
+        self, stack: EncoderStack | MixedClassifier, preprocessing: Preprocessing | None, *, finetuned: bool
+    ) -> None:
         self.stack = stack.eval().requires_grad_(False)
         self.preprocessing, self.finetuned = preprocessing, finetuned
 
@@ -89,7 +93,7 @@ class StackedDAE:
     def save(self, path: str | Path) -> None:
         """Write the model to one file (.safetensors: tensors and JSON, nothing that runs)."""
         header = {
-            "format": FORMAT,
+            "format": FORMATS[isinstance(self.stack, MixedClassifier)],
             "sizes": [len(self.stack.layers[0].weight[0]), *self.stack.widths],
             "activations": [encoder.activation for encoder in self.stack.layers],
             "outputs": len(self.classes) if self.finetuned else 0,
@@ -118,8 +122,10 @@ class StackedDAE:
                 matches_type(hint, header.get(k)) for k, hint in _HEADER.items()
             ):
                 raise ValueError("its header is not a model's")
-            if header["format"] != FORMAT:
-                raise ValueError(f"it has format {header['format']}, but this version reads {FORMAT}")
+            if header["format"] not in FORMATS:
+                raise ValueError(
+                    f"it has format {header['format']}, but this version reads {FORMATS[0]} and {FORMATS[1]}"
+                )
             kept = header["preprocessing"]
             preprocessing = None if kept is None else Preprocessing.from_dict(kept)
             model = _made(state, header["activations"], preprocessing)
@@ -133,7 +139,7 @@ class StackedDAE:
     @property
     def classes(self) -> list[Any]:
         """The classes: whole numbers, or text."""
-        count = len(self.stack.head.bias)
+        count = self.stack.outputs
         if self.preprocessing is None:
             return list(range(count))
         names = self.preprocessing.classes
@@ -296,14 +302,21 @@ def _blocks(inputs: Inputs) -> Iterator[torch.Tensor]:
 def _made(
     state: Mapping[str, torch.Tensor], activations: Sequence[str], preprocessing: Preprocessing | None
 ) -> StackedDAE:
-    """Return the model of these weights, in the names of an EncoderStack; without a head it knows no classes."""
+    """Return the model of these weights, in the names of the network; without a head it knows no classes."""
     shapes = [state[f"encoders.{k}.weight"].shape for k in range(len(activations))]
-    finetuned = "head.bias" in state
-    outputs = len(state["head.bias"]) if finetuned else 0
+    mixed = "shares" in state
+    finetuned = mixed or "head.bias" in state
+    outputs = state["heads.bias"].shape[1] if mixed else len(state["head.bias"]) if finetuned else 0
     if preprocessing is not None:
         inputs, classes = len(preprocessing.inputs), len(preprocessing.classes)
         if inputs != shapes[0][1] or (finetuned and classes != outputs):
             raise ValueError("its preprocessing is not that of its weights")
+    if mixed:
+        return StackedDAE(
+            MixedClassifier.from_state(state, activations, missing=preprocessing is not None),
+            preprocessing,
+            finetuned=True,
+        )
     stack = EncoderStack(
         [shapes[0][1], *(shape[0] for shape in shapes)], activations, outputs, missing=preprocessing is not None
     )

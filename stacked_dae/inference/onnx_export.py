@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stacked_dae.data.tabular.preprocessing import UNSEEN, NumericColumn, Preprocessing, Values
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.nn.activations import ACTIVATIONS
+from stacked_dae.nn.mixed_classifier import MixedClassifier, SkipHeads
 from stacked_dae.utils.files import write_atomically
 
 TOLERANCE = 1e-5
@@ -136,12 +138,17 @@ class _Graph:
         answer, probabilities, codes = output_names(self._model)
         x = self._plain_input() if preprocessing is None else self._table_input(preprocessing)
         stack = self._model.stack
+        y = x
         for encoder in stack.layers:
-            x = self._add(ACTIVATIONS[encoder.activation].onnx, [self._affine(x, encoder)])
+            y = self._layer(y, encoder.weight.t(), encoder.bias, encoder.activation)
         if self._model.finetuned:
-            logits = self._affine(x, stack.head)
-            self._add("Softmax", [logits], probabilities, axis=1)
-            label = self._add("ArgMax", [logits], axis=1, keepdims=0)
+            if isinstance(stack, MixedClassifier):
+                scores = self._mixture(x, y, stack)
+                self._add("Identity", [scores], probabilities)
+            else:
+                scores = self._affine(y, stack.head.weight.t(), stack.head.bias)
+                self._add("Softmax", [scores], probabilities, axis=1)
+            label = self._add("ArgMax", [scores], axis=1, keepdims=0)
             classes = self._model.classes
             text = isinstance(classes[0], str)
             named = np.array([name.encode() for name in classes], object) if text else np.array(classes, np.int64)
@@ -151,7 +158,7 @@ class _Graph:
                 helper.make_tensor_value_info(probabilities, TensorProto.FLOAT, ["N", len(classes)]),
             ]
         else:
-            self._add("Identity", [x], codes)
+            self._add("Identity", [y], codes)
             outputs = [helper.make_tensor_value_info(codes, TensorProto.FLOAT, ["N", stack.widths[-1]])]
         graph = helper.make_graph(self._nodes, "stacked_dae", self._inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
@@ -180,9 +187,37 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
         return output
 
-    def _affine(self, x: str, module: Any) -> str:
-        weight, bias = (self._constant(tensor.numpy()) for tensor in (module.weight, module.bias))
-        return self._add("Gemm", [x, weight, bias], transB=1)
+    def _affine(self, x: str, weight: Tensor, bias: Tensor) -> str:
+        return self._add("Gemm", [x, *(self._constant(np.ascontiguousarray(part.numpy())) for part in (weight, bias))])
+
+    def _layer(self, x: str, weight: Tensor, bias: Tensor, activation: str) -> str:
+        return self._add(ACTIVATIONS[activation].onnx, [self._affine(x, weight, bias)])
+
+    def _heads(self, x: str, y: str, heads: SkipHeads, shares: Tensor) -> str:
+        """Add the probabilities of heads, each times its share."""
+        count, _, classes = heads.input_weight.shape
+        logits = [
+            self._add("MatMul", [rows, self._constant(np.ascontiguousarray(weight.transpose(0, 1).flatten(1).numpy()))])
+            for rows, weight in ((x, heads.input_weight), (y, heads.code_weight))
+        ]
+        both = self._add("Add", [self._add("Add", logits), self._constant(heads.bias.flatten().numpy())])
+        each = self._add("Reshape", [both, self._constant(np.array([-1, count, classes]))])
+        shared = self._add("Mul", [self._add("Softmax", [each], axis=2), self._constant(shares[:, None].numpy())])
+        return self._add("ReduceSum", [shared, self._constant(np.array([1]))], keepdims=0)
+
+    def _mixture(self, x: str, y: str, mixed: MixedClassifier) -> str:
+        """Add the probabilities of a mixed classifier."""
+        total = self._heads(x, y, mixed.heads, mixed.shares[:-1])
+        members = mixed.members
+        for m in range(0 if members is None else len(members.heads.bias)):
+            assert members is not None
+            codes = x
+            for weight, bias, activation in zip(members.weights, members.biases, members.activations, strict=True):
+                codes = self._layer(codes, weight[m], bias[m], activation)
+            head = members.heads.one(m)
+            share = mixed.shares[-1:] / len(members.heads.bias)
+            total = self._add("Add", [total, self._heads(x, codes, head, share)])
+        return total
 
     def _input(self, name: str, kind: int, width: int) -> str:
         from onnx import helper

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,13 @@ class SkipHeads(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logits: (B, d) and (B, h), or (m, B, d) and (m, B, h), → (m, B, k)."""
         return x @ self.input_weight + y @ self.code_weight + self.bias[:, None]
+
+    def one(self, m: int) -> SkipHeads:
+        """Return a copy of head ``m`` alone."""
+        _, inputs, classes = self.input_weight.shape
+        found = SkipHeads(inputs, self.code_weight.shape[1], classes, 1)
+        found.load_state_dict({name: value[m : m + 1] for name, value in self.state_dict().items()})
+        return found.requires_grad_(False)
 
 
 class Members(nn.Module):
@@ -67,14 +74,60 @@ class MixedClassifier(StackedEncoders):
         heads: the heads on them.
         members: networks whose mean is one more candidate; None without.
         shares: (heads + 1,) of each head, and of the members' mean; at least 0, of sum 1.
+        missing: whether an input that is NaN is a missing value, which enters as 0.
     """
 
-    def __init__(self, encoders: Sequence[Encoder], heads: SkipHeads, members: Members | None, shares: Tensor) -> None:
-        super().__init__(encoders, missing=True)
+    def __init__(
+        self,
+        encoders: Sequence[Encoder],
+        heads: SkipHeads,
+        members: Members | None,
+        shares: Tensor,
+        *,
+        missing: bool = True,
+    ) -> None:
+        super().__init__(encoders, missing=missing)
         self.heads, self.members = heads, members
         self.register_buffer("shares", shares)
 
     shares: Tensor
+
+    @staticmethod
+    def from_state(state: Mapping[str, Tensor], activations: Sequence[str], *, missing: bool) -> MixedClassifier:
+        """Return the classifier whose ``state_dict`` is ``state``.
+
+        Raises:
+            KeyError, RuntimeError: it is that of no such classifier.
+        """
+        encoders = []
+        for k, activation in enumerate(activations):
+            units, inputs = state[f"encoders.{k}.weight"].shape
+            encoders.append(Encoder(inputs, units, activation))
+
+        def heads(prefix: str) -> SkipHeads:
+            count, inputs, classes = state[f"{prefix}.input_weight"].shape
+            return SkipHeads(inputs, state[f"{prefix}.code_weight"].shape[1], classes, count)
+
+        has_members = "members.heads.bias" in state
+        members = Members(encoders, heads("members.heads")) if has_members else None
+        made = MixedClassifier(encoders, heads("heads"), members, torch.empty_like(state["shares"]), missing=missing)
+        made.load_state_dict(state, strict=True)
+        return made
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes."""
+        return self.heads.bias.shape[1]
+
+    def parts(self) -> dict[str, float]:
+        """Return the shares, of sum 1, of the heads on the inputs alone, on inputs and codes, and of the members."""
+        codes = self.heads.code_weight.flatten(1).any(1)
+        of_heads = self.shares[:-1]
+        return {
+            "inputs": float(of_heads[~codes].sum()),
+            "codes": float(of_heads[codes].sum()),
+            "finetuned": float(self.shares[-1]),
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the log probability of each class: (B, d) → (B, k). NaN enters as 0."""

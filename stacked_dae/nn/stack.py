@@ -113,6 +113,11 @@ class EncoderStack(StackedEncoders):
         self.regression = regression
         self.head = LinearHead(sizes[-1], outputs)
 
+    @property
+    def outputs(self) -> int:
+        """Number of classes, or of targets (regression only)."""
+        return len(self.head.bias)
+
     def copy_encoders_from(self, layers: Sequence[DenoisingAutoencoder]) -> EncoderStack:
         """Copy the encoders' weights from ``layers``, bit by bit, and return self.
 

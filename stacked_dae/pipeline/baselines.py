@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.training.loader import DeviceRows
+from stacked_dae.training.mixing.stage import labelled_examples
 
 _MOST_ROWS = 20_000
 _STRENGTHS = np.logspace(-3, 3, 7)
 _FOLDS = 5
 
 
-def baseline_errors(data: Dataset, labelled: NDArray[np.int64] | None, test: Split) -> dict[str, float]:
+def baseline_errors(
+    data: Dataset, labelled: NDArray[np.int64] | None, test: Split, *, with_validation: bool = False
+) -> dict[str, float]:
     """Return the test error, in percent, of baselines that learn from the labelled training rows, by name.
 
     majority_class: always the most frequent class. logistic_regression: on the inputs of the first layer, standardised,
@@ -26,6 +29,7 @@ def baseline_errors(data: Dataset, labelled: NDArray[np.int64] | None, test: Spl
         data: the data.
         labelled: the training rows with a label; None for all.
         test: the test rows.
+        with_validation: whether the validation rows are learnt from too.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
@@ -33,12 +37,11 @@ def baseline_errors(data: Dataset, labelled: NDArray[np.int64] | None, test: Spl
     from sklearn.preprocessing import StandardScaler
 
     rows = np.arange(len(data.train)) if labelled is None else labelled
-    classes = data.train.labels[rows]
-    majority = int(np.bincount(classes, minlength=data.classes).argmax())
+    known = np.concatenate([data.train.labels[rows], data.valid.labels[: None if with_validation else 0]])
+    majority = int(np.bincount(known, minlength=data.classes).argmax())
     errors = {"majority_class": 100.0 * float(np.mean(test.labels != majority))}
-    rows = rows[:_MOST_ROWS]
-    cpu = torch.device("cpu")
-    x, y = DeviceRows(data.train.inputs, cpu).read(torch.from_numpy(rows)).numpy(), data.train.labels[rows]
+    inputs, y = labelled_examples(data, rows[:_MOST_ROWS], with_validation=with_validation and len(rows) < _MOST_ROWS)
+    x = inputs.numpy()
     if len(np.unique(y)) < 2:
         return errors
     folds = min(_FOLDS, int(np.bincount(y)[np.unique(y)].min()))
@@ -51,7 +54,7 @@ def baseline_errors(data: Dataset, labelled: NDArray[np.int64] | None, test: Spl
             else LogisticRegression(max_iter=1000)
         )
         chosen = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), model).fit(x, y)
-    tested = DeviceRows(test.inputs, cpu)
+    tested = DeviceRows(test.inputs, torch.device("cpu"))
     wrong = sum(
         int((chosen.predict(tested.read(slice(k, k + _MOST_ROWS)).numpy()) != test.labels[k : k + _MOST_ROWS]).sum())
         for k in range(0, len(test), _MOST_ROWS)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from stacked_dae.config.schema import Config
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.runs.experiment import Stage
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.metrics import Metrics
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.training.evaluation import Measures
 from stacked_dae.training.loader import ChunkLoader
+from stacked_dae.training.mixing.epoch_log import EpochLog
 from stacked_dae.training.stage import StageLoader, fit_stage
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.trainer import build_logger
@@ -101,6 +105,17 @@ class RunStore:
         # Run folders hold float32, whatever the training computed in.
         module.to(torch.float32)
 
+    def epochs(self, stage: str) -> EpochLog:
+        """Return what keeps, logs and shows the epochs of a stage that no Trainer trains, from its first one."""
+        self._folder.update_stage(stage, status="running")
+        metrics = self._folder.metrics(stage)
+        if distributed.is_rank_zero():
+            metrics.path.parent.mkdir(parents=True, exist_ok=True)
+            metrics.restore("")
+        named = (build_logger(name, metrics.path.parent) for name in self._config.tracking.loggers)
+        loggers = [*named, *self._parts.of(stage).loggers]
+        return _RunEpochs(stage, self.reporter, metrics, self._tracker, loggers, self._measures(stage))
+
     def save(self, stage: str, module: nn.Module, **record: Any) -> None:
         """Write a stage's weights, mark it done, and delete its checkpoint."""
         directory = self._folder.stage_dir(stage)
@@ -110,7 +125,7 @@ class RunStore:
         distributed.barrier()
         rows = self._folder.metrics(stage).rows()
         seconds = round(sum(row["seconds"] for row in rows), 3)
-        self._folder.mark_done(stage, epochs=len(rows), seconds=seconds, **record)
+        self._folder.mark_done(stage, epochs=int(rows[-1]["epoch"]) if rows else 0, seconds=seconds, **record)
         (directory / "checkpoint.ckpt").unlink(missing_ok=True)
         self._pending.discard(stage)
 
@@ -124,6 +139,43 @@ class RunStore:
         for stage in self._fingerprints:
             for file in self._folder.stage_dir(stage).glob("codes_*.npy"):
                 file.unlink(missing_ok=True)
+
+
+class _RunEpochs(EpochLog):
+    """Keeps the epochs of a stage in its ``metrics.csv``, and tells the tracker and Lightning's loggers."""
+
+    def __init__(
+        self,
+        stage: str,
+        reporter: Reporter,
+        metrics: Metrics,
+        tracker: Tracker,
+        loggers: Sequence[Logger],
+        measures: Measures | None,
+    ) -> None:
+        super().__init__(stage, reporter)
+        self._metrics, self._tracker, self._loggers, self._measures = metrics, tracker, loggers, measures
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        for logger in self._loggers:
+            logger.finalize("success" if kind is None else "failed")
+
+    def add(self, row: Mapping[str, float], log_p: Tensor, labels: Tensor) -> None:
+        found = {}
+        if self._measures is not None:
+            self._measures.update(log_p, labels)
+            found = {f"valid_{name}": value for name, value in self._measures.take().items()}
+        figures = {name: value for name, value in row.items() if name not in ("epoch", "seconds")} | found
+        whole = {"epoch": row["epoch"], **figures, "seconds": row["seconds"]}
+        super().add(whole, log_p, labels)
+        if distributed.is_rank_zero():
+            self._metrics.append(whole)
+            for logger in self._loggers:
+                logger.log_metrics(figures, int(row["epoch"]))
+        self._tracker.log(self._stage, whole)
 
 
 def load_weights(folder: RunFolder, stage: str, module: nn.Module) -> None:

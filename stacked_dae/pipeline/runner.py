@@ -13,9 +13,10 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.inference.loading import known_inputs, load_layers
+from stacked_dae.inference.loading import known_inputs, load_layers, load_stack
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
+from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.pipeline.baselines import baseline_errors
 from stacked_dae.pipeline.parts import LightningParts
@@ -33,6 +34,7 @@ from stacked_dae.tracking.session import TrackingSession
 from stacked_dae.training.builders import build_layers, build_stack, scale_untrained_layers
 from stacked_dae.training.evaluation import Measures, Score, score
 from stacked_dae.training.greedy import finetune_stack, pretrain_layers
+from stacked_dae.training.mixing.stage import train_mixture
 from stacked_dae.training.optimizers import check_optimizers, check_schedules
 from stacked_dae.training.trainer import check_loggers, resolve_device
 from stacked_dae.utils import distributed
@@ -40,7 +42,7 @@ from stacked_dae.utils.progress import Reporter
 from stacked_dae.version import __version__
 
 # What of a result W&B has elsewhere, or cannot plot.
-_NOT_IN_SUMMARY = ("confusion", "metrics", "baselines", "weights_sha256", "test_rows", "versions")
+_NOT_IN_SUMMARY = ("confusion", "metrics", "baselines", "mixture", "weights_sha256", "test_rows", "versions")
 
 
 class RunJob:
@@ -226,12 +228,25 @@ class RunJob:
 
     def _finetune(self, layers: list[DenoisingAutoencoder]) -> None:
         stage, data = self.stages[-1], self.data
-        stack = build_stack(self.config, data.inputs, data.classes)
         with self.session.finetuning() as tracker:
             store = self._store(tracker)
             if store.is_done(FINETUNE):
                 store.relog_metrics(FINETUNE)
+            elif self.config.finetune.head == "mixed":
+                with store.epochs(FINETUNE) as log:
+                    classifier, mixture = train_mixture(
+                        layers,
+                        self.config.finetune,
+                        data,
+                        self.labelled,
+                        with_validation=self.config.learns_from_validation,
+                        seed=self.config.seed,
+                        log=log,
+                    )
+                best = {"best_epoch": mixture.epoch, "best_valid_error_percent": mixture.error_percent}
+                store.save(FINETUNE, classifier, **best)
             else:
+                stack = build_stack(self.config, data.inputs, data.classes)
                 finetune_stack(
                     stack.copy_encoders_from(layers),
                     self.config.finetune,
@@ -242,29 +257,32 @@ class RunJob:
                     store=store,
                 )
             if self.tests:
-                load_weights(self.folder, FINETUNE, stack)
+                tested_stack = load_stack(self.folder, data)
                 # All selection is over: the test rows are read here, for the first and only time.
                 test = data.load_test()
-                tested = score(stack, test, self.device, self._measures(FINETUNE))
+                tested = score(tested_stack, test, self.device, self._measures(FINETUNE))
                 # Each process has the same rows, and the first writes.
                 baselines = (
-                    baseline_errors(data, self.labelled, test)
+                    baseline_errors(data, self.labelled, test, with_validation=self.config.learns_from_validation)
                     if self.config.tests_baselines and distributed.is_rank_zero()
                     else None
                 )
-                self._write_result(stack, tested, baselines)
+                self._write_result(tested_stack, tested, baselines)
             distributed.barrier()
             if self.test:
                 result = self.folder.result()
                 summary = {k: v for k, v in result.to_dict().items() if k not in _NOT_IN_SUMMARY}
                 summary |= {f"test_{name}": value for name, value in (result.metrics or {}).items()}
+                summary |= {f"share_{name}": value for name, value in (result.mixture or {}).items()}
                 baselines = {baseline_key(name): value for name, value in (result.baselines or {}).items()}
                 tracker.log_summary(summary | baselines)
                 if tracker.enabled:
                     tracker.log_figures({"confusion": confusion(result, data.table.classes if data.table else ())})
             self.session.log_weights("classifier", [stage], tracker, *(["result.json"] if self.test else []))
 
-    def _write_result(self, stack: EncoderStack, test: Score, baselines: dict[str, float] | None) -> None:
+    def _write_result(
+        self, stack: EncoderStack | MixedClassifier, test: Score, baselines: dict[str, float] | None
+    ) -> None:
         records = self.folder.manifest.stages
         tuned = records[FINETUNE]
         assert tuned.best_valid_error_percent is not None
@@ -294,6 +312,7 @@ class RunJob:
                 },
                 metrics=dict(test.measures) or None,
                 baselines=baselines,
+                mixture=stack.parts() if isinstance(stack, MixedClassifier) else None,
             )
         )
 

@@ -265,12 +265,27 @@ def needs_task(config: Config, parts: LightningParts, stage: str) -> bool:
     return any(value is not None for value in asked) or trainer.precision not in ("32-true", "tf32", "bf16-mixed")
 
 
+def _changes_training(config: Config, parts: LightningParts, stage: str) -> bool:
+    """Return whether a stage asks for more of a Trainer than to tell loggers and measures of its epochs."""
+    given, trainer = parts.of(stage), config.trainer
+    clipped = trainer.gradient_clip_val is not None or trainer.max_time is not None
+    return bool(given.callbacks or given.arguments) or clipped or trainer.precision == "64-true"
+
+
 def check_route(config: Config, stages: Sequence[str], components: Components | None, parts: LightningParts) -> None:
     """Raise ConfigError where a stage needs a public task, but cannot be trained by one."""
     for stage in stages:
-        if not needs_task(config, parts, stage):
+        mixed = stage == FINETUNE and config.finetune.head == "mixed"
+        # Lightning's loggers are told of its epochs too.
+        if not needs_task(config, parts, stage) or (mixed and not _changes_training(config, parts, stage)):
             continue
         what = "callbacks and Trainer arguments, optimizer.scheduler, trainer.gradient_clip_val, max_time and precision"
+        if mixed:
+            raise ConfigError(
+                f"finetune.head mixed is not trained by a Lightning Trainer, so that {what} do not apply to it; give"
+                " callbacks and arguments of the layers as a function of the stage's name, or set finetune.head to"
+                " softmax"
+            )
         if distributed.world_size() > 1:
             raise ConfigError(
                 f"{stage}: {what} apply to one process only; with several use PretrainTask and FinetuneTask with a"
@@ -305,7 +320,8 @@ def stage_route(
         else:
             assert isinstance(chunked, ChunkedPretrainTask)
             layers = {stage_name(k): layer for k, layer in enumerate(config.layers(), 1)}
-            module = StagePretrainTask(chunked, config.pretrain.optimizer, layers[stage].lr)
+            lr = layers[stage].for_data(train.count, len(chunked.layer.decoder_bias))[1]
+            module = StagePretrainTask(chunked, config.pretrain.optimizer, lr)
         if config.trainer.precision == "64-true":
             # Lightning would read a checkpoint first, and so round what it holds.
             module.double()

@@ -21,6 +21,13 @@ _MODELS = {
 }
 
 
+_SHARES = {
+    "inputs": "heads on the inputs",
+    "codes": "heads on inputs and codes",
+    "finetuned": "fine-tuned networks",
+}
+
+
 def print_summary(folder: RunFolder) -> None:
     """Print stage, epochs, loss or error, and seconds; then the test error with its 95 % interval and n."""
     config = folder.config()
@@ -47,6 +54,9 @@ def print_summary(folder: RunFolder) -> None:
             f" (95 % interval, n = {result.n_test})",
             highlight=False,
         )
+        if result.mixture:
+            shares = ", ".join(f"{_SHARES[name]} {share:.2f}" for name, share in result.mixture.items())
+            console.print(f"mixed by likelihood on held-out labels: {shares}", highlight=False, soft_wrap=True)
         if result.baselines:
             print_baselines(console, result)
         preprocessing = folder.preprocessing()

@@ -130,7 +130,7 @@ class Manifest:
         )
 
 
-_OPTIONAL = ("metrics", "baselines")
+_OPTIONAL = ("metrics", "baselines", "mixture")
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,8 @@ class Result:
         versions: of the libraries.
         metrics: further measures of the test, by name; None without any.
         baselines: test error of each baseline, in percent, by name; None where none was tested.
+        mixture: shares, of sum 1, of the heads on the inputs, on the codes, and of the fine-tuned networks
+            (finetune.head mixed only).
     """
 
     dataset: str
@@ -169,6 +171,7 @@ class Result:
     versions: dict[str, Any]
     metrics: dict[str, float] | None = None
     baselines: dict[str, float] | None = None
+    mixture: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for JSON."""

@@ -24,6 +24,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from stacked_dae.data.dataset import Split
 from stacked_dae.errors import ConfigError
+from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.utils.intervals import interval, with_interval
@@ -141,10 +142,12 @@ class Score:
 
 
 @torch.no_grad()
-def score(stack: EncoderStack, split: Split, device: torch.device, measures: Measures | None = None) -> Score:
+def score(
+    stack: EncoderStack | MixedClassifier, split: Split, device: torch.device, measures: Measures | None = None
+) -> Score:
     """Return the error of ``stack`` on ``split``, and ``measures`` of it."""
     stack = stack.to(device)
-    classes = len(stack.head.bias)
+    classes = stack.outputs
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for chunk in ChunkLoader(split.inputs, split.labels, _BATCH, device):
         x, labels = chunk.read()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
+from stacked_dae.config.optimizer_schema import OptimizerConfig
 from stacked_dae.config.schema import FinetuneConfig, LayerConfig
 from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.data.disk_array import Inputs
@@ -132,21 +132,21 @@ def pretrain_layers(
             if config.first_weights == "scaled":
                 # A stage that is resumed takes its weights from the checkpoint afterwards.
                 scale_first_weights(layer.cpu(), first_rows(rows["train"]), seed, name)
-            optimizer = LayerOptimizerConfig(config.optimizer, config.lr, config.options)
+            epochs, lr = config.for_data(len(rows["train"]), len(layer.decoder_bias))
+            optimizer = OptimizerConfig(config.optimizer, lr, config.options)
             task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer))
             loaders = [
                 ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes)
                 for part in rows.values()
             ]
-            store.train(task, *loaders, epochs=config.epochs)
+            store.train(task, *loaders, epochs=epochs)
             store.save(name, layer)
         if not all(store.is_done(later) for later in names[names.index(name) + 1 :]):
             rows = {part: _codes(layer, name, part, inputs, device, store) for part, inputs in rows.items()}
     store.delete_codes()
 
 
-def _optimizer(config: LayerOptimizerConfig | OptimizerConfig) -> Callable[[list[Tensor]], Optimizer]:
-    assert not isinstance(config.lr, list)
+def _optimizer(config: OptimizerConfig) -> Callable[[list[Tensor]], Optimizer]:
     return partial(build_optimizer, config.name, lr=config.lr, options=config.options)
 
 

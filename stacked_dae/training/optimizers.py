@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stacked_dae.config.checks import as_list
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
-from stacked_dae.config.schema import Config
+from stacked_dae.config.schema import Config, FinetuneConfig
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.runs.stage_names import FINETUNE
 
@@ -64,7 +64,7 @@ def check_optimizers(config: Config) -> None:
     for part, chosen in parts.items():
         try:
             optimizer = build_optimizer(
-                chosen.name, [nn.Parameter(torch.zeros(1))], lr=as_list(chosen.lr)[0], options=chosen.options
+                chosen.name, [nn.Parameter(torch.zeros(1))], lr=_first_rate(chosen), options=chosen.options
             )
             if chosen.scheduler == "ReduceLROnPlateau" and chosen.scheduler_interval == "step":
                 raise ConfigError(
@@ -87,12 +87,17 @@ def check_schedules(config: Config, rows: Mapping[str, int]) -> None:
     """
     for stage, count in rows.items():
         part = config.finetune if stage == FINETUNE else config.pretrain
-        chosen, epochs = part.optimizer, max(as_list(part.epochs))
+        chosen = part.optimizer
         if chosen.scheduler is None:
             continue
+        # The number of updates, which auto epochs follow, is not that of inputs.
+        layers = config.layers()
+        epochs = (
+            part.epochs if isinstance(part, FinetuneConfig) else max(layer.for_data(count, 1)[0] for layer in layers)
+        )
         steps = epochs * (-(-count // part.batch_size) if chosen.scheduler_interval == "step" else 1)
         name = "finetune" if stage == FINETUNE else "pretrain"
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=as_list(chosen.lr)[0])
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=_first_rate(chosen))
         _try_scheduler(
             chosen.scheduler,
             optimizer,
@@ -100,6 +105,11 @@ def check_schedules(config: Config, rows: Mapping[str, int]) -> None:
             min(steps, _MOST_TRIED),
             f"{name}.optimizer.scheduler",
         )
+
+
+def _first_rate(config: LayerOptimizerConfig | OptimizerConfig) -> float:
+    """Return a rate to try out an optimiser with."""
+    return 0.1 if config.lr == "auto" else as_list(config.lr)[0]
 
 
 def _try_scheduler(name: str, optimizer: Optimizer, options: Mapping[str, Any], steps: int, where: str) -> None:

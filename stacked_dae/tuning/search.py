@@ -126,7 +126,8 @@ def selection_score(run: RunFolder) -> tuple[float, float]:
     record = run.stage(FINETUNE)
     assert record.best_epoch is not None
     assert record.best_valid_error_percent is not None
-    return record.best_valid_error_percent, run.metrics(FINETUNE).rows()[record.best_epoch - 1]["valid_loss"]
+    (loss,) = (row["valid_loss"] for row in run.metrics(FINETUNE).rows() if row["epoch"] == record.best_epoch)
+    return record.best_valid_error_percent, loss
 
 
 def _entry(

@@ -12,7 +12,7 @@ from stacked_dae.errors import ConfigError
 from stacked_dae.lightning.tasks.pretrain import PretrainTask
 from stacked_dae.nn.activations import ACTIVATIONS, glorot_uniform
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
-from stacked_dae.nn.stack import Encoder, EncoderStack
+from stacked_dae.nn.stack import Encoder, StackedEncoders
 
 EncoderLike = nn.Module | tuple[int, int, str]
 """An encoder: a trained PretrainTask, any module, or (inputs, units, activation) of a new dense one."""
@@ -30,7 +30,7 @@ def encoders_of(part: Any, generator: torch.Generator | None) -> list[nn.Module]
     if isinstance(part, PretrainTask):
         autoencoder = part.autoencoder
         part = autoencoder if isinstance(autoencoder, DenoisingAutoencoder) else autoencoder.encoder
-    if isinstance(part, EncoderStack):
+    if isinstance(part, StackedEncoders):
         missing = [part.missing] + [False] * len(part.layers)
         return [_dense(layer, layer.activation, nan) for layer, nan in zip(part.layers, missing, strict=False)]
     if isinstance(part, DenoisingAutoencoder):

@@ -144,12 +144,15 @@ class FinetuneTask(Task):
             ConfigError: as for the class.
         """
         model = StackedDAE.from_run(run)
-        continues = model.finetuned and model.stack.regression == cls._regression
-        outputs = len(model.stack.head.bias)
+        stack, outputs = model.stack, model.stack.outputs
+        # A mixed classifier knows the classes, but has no one head.
+        regression = isinstance(stack, EncoderStack) and stack.regression
+        continues = model.finetuned and regression == cls._regression
         if not continues and cls._size not in arguments:
             raise ConfigError(f"{run} was not fine-tuned for this task, so {cls._size} must be given")
-        if continues and arguments.setdefault(cls._size, outputs) == outputs and arguments.get("head") is None:
-            arguments["head"] = copy.deepcopy(model.stack.head).requires_grad_(True)
+        same = continues and arguments.setdefault(cls._size, outputs) == outputs
+        if same and isinstance(stack, EncoderStack) and arguments.get("head") is None:
+            arguments["head"] = copy.deepcopy(stack.head).requires_grad_(True)
         return cls(model.stack, **arguments)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from stacked_dae.config.schema import FinetuneConfig
 from stacked_dae.nn.activations import replace_missing
 from stacked_dae.nn.mixed_classifier import Members, MixedClassifier, SkipHeads
 from stacked_dae.nn.stack import Encoder
-from stacked_dae.training.mixing.members import MemberSettings, finetune_members
+from stacked_dae.training.mixing.epoch_log import EpochLog
+from stacked_dae.training.mixing.members import HeldOut, finetune_members
 from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
 from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
-from stacked_dae.utils.progress import Reporter
 
 FOLDS = 5
 CANDIDATES = ((False, 1.0, 0.05), (False, 1.0, 1.0), (True, 0.5, 0.1), (True, 0.5, 1.0), (True, 0.5, 10.0))
@@ -31,6 +33,7 @@ class Mixture:
         inputs, codes, finetuned: shares, of sum 1, of the heads on the inputs alone, on inputs and codes, and of the
             fine-tuned networks.
         log_loss: held-out loss per labelled row, of the mixture.
+        error_percent: share of the labelled rows that the mixture gets wrong while they are held out.
         epoch: epoch whose weights the fine-tuned networks kept; 0 where none was better than their first ones, or none
             was tried.
     """
@@ -39,6 +42,7 @@ class Mixture:
     codes: float
     finetuned: float
     log_loss: float
+    error_percent: float
     epoch: int
 
 
@@ -49,9 +53,9 @@ def fit_mixed_classifier(
     labels: Tensor,
     weights: Tensor,
     classes: int,
-    settings: MemberSettings,
+    settings: FinetuneConfig,
     generator: torch.Generator,
-    reporter: Reporter,
+    log: EpochLog,
 ) -> tuple[MixedClassifier, Mixture]:
     """Fit heads on the inputs and codes, fine-tune from the best, and mix all by what they say of labels not seen.
 
@@ -67,8 +71,9 @@ def fit_mixed_classifier(
         classes: k, at least 2.
         settings: of fine-tuning.
         generator: of the folds and of fine-tuning.
-        reporter: shows progress.
+        log: takes the figures of each epoch: 0 is that of the heads, before any fine-tuning.
     """
+    begun = time.perf_counter()
     x = replace_missing(inputs)
     y = x
     with torch.no_grad():
@@ -84,20 +89,26 @@ def fit_mixed_classifier(
     outside = torch.stack([weights * (folds != m) for m in range(FOLDS)])
     problems = torch.cat([outside, weights[None]])
     every = torch.arange(len(labels))
+    log.start(settings.epochs if len(labels) >= FEWEST_TO_FINETUNE else 0)
     heads = SkipHeads(x.shape[1], y.shape[1], classes, len(CANDIDATES)).double()
-    fitted, held_out = [], []
+    fitted, held_out, learnt = [], [], []
     for k, (sees_codes, scale, strength) in enumerate(CANDIDATES):
         features = torch.cat([seen * scale, codes], 1) if sees_codes else seen * scale
         slopes, biases = fit_softmax_heads(features, labels, problems, strength, classes)
-        log_p = (features @ slopes[:-1] + biases[:-1, None]).log_softmax(2)
-        held_out.append(log_p[folds, every, labels])
+        log_p = (features @ slopes + biases[:, None]).log_softmax(2)
+        held_out.append(log_p[folds, every])
+        learnt.append(log_p[-1, every, labels])
         found = _on_plain_codes(slopes, biases, x.shape[1], scale, centre, factor)
         for parameter, value in zip(heads.parameters(), found, strict=True):
             parameter.data[k] = value[-1]
         fitted.append([value[:-1] for value in found])
-    log_p = torch.stack(held_out)
+    candidates = torch.stack(held_out)
+    log_p = candidates[:, every, labels]
     shares = mixture_shares(log_p, weights)
-    mixed = (log_p + shares.log()[:, None]).logsumexp(0)
+    mixed = HeldOut((candidates + shares.log()[:, None, None]).logsumexp(0), labels, weights)
+    of_learnt = (torch.stack(learnt) + shares.log()[:, None]).logsumexp(0)
+    train_loss = -float((of_learnt * weights).sum() / weights.sum())
+    log.add(mixed.row(0, train_loss, time.perf_counter() - begun), mixed.log_p, labels)
 
     members, tuned, epoch = None, 0.0, 0
     if len(labels) >= FEWEST_TO_FINETUNE:
@@ -107,25 +118,13 @@ def fit_mixed_classifier(
         for parameter, value in zip(start.parameters(), fitted[best], strict=True):
             parameter.data.copy_(value)
         members = Members(encoders, start)
-        reporter.start("fine-tuning", settings.epochs, "epochs")
-        finetuned, epoch = finetune_members(
-            members, x[labelled], labels, weights, folds, settings, generator,
-            lambda done, loss: reporter.advance(1),
-        )  # fmt: skip
-        reporter.stop()
-        both = torch.stack([mixed, finetuned.double()])
-        tuned = float(mixture_shares(both, weights)[1])
-        mixed = torch.logaddexp(both[0] + torch.tensor(1.0 - tuned).log(), both[1] + torch.tensor(tuned).log())
+        finetuned, epoch = finetune_members(members, x[labelled], labels, weights, folds, settings, generator, log)
+        tuned = float(mixture_shares(torch.stack([mixed.of_labels, finetuned.of_labels]), weights)[1])
+        frozen = mixed.log_p + torch.tensor(1.0 - tuned).log()
+        mixed = HeldOut(torch.logaddexp(frozen, finetuned.log_p + torch.tensor(tuned).log()), labels, weights)
     final = torch.cat([shares * (1.0 - tuned), shares.new_tensor([tuned])])
     classifier = MixedClassifier([encoder.double() for encoder in encoders], heads, members, final).double()
-    on_inputs = torch.tensor([not candidate[0] for candidate in CANDIDATES])
-    mixture = Mixture(
-        inputs=float(final[:-1][on_inputs].sum()),
-        codes=float(final[:-1][~on_inputs].sum()),
-        finetuned=tuned,
-        log_loss=-float((mixed * weights).sum() / weights.sum()),
-        epoch=epoch,
-    )
+    mixture = Mixture(**classifier.parts(), log_loss=mixed.loss, error_percent=mixed.error_percent, epoch=epoch)
     return classifier.requires_grad_(False), mixture
 
 

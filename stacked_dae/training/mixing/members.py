@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stacked_dae.config.optimizer_schema import OptimizerConfig
+from stacked_dae.config.schema import FinetuneConfig
 from stacked_dae.nn.mixed_classifier import Members
+from stacked_dae.training.mixing.epoch_log import EpochLog
 from stacked_dae.training.optimizers import build_optimizer
 
-_BATCH_SIZE = 32
 _UPDATES_PER_EPOCH = 100
 _MASKED_INPUTS = 0.1
 
 
 @dataclass(frozen=True)
-class MemberSettings:
-    """How the members are fine-tuned.
+class HeldOut:
+    """What is said of rows by networks that have not seen them.
 
     Args:
-        epochs: greatest number of passes over the labels, at least 1.
-        optimizer: its name, rate and options.
-        patience: stop after this many epochs without a higher held-out likelihood.
-        dropout: share of the codes, in [0, 1), that training sets to 0.
+        log_p: (n, k) log probability of each class.
+        labels: (n,) int64.
+        weights: (n,) of the rows, at least 0.
     """
 
-    epochs: int
-    optimizer: OptimizerConfig
-    patience: int
-    dropout: float
+    log_p: Tensor
+    labels: Tensor
+    weights: Tensor
+
+    @property
+    def of_labels(self) -> Tensor:
+        """Log probability of the class of each row, (n,)."""
+        return self.log_p.gather(1, self.labels[:, None])[:, 0]
+
+    def _mean(self, values: Tensor) -> float:
+        return float((values * self.weights).sum() / self.weights.sum())
+
+    @property
+    def loss(self) -> float:
+        """Mean of −log p of the class of each row."""
+        return -self._mean(self.of_labels)
+
+    @property
+    def error_percent(self) -> float:
+        """Share of wrong predictions, in percent."""
+        return 100.0 * self._mean((self.log_p.argmax(1) != self.labels).to(self.weights.dtype))
+
+    def row(self, epoch: int, train_loss: float, seconds: float) -> dict[str, float]:
+        """Return the figures of an epoch as a row of ``metrics.csv``."""
+        figures = {"train_loss": train_loss, "valid_loss": self.loss, "valid_error_percent": self.error_percent}
+        return {"epoch": epoch, **figures, "seconds": round(seconds, 4)}
 
 
 def finetune_members(
@@ -41,10 +62,10 @@ def finetune_members(
     labels: Tensor,
     weights: Tensor,
     folds: Tensor,
-    settings: MemberSettings,
+    settings: FinetuneConfig,
     generator: torch.Generator,
-    advance: Callable[[int, float], None],
-) -> tuple[Tensor, int]:
+    log: EpochLog,
+) -> tuple[HeldOut, int]:
     """Train member m on the rows outside fold m, in place, and keep the epoch with the greatest held-out likelihood.
 
     Epoch 0, before any update, is one of those to choose from. The likelihood is pooled: every row is held out by one
@@ -56,18 +77,18 @@ def finetune_members(
         labels: (n,) int64.
         weights: (n,) of the rows, at least 0.
         folds: (n,) the fold of each row.
-        settings: epochs, rate and regularisation.
+        settings: of fine-tuning.
         generator: of the order, the noise and the dropout.
-        advance: called after each epoch with its number and the held-out loss.
+        log: takes the figures of each epoch.
 
     Returns:
-        (n,) log probability of each row's class by the member that did not see it, and the epoch.
+        What each member says of the rows that it did not see, and the epoch.
     """
     count = len(members.heads.bias)
     rows = [torch.nonzero(folds != m)[:, 0] for m in range(count)]
     held = [torch.nonzero(folds == m)[:, 0] for m in range(count)]
     size = max(map(len, rows))
-    batch_size = max(_BATCH_SIZE, size // _UPDATES_PER_EPOCH)
+    batch_size = max(settings.batch_size, size // _UPDATES_PER_EPOCH)
     # Padded with row 0 to one length, for all members at once.
     longest = max(map(len, held))
     padded = torch.stack([functional.pad(found, (0, longest - len(found))) for found in held])
@@ -78,19 +99,17 @@ def finetune_members(
     width = members.heads.code_weight.shape[1]
 
     @torch.no_grad()
-    def held_out() -> Tensor:
-        log_p = members(inputs[padded]).log_softmax(2).gather(2, labels[padded][..., None])[..., 0]
-        found = torch.empty_like(weights)
+    def held_out() -> HeldOut:
+        log_p = members(inputs[padded]).log_softmax(2)
+        found = weights.new_empty(len(labels), log_p.shape[2])
         found[padded[real]] = log_p[real].to(found.dtype)
-        return found
+        return HeldOut(found, labels, weights)
 
-    def mean(log_p: Tensor) -> float:
-        return float((log_p * weights).sum() / weights.sum())
-
-    best = held_out()
-    highest, best_epoch = mean(best), 0
+    best, best_epoch = held_out(), 0
+    lowest = best.loss
     state = {name: value.clone() for name, value in members.state_dict().items()}
     for epoch in range(1, settings.epochs + 1):
+        begun, losses_sum, seen = time.perf_counter(), 0.0, 0.0
         # A member with fewer rows sees some of them twice.
         order = torch.stack(
             [found[torch.randperm(len(found), generator=generator)][torch.arange(size) % len(found)] for found in rows]
@@ -102,15 +121,16 @@ def finetune_members(
             with torch.enable_grad():
                 losses = functional.cross_entropy(members(x, mask).flatten(0, 1), y.flatten(), reduction="none")
                 # Members share nothing, so that the sum trains each by the mean over its own minibatch.
-                loss = (losses * w.flatten()).sum() / batch.shape[1]
+                weighted = (losses * w.flatten()).sum()
+                loss = weighted / batch.shape[1]
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            losses_sum, seen = losses_sum + float(weighted.detach()), seen + float(w.sum())
         found = held_out()
-        value = mean(found)
-        advance(epoch, -value)
-        if value > highest:
-            best, highest, best_epoch = found, value, epoch
+        log.add(found.row(epoch, losses_sum / seen, time.perf_counter() - begun), found.log_p, labels)
+        if found.loss < lowest:
+            best, lowest, best_epoch = found, found.loss, epoch
             state = {name: tensor.clone() for name, tensor in members.state_dict().items()}
         if epoch - best_epoch >= settings.patience:
             break

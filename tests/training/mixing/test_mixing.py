@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +11,32 @@ from sklearn.datasets import load_wine, make_classification
 from sklearn.linear_model import LogisticRegression
 
 from stacked_dae.config.optimizer_schema import OptimizerConfig
+from stacked_dae.config.schema import FinetuneConfig
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import Members, SkipHeads
 from stacked_dae.nn.stack import Encoder, EncoderStack
 from stacked_dae.training.mixing import classifier as mixing
-from stacked_dae.training.mixing.members import MemberSettings, finetune_members
+from stacked_dae.training.mixing.epoch_log import EpochLog
+from stacked_dae.training.mixing.members import finetune_members
 from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
 from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
 from stacked_dae.utils.progress import Reporter
 
-SETTINGS = MemberSettings(20, OptimizerConfig(name="adamw", lr=1e-3), 5, 0.2)
+SETTINGS = FinetuneConfig(
+    head="mixed", batch_size=32, epochs=20, patience=5, dropout=0.2, optimizer=OptimizerConfig(name="adamw", lr=1e-3)
+)
+
+
+class Log(EpochLog):
+    """Keeps the rows, and calls a function at each."""
+
+    def __init__(self, call=lambda: None):
+        super().__init__("finetune", Reporter())
+        self.rows, self.call = [], call
+
+    def add(self, row, log_p, labels):
+        self.rows.append(row)
+        self.call()
 
 
 def generator(seed=0):
@@ -122,11 +140,11 @@ def test_a_member_never_sees_the_labels_that_it_holds_out():
         side = members()[1]
         epochs = []
 
-        def keep(epoch, loss, side=side, epochs=epochs):
+        def keep(side=side, epochs=epochs):
             epochs.append([parameter.detach().clone() for parameter in side.parameters()])
 
         # Of each epoch, since the labels held out decide which is kept.
-        finetune_members(side, x, labels, ones, folds, SETTINGS, generator(), keep)
+        finetune_members(side, x, labels, ones, folds, SETTINGS, generator(), Log(keep))
         seen.append(epochs[:3])
     for first, second in zip(*seen, strict=True):
         assert all(torch.equal(a[1], b[1]) for a, b in zip(first, second, strict=True))
@@ -140,12 +158,12 @@ def test_epoch_0_is_kept_where_training_does_not_help():
         parameter.data.zero_()
     before = {name: value.clone() for name, value in side.state_dict().items()}
     random = torch.randint(0, 3, (60,), generator=generator())
-    wild = MemberSettings(4, OptimizerConfig(name="sgd", lr=50.0), 5, 0.0)
-    log_p, epoch = finetune_members(
-        side, x, random, torch.ones(60).double(), y, wild, generator(), lambda epoch, loss: None
-    )
+    wild = replace(SETTINGS, epochs=4, dropout=0.0, optimizer=OptimizerConfig(name="sgd", lr=50.0))
+    log = Log()
+    held_out, epoch = finetune_members(side, x, random, torch.ones(60).double(), y, wild, generator(), log)
     assert epoch == 0
-    assert log_p == pytest.approx(torch.full((60,), -np.log(3)), abs=1e-6)
+    assert [row["epoch"] for row in log.rows] == [1, 2, 3, 4]
+    assert held_out.of_labels == pytest.approx(torch.full((60,), -np.log(3)), abs=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in side.state_dict().items())
 
 
@@ -160,7 +178,7 @@ def mixed(x, y, weights=None, rows=None, seed=0):
     rows = torch.arange(len(y)) if rows is None else rows
     weights = torch.ones(len(y), dtype=torch.float64) if weights is None else weights
     return mixing.fit_mixed_classifier(
-        encoders_of(x), x.float(), rows, y, weights, int(y.max()) + 1, SETTINGS, generator(seed), Reporter()
+        encoders_of(x), x.float(), rows, y, weights, int(y.max()) + 1, SETTINGS, generator(seed), Log()
     )
 
 

@@ -1,0 +1,86 @@
+"""The mixed classifier as the last stage of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stacked_dae.config.schema import FinetuneConfig
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.mixed_classifier import MixedClassifier
+from stacked_dae.nn.stack import EncoderStack
+from stacked_dae.training.loader import DeviceRows
+from stacked_dae.training.mixing.classifier import Mixture, fit_mixed_classifier
+from stacked_dae.training.mixing.epoch_log import EpochLog
+from stacked_dae.utils.seeding import derive_seed
+
+_CPU = torch.device("cpu")
+
+
+def labelled_examples(
+    data: Dataset, labelled: NDArray[np.int64] | None, *, with_validation: bool
+) -> tuple[Tensor, NDArray[np.int64]]:
+    """Return the labelled training rows, and the validation rows where they are learnt from too.
+
+    Args:
+        data: the data.
+        labelled: the training rows with a label; None for all.
+        with_validation: whether the validation rows follow.
+
+    Returns:
+        (n, d) float32, NaN for missing, and (n,) int64.
+    """
+    rows = np.arange(len(data.train)) if labelled is None else labelled
+    inputs = [DeviceRows(data.train.inputs, _CPU).read(torch.from_numpy(rows))]
+    labels = [data.train.labels[rows]]
+    if with_validation:
+        inputs.append(DeviceRows(data.valid.inputs, _CPU).read(slice(None)))
+        labels.append(data.valid.labels)
+    return torch.cat(inputs), np.concatenate(labels)
+
+
+def train_mixture(
+    layers: Sequence[DenoisingAutoencoder],
+    settings: FinetuneConfig,
+    data: Dataset,
+    labelled: NDArray[np.int64] | None,
+    *,
+    with_validation: bool,
+    seed: int,
+    log: EpochLog,
+) -> tuple[MixedClassifier, Mixture]:
+    """Return a mixed classifier, float32, that is trained on pre-trained layers.
+
+    Args:
+        layers: lowest first.
+        settings: of fine-tuning.
+        data: training rows without a label count in the scale of the codes.
+        labelled: the training rows with a label; None for all.
+        with_validation: whether the labels of the validation rows are learnt from too.
+        seed: of the folds and of fine-tuning.
+        log: takes the figures of the epochs.
+    """
+    sizes = [data.inputs, *(len(layer.bias) for layer in layers)]
+    copy = EncoderStack(sizes, [layer.activation for layer in layers], data.classes)
+    x, y = labelled_examples(data, labelled, with_validation=with_validation)
+    known = np.zeros(len(data.train), np.bool_)
+    known[slice(None) if labelled is None else labelled] = True
+    others = DeviceRows(data.train.inputs, _CPU).read(torch.from_numpy(np.flatnonzero(~known)))
+    classifier, mixture = fit_mixed_classifier(
+        copy.copy_encoders_from([layer.cpu() for layer in layers]).layers,
+        torch.cat([x, others]),
+        torch.arange(len(x)),
+        torch.from_numpy(y),
+        torch.ones(len(x), dtype=torch.float64),
+        data.classes,
+        settings,
+        torch.Generator().manual_seed(derive_seed(seed, "mixture")),
+        log,
+    )
+    # Run folders hold float32, whatever the training computed in.
+    return classifier.float(), mixture

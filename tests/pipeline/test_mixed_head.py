@@ -1,0 +1,202 @@
+"""The mixed classifier as the last stage of a run folder: trained, killed, resumed, saved, exported, refused."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from helpers.small_runs import blobs, small
+from helpers.tables import people
+
+from stacked_dae import FinetuneTask, StackedDAE, StackedDAEClassifier
+from stacked_dae.cli.main import main
+from stacked_dae.config.loading import config_from_dict
+from stacked_dae.errors import ConfigError
+from stacked_dae.pipeline import api
+from stacked_dae.training.mixing import members as mixing_members
+
+RECIPE = yaml.safe_load(Path("configs/table.yaml").read_text())
+LAYERS = {**RECIPE["pretrain"], "units": [12, 8]}
+
+
+def table_config(file, **changes):
+    finetune = {**RECIPE["finetune"], "epochs": 6, **changes.pop("finetune", {})}
+    data = {"path": str(file), "target": "bought", "scale": "standard", **changes.pop("data", {})}
+    return config_from_dict({"data": data, "pretrain": LAYERS, "finetune": finetune, **changes})
+
+
+def mixed_small(**finetune):
+    config = small()
+    return replace(config, finetune=replace(config.finetune, head="mixed", epochs=2, **finetune))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    people(folder / "people.csv")
+    return api.fit(table_config(folder / "people.csv"), folder / "run")
+
+
+def test_the_recipe_of_the_file_is_that_of_the_estimators():
+    config = config_from_dict({**RECIPE, "data": {**RECIPE["data"], "path": "t.csv", "target": "y"}})
+    model = StackedDAEClassifier()
+    layers, _ = model._settings(500, 7)
+    # A table's first layer has a loss for each column: squared error where they are all numbers.
+    first, second = config.layers()
+    assert replace(first, loss="squared_error", decoder="identity") == layers[0]
+    assert second == layers[1]
+    assert (config.data.scale, config.finetune.head) == (model.scale, model.head)
+    assert config.finetune == model._finetune_settings(head="mixed", batch_size=32)
+
+
+def test_a_run_has_the_mixture_in_its_result_and_its_summary(run, capsys):
+    result = run.result()
+    assert sum(result.mixture.values()) == pytest.approx(1.0)
+    assert result.mixture.keys() == {"inputs", "codes", "finetuned"}
+    rows = run.metrics("finetune").rows()
+    assert [row["epoch"] for row in rows] == list(range(len(rows)))
+    assert {"train_loss", "valid_loss", "valid_error_percent", "seconds"} <= rows[0].keys()
+    assert main(["summary", str(run.path)]) in (0, None)
+    assert "mixed by likelihood on held-out labels: heads on the inputs" in capsys.readouterr().out
+
+
+def test_it_is_finished_and_evaluates_to_the_same(run):
+    before = (run.path / "finetune" / "weights.safetensors").read_bytes()
+    again = api.fit(run.config(), run.path)
+    assert again.result() == run.result()
+    assert (run.path / "finetune" / "weights.safetensors").read_bytes() == before
+    assert api.evaluate(run.path).error_percent == run.result().test_error_percent
+
+
+def test_a_task_goes_on_from_its_encoders(run):
+    task = FinetuneTask.from_run(run.path)
+    assert task.hparams.num_classes == 2
+    model = StackedDAE.from_run(run.path)
+    assert torch.equal(task.encoders[0].weight, model.stack.layers[0].weight)
+
+
+def test_saved_loaded_and_exported_it_says_the_same(run, tmp_path):
+    rows = pd.read_csv(run.config().data.path).drop(columns="bought")
+    model = StackedDAE.from_run(run.path)
+    expected = model.predict_proba(rows)
+    assert expected.sum(1) == pytest.approx(1.0, abs=1e-5)
+    model.save(tmp_path / "model.safetensors")
+    assert np.array_equal(StackedDAE.load(tmp_path / "model.safetensors").predict_proba(rows), expected)
+    for kind, file in (("onnx", "model.onnx"), ("torch", "model.pt2")):
+        assert main(["export", str(run.path), "--format", kind, "--out", str(tmp_path / file)]) in (0, None)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    feeds = {
+        put.name: rows[[put.name]].fillna("").astype(str).to_numpy(object)
+        if put.type == "tensor(string)"
+        else rows[[put.name]].to_numpy("float64")
+        for put in session.get_inputs()
+    }
+    classes, probabilities = session.run(["class", "probabilities"], feeds)
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+    assert (classes == model.predict(rows)).all()
+    inputs = torch.from_numpy(model.inputs_of(rows))
+    assert torch.export.load(tmp_path / "model.pt2").module()(inputs).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_command_line_predicts_with_it(run, tmp_path):
+    out = tmp_path / "predictions.csv"
+    assert main(["predict", str(run.path), "--data", run.config().data.path, "--out", str(out)]) in (0, None)
+    with out.open() as file:
+        found = [row["class"] for row in csv.DictReader(file)]
+    assert found == StackedDAE.from_run(run.path).predict(pd.read_csv(run.config().data.path)).tolist()
+
+
+def test_killed_in_an_epoch_it_is_trained_to_the_same_bits(run, tmp_path, monkeypatch):
+    held_out, calls = mixing_members.HeldOut.row, []
+
+    def killed(self, epoch, *figures):
+        calls.append(epoch)
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return held_out(self, epoch, *figures)
+
+    monkeypatch.setattr(mixing_members.HeldOut, "row", killed)
+    with pytest.raises(KeyboardInterrupt):
+        api.fit(run.config(), tmp_path / "run")
+    monkeypatch.undo()
+    assert calls[-1] == 2
+    again = api.fit(run.config(), tmp_path / "run")
+    assert again.stage("finetune").sha256 == run.stage("finetune").sha256
+    assert again.result().test_error_percent == run.result().test_error_percent
+
+
+def test_validation_labels_are_learnt_from_unless_few_labels_are_asked_for(tmp_path):
+    data, other = blobs(), blobs()
+    other.valid.labels[:] = (other.valid.labels + 1) % 3
+    whole = mixed_small()
+    few = replace(whole, data=replace(whole.data, labels_per_class=20))
+
+    def weights(config, data, name):
+        return api.fit(config, tmp_path / name, dataset=data).stage("finetune").sha256
+
+    assert weights(few, data, "a") == weights(few, other, "b")
+    assert weights(whole, data, "c") != weights(whole, other, "d")
+
+
+def test_test_rows_decide_nothing(run, tmp_path):
+    data = api.run_data(run)
+    test = data.load_test()
+    other = replace(data, load_test=lambda: replace(test, labels=1 - test.labels))
+    again = api.fit(run.config(), tmp_path / "other", dataset=other)
+    assert again.stage("finetune").sha256 == run.stage("finetune").sha256
+    assert again.result().test_error_percent == pytest.approx(100.0 - run.result().test_error_percent)
+
+
+def test_loggers_and_measures_follow_its_epochs(tmp_path):
+    config = mixed_small(metrics=["f1"])
+    config = replace(config, tracking=replace(config.tracking, loggers=["csv"]))
+    folder = api.fit(config, tmp_path / "run", dataset=blobs())
+    rows = folder.metrics("finetune").rows()
+    assert all(0.0 <= row["valid_f1"] <= 1.0 for row in rows)
+    (logged,) = (tmp_path / "run" / "csv" / "finetune").rglob("metrics.csv")
+    with logged.open() as file:
+        losses = [float(row["valid_loss"]) for row in csv.DictReader(file)]
+    assert losses == pytest.approx([row["valid_loss"] for row in rows])
+
+
+def test_what_it_would_not_use_is_refused(tmp_path):
+    config = mixed_small()
+    callback = {"callbacks": lambda stage: [pl.callbacks.Timer()]}
+    for options in (callback, {"trainer": {"accumulate_grad_batches": 2}}):
+        with pytest.raises(ConfigError, match="finetune.head mixed is not trained by a Lightning Trainer"):
+            api.fit(config, tmp_path / "run", dataset=blobs(), **options)
+    clipped = replace(config, trainer=replace(config.trainer, gradient_clip_val=1.0))
+    with pytest.raises(ConfigError, match="gradient_clip_val"):
+        api.fit(clipped, tmp_path / "run", dataset=blobs())
+    for name, value in (("monitor", "loss"), ("optimizer", {"scheduler": "ExponentialLR"})):
+        with pytest.raises(ConfigError, match=re.escape(f"finetune.{name}")):
+            config_from_dict({"finetune": {"head": "mixed", name: value}})
+    assert not (tmp_path / "run").exists()
+    layers_only = api.fit(
+        config,
+        tmp_path / "run",
+        dataset=blobs(),
+        callbacks=lambda stage: [] if stage == "finetune" else [pl.callbacks.Timer()],
+    )
+    assert layers_only.has_result
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "epochs", "lr"), [(100, 20, 150, 2e-3), (1000, 400, 19, 1e-3), (10**6, 100, 1, 2e-3)]
+)
+def test_auto_follows_the_data(rows, inputs, epochs, lr):
+    auto = {"epochs": "auto", "batch_size": 64, "optimizer": {"name": "adam", "lr": "auto"}}
+    (layer,) = config_from_dict({"pretrain": {**auto, "units": 5}}).layers()
+    found = layer.for_data(rows, inputs)
+    assert found == (epochs, pytest.approx(lr))
+    (given,) = config_from_dict({"pretrain": {"units": 5, "epochs": 3, "optimizer": {"lr": 0.2}}}).layers()
+    assert given.for_data(rows, inputs) == (3, 0.2)
