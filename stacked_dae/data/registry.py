@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.dataset import Dataset
+from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import DataError, suggest
 
 
@@ -89,13 +89,13 @@ def check_data(config: DataConfig) -> None:
         raise DataError(f"data.path: file {config.path} does not exist (working directory: {Path.cwd()})")
 
 
-def load_data(config: DataConfig, root: str | None = None, known: Collection[str] = ()) -> Dataset:
+def load_data(config: DataConfig, root: str | None = None, known: Preprocessing | None = None) -> Dataset:
     """Return the data that the settings name: a data set, or the user's table.
 
     Args:
         config: the settings.
         root: the data folder; that of the settings if None.
-        known: inputs of a table that a run has already, as for :func:`stacked_dae.data.tabular.loading.read_table`.
+        known: of the table of a run that exists already, as for :func:`stacked_dae.data.tabular.loading.read_table`.
 
     Raises:
         ConfigError, DataError: see :func:`load_dataset` and :func:`stacked_dae.data.tabular.loading.read_table`.

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
+from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import StageError
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
@@ -22,7 +23,7 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     Raises:
         StageError: the data have changed since.
     """
-    data = dataset or registry.load_data(folder.config().data, root, known_inputs(folder))
+    data = dataset or registry.load_data(folder.config().data, root, known_preprocessing(folder))
     if data.fingerprint != folder.manifest.dataset.fingerprint:
         path = folder.config().data.path
         where = f"the table {path} holds now" if path else f"{data.name!r} holds now; see --data.root"
@@ -30,13 +31,12 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     return data
 
 
-def known_inputs(folder: RunFolder) -> list[str]:
-    """Return the columns of the table that a run takes; none where it has no table, or is new or damaged."""
+def known_preprocessing(folder: RunFolder) -> Preprocessing | None:
+    """Return the preprocessing of a run's table; None where it has no table, or is new or damaged."""
     try:
-        found = None if folder.is_new else folder.preprocessing()
+        return None if folder.is_new else folder.preprocessing()
     except StageError:
-        return []
-    return found.names if found is not None else []
+        return None
 
 
 def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack | MixedClassifier:

@@ -290,7 +290,8 @@ class StackedDAE:
 
 
 def _is_whole(name: str) -> bool:
-    return name.removeprefix("-").isdecimal()
+    """Return whether a class is a whole number, and no text such as 007."""
+    return name.removeprefix("-").isdecimal() and str(int(name)) == name
 
 
 def _blocks(inputs: Inputs) -> Iterator[torch.Tensor]:

@@ -13,7 +13,7 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.inference.loading import known_inputs, load_layers, load_stack
+from stacked_dae.inference.loading import known_preprocessing, load_layers, load_stack
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.mixed_classifier import MixedClassifier
@@ -83,7 +83,7 @@ class RunJob:
         check_optimizers(config)
         check_loggers(config.tracking.loggers)
         self.device = resolve_device(config.trainer)
-        data = dataset or registry.load_data(config.data, known=known_inputs(parent or self.folder))
+        data = dataset or registry.load_data(config.data, known=known_preprocessing(parent or self.folder))
         self.config, self.data, self.test = config, data, test
         self.experiment = Experiment(config, data, parent, components, self.parts.names)
         check_parent(self.experiment)

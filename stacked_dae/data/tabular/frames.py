@@ -45,7 +45,7 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
         shapes = " and ".join(sorted(map(str, lengths)))
         raise DataError(f"every column must have as many rows, one or more; there are columns of shape {shapes}")
     return {
-        column.name: np.array([name_of(value) for value in found[column.name]], object)
+        column.name: np.array([name_of(v, as_written=preprocessing.as_written) for v in found[column.name]], object)
         if isinstance(column, CategoricalColumn)
         else _numbers_of(column.name, found[column.name])
         for column in preprocessing.columns

@@ -18,13 +18,16 @@ from stacked_dae.data.disk_array import DiskArray, Inputs
 from stacked_dae.data.tabular.csv_dialect import DecimalError
 from stacked_dae.data.tabular.files import TableFile, open_table
 from stacked_dae.data.tabular.preprocessing import (
+    CategoricalColumn,
     Column,
     NumericColumn,
     Preprocessing,
     RunningMoments,
     Values,
+    canonical,
     fit_categorical,
     fit_numeric,
+    name_of,
 )
 from stacked_dae.data.tabular.scan import Scan, assign_splits, check_classes, check_numbers, labels_of
 from stacked_dae.errors import ConfigError, DataError, suggest
@@ -33,7 +36,21 @@ from stacked_dae.errors import ConfigError, DataError, suggest
 _MOST_NAMES = 1000
 
 
-def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int, known: Collection[str] = ()) -> Dataset:
+class _CanonicalFile:
+    """A file's table with the names that the first versions gave: 7 for 007."""
+
+    def __init__(self, file: TableFile) -> None:
+        self._file = file
+        self.names, self.is_bytes, self.indexes, self.notices = file.names, file.is_bytes, file.indexes, file.notices
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        for values in self._file.batches(names, as_text):
+            yield {name: canonical(column) for name, column in values.items()}
+
+
+def read_table(
+    settings: DataConfig, *, scratch: Path, budget_bytes: int, known: Preprocessing | None = None
+) -> Dataset:
     """Return the data set of a table.
 
     Columns that name the rows are no inputs: an index that pandas wrote, and identifiers, whole numbers or text that no
@@ -41,7 +58,7 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int, known:
 
     Args:
         settings: its path, and the roles of its columns and rows.
-        known: inputs of a model that is to be trained further, whatever they hold.
+        known: of a model that is to be trained further: its inputs stay, whatever they hold, and its names.
         scratch: folder for the inputs that need more than the budget; they leave no file behind there.
         budget_bytes: inputs of more than this many bytes stay on disk.
 
@@ -51,8 +68,10 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int, known:
     """
     assert settings.path is not None
     path = Path(settings.path)
-    file = _open(path, settings)
-    asked = {*settings.keep, *settings.categorical, *known}
+    file: TableFile = _open(path, settings)
+    if known is not None and not known.as_written:
+        file = _CanonicalFile(file)
+    asked = {*settings.keep, *settings.categorical, *(known.names if known is not None else [])}
     names, notices = _input_names(file, settings, asked)
     scan = Scan(path, names, settings)
     scan.read(file)
@@ -68,7 +87,12 @@ def read_table(settings: DataConfig, *, scratch: Path, budget_bytes: int, known:
     part = assign_splits(path, settings, labels, scan)
     check_classes(path, settings, classes, labels, part)
     columns = _fit(path, file, scan, settings, part == 0)
-    preprocessing = Preprocessing(columns, settings.target, classes)
+    names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
+    as_written = any(name_of(name, as_written=False) != name for name in names_kept)
+    preprocessing = Preprocessing(columns, settings.target, classes, as_written)
+    if not as_written:
+        # As the model's later rows will be.
+        file = _CanonicalFile(file)
     written = path.stat()
 
     def rows(which: int) -> Split:
@@ -103,6 +127,8 @@ def table_rows(path: str | Path, preprocessing: Preprocessing, *, target: bool =
     """
     path = Path(path)
     file = open_table(path)
+    if not preprocessing.as_written:
+        file = _CanonicalFile(file)
     names, texts = list(preprocessing.names), set(preprocessing.categorical())
     if target:
         assert preprocessing.target is not None

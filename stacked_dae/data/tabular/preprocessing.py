@@ -27,11 +27,20 @@ NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?", re.ASCII)
 
 
-def name_of(value: Any) -> str | None:
+# Text that is a whole number as files of numbers have it too: 4.0 is how a column with missing values writes 4.
+_PLAIN = re.compile(r"(-?(?:0|[1-9]\d*))(?:\.0)?", re.ASCII)
+
+
+def name_of(value: Any, *, as_written: bool = True) -> str | None:
     """Return a value as a name, the same from every kind of file; None for a missing one.
 
-    Text is stripped of surrounding blanks, and is missing where nothing is left. Whole numbers have no point and no
-    leading zeros, others the fewest digits that identify them; true and false are lowercase.
+    Text is stripped of surrounding blanks, and is missing where nothing is left; true and false are lowercase, and 4.0
+    is 4. Numbers that are no text have no point where they are whole, else the fewest digits that identify them.
+
+    Args:
+        value: of a table.
+        as_written: False to write text like the number that it stands for, as the first versions did: 007 is 7, and
+            1E2 is 100.
     """
     if is_missing(value):
         return None
@@ -43,6 +52,9 @@ def name_of(value: Any) -> str | None:
     text = str(value).strip()
     if text.lower() in ("true", "false"):
         return text.lower()
+    if as_written and isinstance(value, str):
+        plain = _PLAIN.fullmatch(text)
+        return plain[1] if plain else text or None
     if NUMBER.fullmatch(text):
         whole = _WHOLE.fullmatch(text)
         if whole:
@@ -134,11 +146,13 @@ class Preprocessing:
         columns: the columns that are inputs, in their order.
         target: the column of the class; None where there is none.
         classes: its values, in the order of the labels; those of whole numbers by size, others by the alphabet.
+        as_written: whether names are text as the file has it, where that is not how a number is written: 007, 1E2.
     """
 
     columns: list[Column]
     target: str | None
     classes: list[str]
+    as_written: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -176,7 +190,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "as_written" or value}
 
     @staticmethod
     def from_dict(values: Any) -> Preprocessing:
@@ -186,6 +200,8 @@ class Preprocessing:
             ValueError: ``values`` are not those of a Preprocessing.
         """
         hints: dict[str, Any] = {"columns": list[dict[str, Any]], "target": str | None, "classes": list[str]}
+        if isinstance(values, dict) and "as_written" in values:
+            hints["as_written"] = bool
         if not _has(values, hints) or not values["columns"]:
             raise ValueError("columns are missing")
         columns: list[Column] = []
@@ -196,7 +212,15 @@ class Preprocessing:
                 columns.append(CategoricalColumn(**column))
             else:
                 raise ValueError("a column is neither numeric nor categorical")
-        return Preprocessing(columns, values["target"], values["classes"])
+        return Preprocessing(columns, values["target"], values["classes"], values.get("as_written", False))
+
+
+def canonical(values: Values) -> Values:
+    """Return names, (n,), as the first versions wrote them (:func:`name_of`); numbers stay."""
+    if values.dtype != object:
+        return values
+    names = {value: name_of(value, as_written=False) for value in set(values)}
+    return np.array([names[value] for value in values], object)
 
 
 def _has(values: Any, hints: Mapping[str, Any]) -> bool:

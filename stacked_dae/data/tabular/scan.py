@@ -111,9 +111,9 @@ class Scan:
         if not NUMBER.fullmatch(value):
             return
         where = f"{self.path}: column {self.target!r}, row {row} is {value}"
-        if not _WHOLE.fullmatch(value):
+        if not _WHOLE.fullmatch(value) and not float(value).is_integer():
             raise DataError(f"{where}, but the target names classes, by text or whole numbers")
-        if abs(int(value)) > _LARGEST_LABEL:
+        if abs(int(value) if _WHOLE.fullmatch(value) else float(value)) > _LARGEST_LABEL:
             raise DataError(f"{where}, a number too large for a class")
 
     def _look(self, name: str, values: Values) -> None:
@@ -144,7 +144,8 @@ def labels_of(path: Path, scan: Scan) -> tuple[list[str], NDArray[np.int64]]:
     if len(found) < 2:
         what = f"one class only ({next(iter(found))!r})" if found else "no value in any row"
         raise DataError(f"{path}: column {target!r} has {what}; fine-tuning needs two or more classes")
-    whole = all(_WHOLE.fullmatch(value) for value in found)
+    # Text such as 007 beside 7 has an order, but is no number.
+    whole = all(_WHOLE.fullmatch(value) and str(int(value)) == value for value in found)
     classes = sorted(found, key=int) if whole else sorted(found)
     # From the order in which they came to their own; the last place is that of no label.
     label = np.empty(len(found) + 1, np.int64)

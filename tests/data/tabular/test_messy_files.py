@@ -25,7 +25,7 @@ def frame(tmp_path_factory):
     return pd.read_csv(people(tmp_path_factory.mktemp("people") / "people.csv", rows=200))
 
 
-def read(path, known=(), **data):
+def read(path, known=None, **data):
     config = DataConfig(path=str(path), **{"target": "bought", **data})
     return read_table(config, scratch=path.parent / "scratch", budget_bytes=10**9, known=known)
 

@@ -91,6 +91,24 @@ def test_csv_parquet_and_frames_give_one_answer(place, trained, tmp_path):
     ],
 )
 def test_a_value_has_one_name(values, name):
+    assert [name_of(value, as_written=False) for value in values] == [name] * len(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ([True, np.bool_(True), "True", "TRUE", " true "], "true"),
+        ([1, 1.0, "1", "1.0", " 1 ", np.float32(1), np.int8(1), Decimal("1.0"), np.str_("1.0")], "1"),
+        (["01", np.str_("01"), " 01"], "01"),
+        (["1E2"], "1E2"),
+        ([100, 1e2, "100", "100.0"], "100"),
+        (["+5"], "+5"),
+        (["1.10"], "1.10"),
+        ([0.1, np.float32(0.1), "0.1"], "0.1"),
+        ([None, np.nan, pd.NA, pd.NaT, "", "  "], None),
+    ],
+)
+def test_text_is_named_as_it_is_written(values, name):
     assert [name_of(value) for value in values] == [name] * len(values)
 
 
