@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.tabular.column_errors import leave_out
 from stacked_dae.data.tabular.csv_dialect import Dialect, find_dialect
 from stacked_dae.data.tabular.preprocessing import NUMBER, Values, name_of
 from stacked_dae.errors import DataError
@@ -137,7 +138,7 @@ def _values(path: Path, name: str, column: Any, *, as_text: bool) -> Values:
         # By way of NumPy's numbers where they are exact, as text where they are not.
         return _names(_scalars(column, kind))
     if not is_number:
-        raise DataError(f"{path}: column {name!r} holds {kind}, neither numbers nor text; leave it out: --data.drop")
+        raise DataError(f"{path}: column {name!r} holds {kind}, neither numbers nor text; {leave_out(name)}")
     numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.asarray(numbers, dtype=np.float64)
 

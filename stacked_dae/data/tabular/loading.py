@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
+from stacked_dae.data.tabular.column_errors import ColumnError, list_option
 from stacked_dae.data.tabular.csv_dialect import DecimalError
 from stacked_dae.data.tabular.files import TableFile, open_table
 from stacked_dae.data.tabular.preprocessing import (
@@ -207,15 +208,30 @@ def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: N
             counts[name] += sum(value is not None for value in values[name][kept])
             if len(names) <= _MOST_NAMES:
                 names.update(value for value in values[name][kept] if value is not None)
-    where = str(path)
-    return [
-        fit_categorical(
-            where, name, sorted(found[name]), _MOST_NAMES, of=0 if name in settings.categorical else counts[name]
+    columns: list[Column] = []
+    # An identifier, such as 5, A6 and B7, is no input anyway.
+    errors = {name: error for name, error in scan.errors.items() if name in scan.names}
+    for name in scan.names:
+        if name in errors:
+            continue
+        try:
+            if name in found:
+                of = 0 if name in settings.categorical else counts[name]
+                columns.append(fit_categorical(str(path), name, sorted(found[name]), _MOST_NAMES, of=of))
+            else:
+                columns.append(fit_numeric(str(path), name, moments[name], settings.scale))
+        except ColumnError as error:
+            errors[name] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        # All of them, or each would cost another try.
+        named = "; ".join(f"column {name!r} {errors[name].what.rstrip(';')}" for name in scan.names if name in errors)
+        drop = list_option("data.drop", [*settings.drop, *errors])
+        raise DataError(
+            f"{path}: {len(errors)} columns cannot be inputs: {named}; correct them, or leave them out: {drop}"
         )
-        if name in found
-        else fit_numeric(where, name, moments[name], settings.scale)
-        for name in scan.names
-    ]
+    return columns
 
 
 def inputs_of(path: str | Path, preprocessing: Preprocessing, values: Mapping[str, Values]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.tabular.column_errors import ColumnError, leave_out, list_option
 from stacked_dae.errors import DataError
 from stacked_dae.utils.type_hints import matches_type
 
@@ -273,7 +274,12 @@ def fit_numeric(where: str, name: str, moments: RunningMoments, scale: Literal["
     standard = scale == "standard"
     shift, width = (moments.mean, moments.deviation) if standard else (moments.low, moments.high - moments.low)
     if not (np.isfinite(width) and width > 0.0):
-        raise DataError(f"{where}: column {name!r} spans {moments.low:g} to {moments.high:g}, which cannot be scaled")
+        raise ColumnError(
+            where,
+            name,
+            f"spans {moments.low:g} to {moments.high:g}, which cannot be scaled;",
+            leave_out(name),
+        )
     return NumericColumn(name, float(shift), float(width), standard)
 
 
@@ -294,21 +300,25 @@ def fit_categorical(
     """
     _check_varied(where, name, len(values), len(values) == 1, repr(values[0]) if values else "")
     if len(values) > most:
-        raise DataError(
-            f"{where}: column {name!r} has {len(values)} different names (most: {most}); is it an identifier? leave it"
-            f" out: --data.drop '[{name}]'"
+        raise ColumnError(
+            where,
+            name,
+            f"has {len(values)} different names (most: {most}); is it an identifier?",
+            leave_out(name),
         )
     if len(values) > max(_FEW, of / 2) and of:
-        raise DataError(
-            f"{where}: column {name!r} has {len(values)} different names in {of} rows; is it an identifier or a date?"
-            f" leave it out, --data.drop '[{name}]', or say that they are names, --data.categorical '[{name}]'"
+        raise ColumnError(
+            where,
+            name,
+            f"has {len(values)} different names in {of} rows; is it an identifier or a date?",
+            f"leave it out, {list_option('data.drop', [name])}, or say that they are names,"
+            f" {list_option('data.categorical', [name])}",
         )
     return CategoricalColumn(name, sorted(values))
 
 
 def _check_varied(where: str, name: str, count: int, constant: bool, value: str) -> None:
-    leave_out = f"leave it out: --data.drop '[{name}]'"
     if not count:
-        raise DataError(f"{where}: column {name!r} has no value in any training row; {leave_out}")
+        raise ColumnError(where, name, "has no value in any training row;", leave_out(name))
     if constant:
-        raise DataError(f"{where}: column {name!r} is {value} in every training row; {leave_out}")
+        raise ColumnError(where, name, f"is {value} in every training row;", leave_out(name))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.tabular.column_errors import ColumnError, list_option
 from stacked_dae.data.tabular.files import TableFile
 from stacked_dae.data.tabular.preprocessing import LARGEST, NUMBER, Values
 from stacked_dae.errors import DataError
@@ -49,6 +50,8 @@ class Scan:
         # The labels in the order in which they came.
         self.classes: dict[str, int] = {}
         self.rows = 0
+        # The columns that cannot be inputs.
+        self.errors: dict[str, ColumnError] = {}
         # Of each column the row and value of the first number and of the first text.
         self._numbers: dict[str, tuple[int, str]] = {}
         self._texts: dict[str, tuple[int, str]] = {}
@@ -71,7 +74,7 @@ class Scan:
         """Go through the file.
 
         Raises:
-            DataError: it has no rows, or a column holds both numbers and text, or an infinite number.
+            DataError: it has no rows, or an infinite number. A column of both numbers and text goes into ``errors``.
         """
         others = [name for name in (self.target, self.split) if name is not None]
         for values in file.batches([*self.names, *others], {*others, *self._forced}):
@@ -127,11 +130,13 @@ class Scan:
                 if value is not None:
                     kind = self._numbers if NUMBER.fullmatch(value) else self._texts
                     kind.setdefault(name, (self.rows + at + 1, value))
-        if name in self._numbers and name in self._texts:
+        if name in self._numbers and name in self._texts and name not in self.errors:
             (number_at, number), (text_at, text) = self._numbers[name], self._texts[name]
-            raise DataError(
-                f"{self.path}: column {name!r} holds numbers and text: row {number_at} is {number}, row {text_at} is"
-                f" {text!r}; correct it, or, if all are names: --data.categorical '[{name}]'"
+            self.errors[name] = ColumnError(
+                str(self.path),
+                name,
+                f"holds numbers and text: row {number_at} is {number}, row {text_at} is {text!r};",
+                f"correct it, or, if all are names: {list_option('data.categorical', [name])}",
             )
 
 

@@ -1,0 +1,39 @@
+"""Errors of single columns, and the options that mend them, as they can be pasted into a shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+
+from stacked_dae.errors import DataError
+
+# A name that YAML takes as text without quotes, whatever stands beside it.
+_BARE = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_]\w*(?: \w+)*", re.ASCII | re.IGNORECASE)
+
+
+class ColumnError(DataError):
+    """A column that cannot be an input.
+
+    Args:
+        where: the file.
+        name: of the column.
+        what: is wrong with it; ends in the mark before the remedy.
+        remedy: what to do.
+    """
+
+    def __init__(self, where: str, name: str, what: str, remedy: str) -> None:
+        super().__init__(f"{where}: column {name!r} {what} {remedy}")
+        self.name, self.what = name, what
+
+
+def list_option(option: str, names: Sequence[str]) -> str:
+    """Return an option of the command line that names columns."""
+    items = ", ".join(name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in names)
+    return f"--{option} {shlex.quote(f'[{items}]')}"
+
+
+def leave_out(name: str) -> str:
+    """Return the remedy that leaves a column out."""
+    return f"leave it out: {list_option('data.drop', [name])}"
