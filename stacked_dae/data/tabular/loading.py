@@ -209,8 +209,7 @@ def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: N
             if len(names) <= _MOST_NAMES:
                 names.update(value for value in values[name][kept] if value is not None)
     columns: list[Column] = []
-    # An identifier, such as 5, A6 and B7, is no input anyway.
-    errors = {name: error for name, error in scan.errors.items() if name in scan.names}
+    errors = dict(scan.errors)
     for name in scan.names:
         if name in errors:
             continue

@@ -68,7 +68,9 @@ class Scan:
     @property
     def identifiers(self) -> list[str]:
         """The columns of whole numbers or text in which no two rows have the same value, of many rows."""
-        return [name for name in self._different if self.rows >= _FEWEST_IDENTIFIERS]
+        found = [name for name in self._different if self.rows >= _FEWEST_IDENTIFIERS]
+        # A mistyped number among numbers is to be corrected.
+        return [name for name in found if name not in self.errors]
 
     def read(self, file: TableFile) -> None:
         """Go through the file.
