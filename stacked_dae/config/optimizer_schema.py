@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stacked_dae.config.checks import as_list, default_of, require, require_choice, require_number
-from stacked_dae.utils.type_hints import matches_type
+from stacked_dae.utils.type_hints import Auto, matches_type
 
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd"]
-Auto = Literal["auto"]
-"""A value that follows from the data."""
 SchedulerInterval = Literal["epoch", "step"]
 
 

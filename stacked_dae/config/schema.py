@@ -12,14 +12,9 @@ from typing import Any, Literal
 
 from stacked_dae.config.checks import as_list, require, require_choice, require_number, require_positive_int
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.config.optimizer_schema import (
-    Auto,
-    LayerOptimizerConfig,
-    OptimizerConfig,
-    OptimizerName,
-    SchedulerInterval,
-)
+from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig, OptimizerName, SchedulerInterval
 from stacked_dae.config.trainer_schema import TrainerConfig
+from stacked_dae.utils.type_hints import Auto
 
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
@@ -103,11 +98,13 @@ class LayerConfig:
     scheduler_interval: SchedulerInterval = "epoch"
     first_weights: FirstWeights = "glorot"
 
-    def for_data(self, rows: int, inputs: int) -> tuple[int, float]:
-        """Return the epochs and the learning rate of a layer that is trained on so many rows and inputs."""
-        epochs = -(-_AUTO_UPDATES // -(-rows // self.batch_size)) if self.epochs == "auto" else self.epochs
-        lr = _AUTO_LR * min(1.0, math.sqrt(_AUTO_INPUTS / max(inputs, 1))) if self.lr == "auto" else self.lr
-        return epochs, lr
+    def epochs_on(self, rows: int) -> int:
+        """Return the epochs of a layer that is trained on so many rows."""
+        return -(-_AUTO_UPDATES // -(-rows // self.batch_size)) if self.epochs == "auto" else self.epochs
+
+    def lr_on(self, inputs: int) -> float:
+        """Return the learning rate of a layer of so many inputs."""
+        return _AUTO_LR * min(1.0, math.sqrt(_AUTO_INPUTS / max(inputs, 1))) if self.lr == "auto" else self.lr
 
 
 @dataclass(frozen=True)
@@ -266,9 +263,10 @@ class FinetuneConfig:
         require_choice("finetune.monitor", self.monitor, Monitor)
         require_choice("finetune.head", self.head, Head)
         if self.head == "mixed":
-            for name, value in (("monitor", self.monitor), ("optimizer.scheduler", self.optimizer.scheduler)):
-                unset = value in ("error", None)
-                require(unset, f"finetune.{name} applies only to finetune.head softmax; leave it out, not {value!r}")
+            unread = {"monitor": self.monitor, "optimizer.scheduler": self.optimizer.scheduler}
+            for name, value in unread.items():
+                text = f"finetune.{name} applies only to finetune.head softmax; leave it out, not {value!r}"
+                require(value in ("error", None), text)
         require_number("finetune.dropout", self.dropout, 0.0, 1.0)
         require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 

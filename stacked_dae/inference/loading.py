@@ -10,11 +10,11 @@ from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import StageError
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
-from stacked_dae.nn.mixed_classifier import MixedClassifier
+from stacked_dae.nn.mixed_classifier import MixedClassifier, network_of
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
-from stacked_dae.training.builders import build_layers, build_stack
+from stacked_dae.training.builders import build_layers
 
 
 def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> Dataset:
@@ -39,15 +39,10 @@ def known_preprocessing(folder: RunFolder) -> Preprocessing | None:
         return None
 
 
-def load_stack(folder: RunFolder, data: Dataset) -> EncoderStack | MixedClassifier:
+def load_stack(folder: RunFolder) -> EncoderStack | MixedClassifier:
     """Return the fine-tuned stack of a run, or the mixed classifier on it."""
     config, state = folder.config(), load_file(folder.weights_path(FINETUNE))
-    if config.finetune.head == "mixed":
-        activations = [layer.activation for layer in config.layers()]
-        return MixedClassifier.from_state(state, activations, missing=config.data.path is not None)
-    stack = build_stack(config, data.inputs, data.classes)
-    stack.load_state_dict(state, strict=True)
-    return stack
+    return network_of(state, [layer.activation for layer in config.layers()], missing=config.data.path is not None)
 
 
 def load_layers(folder: RunFolder, data: Dataset, components: Components | None = None) -> list[DenoisingAutoencoder]:

@@ -20,7 +20,7 @@ from stacked_dae.data.tabular.frames import columns_of
 from stacked_dae.data.tabular.loading import inputs_of, table_rows
 from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, DataError, StageError
-from stacked_dae.nn.mixed_classifier import MixedClassifier
+from stacked_dae.nn.mixed_classifier import MixedClassifier, network_of
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
@@ -304,23 +304,10 @@ def _made(
     state: Mapping[str, torch.Tensor], activations: Sequence[str], preprocessing: Preprocessing | None
 ) -> StackedDAE:
     """Return the model of these weights, in the names of the network; without a head it knows no classes."""
-    shapes = [state[f"encoders.{k}.weight"].shape for k in range(len(activations))]
-    mixed = "shares" in state
-    finetuned = mixed or "head.bias" in state
-    outputs = state["heads.bias"].shape[1] if mixed else len(state["head.bias"]) if finetuned else 0
+    network = network_of(state, activations, missing=preprocessing is not None)
+    finetuned = network.outputs > 0
     if preprocessing is not None:
         inputs, classes = len(preprocessing.inputs), len(preprocessing.classes)
-        if inputs != shapes[0][1] or (finetuned and classes != outputs):
+        if inputs != network.layers[0].weight.shape[1] or (finetuned and classes != network.outputs):
             raise ValueError("its preprocessing is not that of its weights")
-    if mixed:
-        return StackedDAE(
-            MixedClassifier.from_state(state, activations, missing=preprocessing is not None),
-            preprocessing,
-            finetuned=True,
-        )
-    stack = EncoderStack(
-        [shapes[0][1], *(shape[0] for shape in shapes)], activations, outputs, missing=preprocessing is not None
-    )
-    head = {} if finetuned else {f"head.{name}": tensor for name, tensor in stack.head.state_dict().items()}
-    stack.load_state_dict({**state, **head}, strict=True)
-    return StackedDAE(stack, preprocessing, finetuned=finetuned)
+    return StackedDAE(network, preprocessing, finetuned=finetuned)

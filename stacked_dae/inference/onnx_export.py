@@ -193,30 +193,32 @@ class _Graph:
     def _layer(self, x: str, weight: Tensor, bias: Tensor, activation: str) -> str:
         return self._add(ACTIVATIONS[activation].onnx, [self._affine(x, weight, bias)])
 
-    def _heads(self, x: str, y: str, heads: SkipHeads, shares: Tensor) -> str:
-        """Add the probabilities of heads, each times its share."""
-        count, _, classes = heads.input_weight.shape
+    def _heads(self, x: str, y: str, heads: SkipHeads, which: slice, shares: Tensor) -> str:
+        """Add the probabilities of some of the heads, each times its share."""
+        on_x, on_y, bias = heads.input_weight[which], heads.code_weight[which], heads.bias[which]
+        count, classes = bias.shape
         logits = [
             self._add("MatMul", [rows, self._constant(np.ascontiguousarray(weight.transpose(0, 1).flatten(1).numpy()))])
-            for rows, weight in ((x, heads.input_weight), (y, heads.code_weight))
+            for rows, weight in ((x, on_x), (y, on_y))
         ]
-        both = self._add("Add", [self._add("Add", logits), self._constant(heads.bias.flatten().numpy())])
+        both = self._add("Add", [self._add("Add", logits), self._constant(bias.flatten().numpy())])
         each = self._add("Reshape", [both, self._constant(np.array([-1, count, classes]))])
         shared = self._add("Mul", [self._add("Softmax", [each], axis=2), self._constant(shares[:, None].numpy())])
         return self._add("ReduceSum", [shared, self._constant(np.array([1]))], keepdims=0)
 
     def _mixture(self, x: str, y: str, mixed: MixedClassifier) -> str:
         """Add the probabilities of a mixed classifier."""
-        total = self._heads(x, y, mixed.heads, mixed.shares[:-1])
+        total = self._heads(x, y, mixed.heads, slice(None), mixed.shares[:-1])
         members = mixed.members
-        for m in range(0 if members is None else len(members.heads.bias)):
-            assert members is not None
+        if members is None:
+            return total
+        count = len(members.heads.bias)
+        for m in range(count):
             codes = x
             for weight, bias, activation in zip(members.weights, members.biases, members.activations, strict=True):
                 codes = self._layer(codes, weight[m], bias[m], activation)
-            head = members.heads.one(m)
-            share = mixed.shares[-1:] / len(members.heads.bias)
-            total = self._add("Add", [total, self._heads(x, codes, head, share)])
+            member = self._heads(x, codes, members.heads, slice(m, m + 1), mixed.shares[-1:] / count)
+            total = self._add("Add", [total, member])
         return total
 
     def _input(self, name: str, kind: int, width: int) -> str:

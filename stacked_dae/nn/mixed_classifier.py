@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked_dae.nn.activations import activate
-from stacked_dae.nn.stack import Encoder, StackedEncoders
+from stacked_dae.nn.stack import Encoder, EncoderStack, StackedEncoders
 
 
 class SkipHeads(nn.Module):
@@ -30,13 +30,6 @@ class SkipHeads(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logits: (B, d) and (B, h), or (m, B, d) and (m, B, h), → (m, B, k)."""
         return x @ self.input_weight + y @ self.code_weight + self.bias[:, None]
-
-    def one(self, m: int) -> SkipHeads:
-        """Return a copy of head ``m`` alone."""
-        _, inputs, classes = self.input_weight.shape
-        found = SkipHeads(inputs, self.code_weight.shape[1], classes, 1)
-        found.load_state_dict({name: value[m : m + 1] for name, value in self.state_dict().items()})
-        return found.requires_grad_(False)
 
 
 class Members(nn.Module):
@@ -139,3 +132,21 @@ class MixedClassifier(StackedEncoders):
         shares = self.shares[: len(log_p), None, None]
         mixed: Tensor = (log_p + shares.log()).logsumexp(0)
         return mixed
+
+
+def network_of(
+    state: Mapping[str, Tensor], activations: Sequence[str], *, missing: bool
+) -> EncoderStack | MixedClassifier:
+    """Return the network whose ``state_dict`` is ``state``, or the encoders under a head of no output without a head.
+
+    Raises:
+        KeyError, RuntimeError: it is that of no such network.
+    """
+    if "shares" in state:
+        return MixedClassifier.from_state(state, activations, missing=missing)
+    shapes = [state[f"encoders.{k}.weight"].shape for k in range(len(activations))]
+    sizes = [shapes[0][1], *(units for units, _ in shapes)]
+    stack = EncoderStack(sizes, activations, len(state.get("head.bias", ())), missing=missing)
+    head = {f"head.{name}": tensor for name, tensor in stack.head.state_dict().items()}
+    stack.load_state_dict({**({} if "head.bias" in state else head), **state}, strict=True)
+    return stack

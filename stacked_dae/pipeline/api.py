@@ -145,7 +145,7 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     if not folder.has_done(FINETUNE):
         raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
     data = run_data(folder, dataset, root)
-    found = score(load_stack(folder, data), data.load_test(), resolve_device(folder.config().trainer))
+    found = score(load_stack(folder), data.load_test(), resolve_device(folder.config().trainer))
     if folder.has_result and folder.result().test_rows != found.rows:
         raise StageError(
             f"{run} was tested on other rows than {data.name!r} has now; give the data that it was tested on"

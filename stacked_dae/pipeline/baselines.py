@@ -40,8 +40,8 @@ def baseline_errors(
     known = np.concatenate([data.train.labels[rows], data.valid.labels[: None if with_validation else 0]])
     majority = int(np.bincount(known, minlength=data.classes).argmax())
     errors = {"majority_class": 100.0 * float(np.mean(test.labels != majority))}
-    inputs, y = labelled_examples(data, rows[:_MOST_ROWS], with_validation=with_validation and len(rows) < _MOST_ROWS)
-    x = inputs.numpy()
+    inputs, y = labelled_examples(data, rows[:_MOST_ROWS], with_validation=with_validation)
+    x, y = inputs[:_MOST_ROWS].numpy(), y[:_MOST_ROWS]
     if len(np.unique(y)) < 2:
         return errors
     folds = min(_FOLDS, int(np.bincount(y)[np.unique(y)].min()))

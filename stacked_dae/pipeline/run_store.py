@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,17 +11,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from stacked_dae.config.schema import Config
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.runs.experiment import Stage
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.runs.metrics import Metrics
+from stacked_dae.runs.metrics import Metrics, epoch_row
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.training.evaluation import Measures
 from stacked_dae.training.loader import ChunkLoader
-from stacked_dae.training.mixing.epoch_log import EpochLog
+from stacked_dae.training.mixing.epoch_log import EpochLog, HeldOut
 from stacked_dae.training.stage import StageLoader, fit_stage
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.trainer import build_logger
@@ -163,19 +163,18 @@ class _RunEpochs(EpochLog):
         for logger in self._loggers:
             logger.finalize("success" if kind is None else "failed")
 
-    def add(self, row: Mapping[str, float], log_p: Tensor, labels: Tensor) -> None:
-        found = {}
+    def add(self, epoch: int, held_out: HeldOut, train_loss: float, seconds: float) -> None:
+        super().add(epoch, held_out, train_loss, seconds)
+        figures = held_out.figures(train_loss)
         if self._measures is not None:
-            self._measures.update(log_p, labels)
-            found = {f"valid_{name}": value for name, value in self._measures.take().items()}
-        figures = {name: value for name, value in row.items() if name not in ("epoch", "seconds")} | found
-        whole = {"epoch": row["epoch"], **figures, "seconds": row["seconds"]}
-        super().add(whole, log_p, labels)
+            self._measures.update(held_out.log_p, held_out.labels)
+            figures |= {f"valid_{name}": value for name, value in self._measures.take().items()}
+        row = epoch_row(epoch, figures, seconds)
         if distributed.is_rank_zero():
-            self._metrics.append(whole)
+            self._metrics.append(row)
             for logger in self._loggers:
-                logger.log_metrics(figures, int(row["epoch"]))
-        self._tracker.log(self._stage, whole)
+                logger.log_metrics(figures, epoch)
+        self._tracker.log(self._stage, row)
 
 
 def load_weights(folder: RunFolder, stage: str, module: nn.Module) -> None:

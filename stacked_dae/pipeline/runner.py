@@ -232,32 +232,10 @@ class RunJob:
             store = self._store(tracker)
             if store.is_done(FINETUNE):
                 store.relog_metrics(FINETUNE)
-            elif self.config.finetune.head == "mixed":
-                with store.epochs(FINETUNE) as log:
-                    classifier, mixture = train_mixture(
-                        layers,
-                        self.config.finetune,
-                        data,
-                        self.labelled,
-                        with_validation=self.config.learns_from_validation,
-                        seed=self.config.seed,
-                        log=log,
-                    )
-                best = {"best_epoch": mixture.epoch, "best_valid_error_percent": mixture.error_percent}
-                store.save(FINETUNE, classifier, **best)
             else:
-                stack = build_stack(self.config, data.inputs, data.classes)
-                finetune_stack(
-                    stack.copy_encoders_from(layers),
-                    self.config.finetune,
-                    (data.train.inputs, data.train.labels, self.labelled),
-                    (data.valid.inputs, data.valid.labels, None),
-                    seed=self.config.seed,
-                    trainer=self.config.trainer,
-                    store=store,
-                )
+                self._train_finetune(layers, store)
             if self.tests:
-                tested_stack = load_stack(self.folder, data)
+                tested_stack = load_stack(self.folder)
                 # All selection is over: the test rows are read here, for the first and only time.
                 test = data.load_test()
                 tested = score(tested_stack, test, self.device, self._measures(FINETUNE))
@@ -279,6 +257,34 @@ class RunJob:
                 if tracker.enabled:
                     tracker.log_figures({"confusion": confusion(result, data.table.classes if data.table else ())})
             self.session.log_weights("classifier", [stage], tracker, *(["result.json"] if self.test else []))
+
+    def _train_finetune(self, layers: list[DenoisingAutoencoder], store: RunStore) -> None:
+        """Train the last stage, on the layers."""
+        config, data = self.config, self.data
+        stack = build_stack(config, data.inputs, data.classes).copy_encoders_from(layers)
+        if config.finetune.head == "mixed":
+            with store.epochs(FINETUNE) as log:
+                classifier, mixture = train_mixture(
+                    stack,
+                    config.finetune,
+                    data,
+                    self.labelled,
+                    with_validation=config.learns_from_validation,
+                    seed=config.seed,
+                    log=log,
+                )
+            best = {"best_epoch": mixture.epoch, "best_valid_error_percent": mixture.error_percent}
+            store.save(FINETUNE, classifier, **best)
+            return
+        finetune_stack(
+            stack,
+            config.finetune,
+            (data.train.inputs, data.train.labels, self.labelled),
+            (data.valid.inputs, data.valid.labels, None),
+            seed=config.seed,
+            trainer=config.trainer,
+            store=store,
+        )
 
     def _write_result(
         self, stack: EncoderStack | MixedClassifier, test: Score, baselines: dict[str, float] | None

@@ -257,27 +257,24 @@ def _optimizer_arguments(config: LayerOptimizerConfig | OptimizerConfig, lr: flo
 
 def needs_task(config: Config, parts: LightningParts, stage: str) -> bool:
     """Return whether a stage asks for what only a public task under Lightning's own loop does."""
-    if not parts.of(stage).is_empty:
-        return True
-    trainer = config.trainer
-    scheduler = (config.finetune if stage == FINETUNE else config.pretrain).optimizer.scheduler
-    asked = (scheduler, trainer.gradient_clip_val, trainer.max_time)
-    return any(value is not None for value in asked) or trainer.precision not in ("32-true", "tf32", "bf16-mixed")
+    return not parts.of(stage).is_empty or _changes_training(config, parts, stage)
 
 
 def _changes_training(config: Config, parts: LightningParts, stage: str) -> bool:
     """Return whether a stage asks for more of a Trainer than to tell loggers and measures of its epochs."""
     given, trainer = parts.of(stage), config.trainer
-    clipped = trainer.gradient_clip_val is not None or trainer.max_time is not None
-    return bool(given.callbacks or given.arguments) or clipped or trainer.precision == "64-true"
+    scheduler = (config.finetune if stage == FINETUNE else config.pretrain).optimizer.scheduler
+    asked = any(value is not None for value in (scheduler, trainer.gradient_clip_val, trainer.max_time))
+    usual = trainer.precision in ("32-true", "tf32", "bf16-mixed")
+    return bool(given.callbacks or given.arguments) or asked or not usual
 
 
 def check_route(config: Config, stages: Sequence[str], components: Components | None, parts: LightningParts) -> None:
     """Raise ConfigError where a stage needs a public task, but cannot be trained by one."""
     for stage in stages:
         mixed = stage == FINETUNE and config.finetune.head == "mixed"
-        # Lightning's loggers are told of its epochs too.
-        if not needs_task(config, parts, stage) or (mixed and not _changes_training(config, parts, stage)):
+        # Loggers and measures are told of the epochs of a mixed head too.
+        if not (_changes_training if mixed else needs_task)(config, parts, stage):
             continue
         what = "callbacks and Trainer arguments, optimizer.scheduler, trainer.gradient_clip_val, max_time and precision"
         if mixed:
@@ -320,7 +317,7 @@ def stage_route(
         else:
             assert isinstance(chunked, ChunkedPretrainTask)
             layers = {stage_name(k): layer for k, layer in enumerate(config.layers(), 1)}
-            lr = layers[stage].for_data(train.count, len(chunked.layer.decoder_bias))[1]
+            lr = layers[stage].lr_on(len(chunked.layer.decoder_bias))
             module = StagePretrainTask(chunked, config.pretrain.optimizer, lr)
         if config.trainer.precision == "64-true":
             # Lightning would read a checkpoint first, and so round what it holds.

@@ -11,6 +11,11 @@ from stacked_dae.errors import StageError
 from stacked_dae.utils.files import checksum, named, write_text
 
 
+def epoch_row(epoch: int, figures: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """Return the row of an epoch."""
+    return {"epoch": epoch, **figures, "seconds": round(seconds, 4)}
+
+
 class Metrics:
     """A stage's ``metrics.csv``: one row per epoch, written before the epoch's checkpoint."""
 

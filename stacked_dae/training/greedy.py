@@ -132,14 +132,13 @@ def pretrain_layers(
             if config.first_weights == "scaled":
                 # A stage that is resumed takes its weights from the checkpoint afterwards.
                 scale_first_weights(layer.cpu(), first_rows(rows["train"]), seed, name)
-            epochs, lr = config.for_data(len(rows["train"]), len(layer.decoder_bias))
-            optimizer = OptimizerConfig(config.optimizer, lr, config.options)
+            optimizer = OptimizerConfig(config.optimizer, config.lr_on(len(layer.decoder_bias)), config.options)
             task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer))
             loaders = [
                 ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes)
                 for part in rows.values()
             ]
-            store.train(task, *loaders, epochs=epochs)
+            store.train(task, *loaders, epochs=config.epochs_on(len(rows["train"])))
             store.save(name, layer)
         if not all(store.is_done(later) for later in names[names.index(name) + 1 :]):
             rows = {part: _codes(layer, name, part, inputs, device, store) for part, inputs in rows.items()}

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stacked_dae.config.checks import as_list
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig
-from stacked_dae.config.schema import Config, FinetuneConfig
+from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.runs.stage_names import FINETUNE
 
@@ -90,11 +90,8 @@ def check_schedules(config: Config, rows: Mapping[str, int]) -> None:
         chosen = part.optimizer
         if chosen.scheduler is None:
             continue
-        # The number of updates, which auto epochs follow, is not that of inputs.
-        layers = config.layers()
-        epochs = (
-            part.epochs if isinstance(part, FinetuneConfig) else max(layer.for_data(count, 1)[0] for layer in layers)
-        )
+        of_layers = (layer.epochs_on(count) for layer in config.layers())
+        epochs = config.finetune.epochs if stage == FINETUNE else max(of_layers)
         steps = epochs * (-(-count // part.batch_size) if chosen.scheduler_interval == "step" else 1)
         name = "finetune" if stage == FINETUNE else "pretrain"
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=_first_rate(chosen))

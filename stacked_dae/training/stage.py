@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.errors import DivergedError
-from stacked_dae.runs.metrics import Metrics
+from stacked_dae.runs.metrics import Metrics, epoch_row
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.training.checkpoints import (
     BackgroundCheckpoints,
@@ -81,7 +81,7 @@ class _EndOfEpoch(Checkpoint):
                 f"{self._stage} diverged: its training loss is {figures['train_loss']} in epoch {epoch};"
                 f" lower {part}.optimizer.lr"
             )
-        self.keep(trainer, {"epoch": epoch, **figures, "seconds": round(seconds, 4)})
+        self.keep(trainer, epoch_row(epoch, figures, seconds))
         self._reporter.advance(1, figures)
 
 

@@ -7,6 +7,9 @@ import typing
 from functools import cache
 from typing import Any, Literal
 
+Auto = Literal["auto"]
+"""A setting whose value follows from the data."""
+
 # Larger whole numbers do not fit a float.
 _LARGEST = 10**300
 

@@ -22,7 +22,7 @@ from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError
 from stacked_dae.pipeline import api
-from stacked_dae.training.mixing import members as mixing_members
+from stacked_dae.training.mixing.epoch_log import EpochLog
 
 RECIPE = yaml.safe_load(Path("configs/table.yaml").read_text())
 LAYERS = {**RECIPE["pretrain"], "units": [12, 8]}
@@ -116,15 +116,15 @@ def test_the_command_line_predicts_with_it(run, tmp_path):
 
 
 def test_killed_in_an_epoch_it_is_trained_to_the_same_bits(run, tmp_path, monkeypatch):
-    held_out, calls = mixing_members.HeldOut.row, []
+    add, calls = EpochLog.add, []
 
     def killed(self, epoch, *figures):
         calls.append(epoch)
         if epoch == 2:
             raise KeyboardInterrupt
-        return held_out(self, epoch, *figures)
+        add(self, epoch, *figures)
 
-    monkeypatch.setattr(mixing_members.HeldOut, "row", killed)
+    monkeypatch.setattr(EpochLog, "add", killed)
     with pytest.raises(KeyboardInterrupt):
         api.fit(run.config(), tmp_path / "run")
     monkeypatch.undo()
@@ -175,8 +175,10 @@ def test_what_it_would_not_use_is_refused(tmp_path):
         with pytest.raises(ConfigError, match="finetune.head mixed is not trained by a Lightning Trainer"):
             api.fit(config, tmp_path / "run", dataset=blobs(), **options)
     clipped = replace(config, trainer=replace(config.trainer, gradient_clip_val=1.0))
-    with pytest.raises(ConfigError, match="gradient_clip_val"):
-        api.fit(clipped, tmp_path / "run", dataset=blobs())
+    rounded = replace(config, trainer=replace(config.trainer, precision="bf16-true"))
+    for changed in (clipped, rounded):
+        with pytest.raises(ConfigError, match="gradient_clip_val, max_time and precision do not apply"):
+            api.fit(changed, tmp_path / "run", dataset=blobs())
     for name, value in (("monitor", "loss"), ("optimizer", {"scheduler": "ExponentialLR"})):
         with pytest.raises(ConfigError, match=re.escape(f"finetune.{name}")):
             config_from_dict({"finetune": {"head": "mixed", name: value}})
@@ -196,7 +198,6 @@ def test_what_it_would_not_use_is_refused(tmp_path):
 def test_auto_follows_the_data(rows, inputs, epochs, lr):
     auto = {"epochs": "auto", "batch_size": 64, "optimizer": {"name": "adam", "lr": "auto"}}
     (layer,) = config_from_dict({"pretrain": {**auto, "units": 5}}).layers()
-    found = layer.for_data(rows, inputs)
-    assert found == (epochs, pytest.approx(lr))
+    assert (layer.epochs_on(rows), layer.lr_on(inputs)) == (epochs, pytest.approx(lr))
     (given,) = config_from_dict({"pretrain": {"units": 5, "epochs": 3, "optimizer": {"lr": 0.2}}}).layers()
-    assert given.for_data(rows, inputs) == (3, 0.2)
+    assert (given.epochs_on(rows), given.lr_on(inputs)) == (3, 0.2)

@@ -137,7 +137,7 @@ def test_best_epoch_is_the_first_lowest_and_its_weights_are_kept(done):
     result = done.result()
     assert result.best_valid_error_percent == min(errors)
     assert result.best_epoch == errors.index(min(errors)) + 1
-    stack = loading.load_stack(done, DATA)
+    stack = loading.load_stack(done)
     with torch.no_grad():
         wrong = (stack(torch.from_numpy(DATA.valid.inputs)).argmax(1).numpy() != DATA.valid.labels).mean()
     assert 100 * wrong == pytest.approx(min(errors))

@@ -19,12 +19,13 @@ class ColumnError(DataError):
     Args:
         where: the file.
         name: of the column.
-        what: is wrong with it; ends in the mark before the remedy.
+        what: is wrong with it.
         remedy: what to do.
     """
 
     def __init__(self, where: str, name: str, what: str, remedy: str) -> None:
-        super().__init__(f"{where}: column {name!r} {what} {remedy}")
+        mark = "" if what.endswith("?") else ";"
+        super().__init__(f"{where}: column {name!r} {what}{mark} {remedy}")
         self.name, self.what = name, what
 
 

@@ -91,7 +91,7 @@ def read_table(
     names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
     preprocessing = Preprocessing(columns, settings.target, classes, as_written)
-    if not as_written:
+    if not as_written and not isinstance(file, _CanonicalFile):
         # As the model's later rows will be.
         file = _CanonicalFile(file)
     written = path.stat()
@@ -225,7 +225,7 @@ def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: N
         raise next(iter(errors.values()))
     if errors:
         # All of them, or each would cost another try.
-        named = "; ".join(f"column {name!r} {errors[name].what.rstrip(';')}" for name in scan.names if name in errors)
+        named = "; ".join(f"column {name!r} {errors[name].what}" for name in scan.names if name in errors)
         drop = list_option("data.drop", [*settings.drop, *errors])
         raise DataError(
             f"{path}: {len(errors)} columns cannot be inputs: {named}; correct them, or leave them out: {drop}"

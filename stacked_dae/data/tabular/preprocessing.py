@@ -277,7 +277,7 @@ def fit_numeric(where: str, name: str, moments: RunningMoments, scale: Literal["
         raise ColumnError(
             where,
             name,
-            f"spans {moments.low:g} to {moments.high:g}, which cannot be scaled;",
+            f"spans {moments.low:g} to {moments.high:g}, which cannot be scaled",
             leave_out(name),
         )
     return NumericColumn(name, float(shift), float(width), standard)
@@ -319,6 +319,6 @@ def fit_categorical(
 
 def _check_varied(where: str, name: str, count: int, constant: bool, value: str) -> None:
     if not count:
-        raise ColumnError(where, name, "has no value in any training row;", leave_out(name))
+        raise ColumnError(where, name, "has no value in any training row", leave_out(name))
     if constant:
-        raise ColumnError(where, name, f"is {value} in every training row;", leave_out(name))
+        raise ColumnError(where, name, f"is {value} in every training row", leave_out(name))

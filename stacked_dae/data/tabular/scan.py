@@ -137,7 +137,7 @@ class Scan:
             self.errors[name] = ColumnError(
                 str(self.path),
                 name,
-                f"holds numbers and text: row {number_at} is {number}, row {text_at} is {text!r};",
+                f"holds numbers and text: row {number_at} is {number}, row {text_at} is {text!r}",
                 f"correct it, or, if all are names: {list_option('data.categorical', [name])}",
             )
 

@@ -31,8 +31,7 @@ def encoders_of(part: Any, generator: torch.Generator | None) -> list[nn.Module]
         autoencoder = part.autoencoder
         part = autoencoder if isinstance(autoencoder, DenoisingAutoencoder) else autoencoder.encoder
     if isinstance(part, StackedEncoders):
-        missing = [part.missing] + [False] * len(part.layers)
-        return [_dense(layer, layer.activation, nan) for layer, nan in zip(part.layers, missing, strict=False)]
+        return [_dense(layer, layer.activation, part.missing and k == 0) for k, layer in enumerate(part.layers)]
     if isinstance(part, DenoisingAutoencoder):
         if type(part).encode is not DenoisingAutoencoder.encode:
             raise ConfigError(

@@ -13,8 +13,8 @@ from stacked_dae.config.schema import FinetuneConfig
 from stacked_dae.nn.activations import replace_missing
 from stacked_dae.nn.mixed_classifier import Members, MixedClassifier, SkipHeads
 from stacked_dae.nn.stack import Encoder
-from stacked_dae.training.mixing.epoch_log import EpochLog
-from stacked_dae.training.mixing.members import HeldOut, finetune_members
+from stacked_dae.training.mixing.epoch_log import EpochLog, HeldOut
+from stacked_dae.training.mixing.members import finetune_members
 from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
 from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
 
@@ -108,7 +108,7 @@ def fit_mixed_classifier(
     mixed = HeldOut((candidates + shares.log()[:, None, None]).logsumexp(0), labels, weights)
     of_learnt = (torch.stack(learnt) + shares.log()[:, None]).logsumexp(0)
     train_loss = -float((of_learnt * weights).sum() / weights.sum())
-    log.add(mixed.row(0, train_loss, time.perf_counter() - begun), mixed.log_p, labels)
+    log.add(0, mixed, train_loss, time.perf_counter() - begun)
 
     members, tuned, epoch = None, 0.0, 0
     if len(labels) >= FEWEST_TO_FINETUNE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,49 +10,11 @@ from torch.nn import functional
 
 from stacked_dae.config.schema import FinetuneConfig
 from stacked_dae.nn.mixed_classifier import Members
-from stacked_dae.training.mixing.epoch_log import EpochLog
+from stacked_dae.training.mixing.epoch_log import EpochLog, HeldOut
 from stacked_dae.training.optimizers import build_optimizer
 
 _UPDATES_PER_EPOCH = 100
 _MASKED_INPUTS = 0.1
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What is said of rows by networks that have not seen them.
-
-    Args:
-        log_p: (n, k) log probability of each class.
-        labels: (n,) int64.
-        weights: (n,) of the rows, at least 0.
-    """
-
-    log_p: Tensor
-    labels: Tensor
-    weights: Tensor
-
-    @property
-    def of_labels(self) -> Tensor:
-        """Log probability of the class of each row, (n,)."""
-        return self.log_p.gather(1, self.labels[:, None])[:, 0]
-
-    def _mean(self, values: Tensor) -> float:
-        return float((values * self.weights).sum() / self.weights.sum())
-
-    @property
-    def loss(self) -> float:
-        """Mean of −log p of the class of each row."""
-        return -self._mean(self.of_labels)
-
-    @property
-    def error_percent(self) -> float:
-        """Share of wrong predictions, in percent."""
-        return 100.0 * self._mean((self.log_p.argmax(1) != self.labels).to(self.weights.dtype))
-
-    def row(self, epoch: int, train_loss: float, seconds: float) -> dict[str, float]:
-        """Return the figures of an epoch as a row of ``metrics.csv``."""
-        figures = {"train_loss": train_loss, "valid_loss": self.loss, "valid_error_percent": self.error_percent}
-        return {"epoch": epoch, **figures, "seconds": round(seconds, 4)}
 
 
 def finetune_members(
@@ -106,7 +67,6 @@ def finetune_members(
         return HeldOut(found, labels, weights)
 
     best, best_epoch = held_out(), 0
-    lowest = best.loss
     state = {name: value.clone() for name, value in members.state_dict().items()}
     for epoch in range(1, settings.epochs + 1):
         begun, losses_sum, seen = time.perf_counter(), 0.0, 0.0
@@ -128,9 +88,9 @@ def finetune_members(
             optimizer.step()
             losses_sum, seen = losses_sum + float(weighted.detach()), seen + float(w.sum())
         found = held_out()
-        log.add(found.row(epoch, losses_sum / seen, time.perf_counter() - begun), found.log_p, labels)
-        if found.loss < lowest:
-            best, lowest, best_epoch = found, found.loss, epoch
+        log.add(epoch, found, losses_sum / seen, time.perf_counter() - begun)
+        if found.loss < best.loss:
+            best, best_epoch = found, epoch
             state = {name: tensor.clone() for name, tensor in members.state_dict().items()}
         if epoch - best_epoch >= settings.patience:
             break

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +9,6 @@ from torch import Tensor
 
 from stacked_dae.config.schema import FinetuneConfig
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.loader import DeviceRows
@@ -45,7 +42,7 @@ def labelled_examples(
 
 
 def train_mixture(
-    layers: Sequence[DenoisingAutoencoder],
+    stack: EncoderStack,
     settings: FinetuneConfig,
     data: Dataset,
     labelled: NDArray[np.int64] | None,
@@ -57,7 +54,7 @@ def train_mixture(
     """Return a mixed classifier, float32, that is trained on pre-trained layers.
 
     Args:
-        layers: lowest first.
+        stack: its encoders copied from pre-trained layers; they are the classifier's from here on.
         settings: of fine-tuning.
         data: training rows without a label count in the scale of the codes.
         labelled: the training rows with a label; None for all.
@@ -65,14 +62,12 @@ def train_mixture(
         seed: of the folds and of fine-tuning.
         log: takes the figures of the epochs.
     """
-    sizes = [data.inputs, *(len(layer.bias) for layer in layers)]
-    copy = EncoderStack(sizes, [layer.activation for layer in layers], data.classes)
     x, y = labelled_examples(data, labelled, with_validation=with_validation)
     known = np.zeros(len(data.train), np.bool_)
     known[slice(None) if labelled is None else labelled] = True
     others = DeviceRows(data.train.inputs, _CPU).read(torch.from_numpy(np.flatnonzero(~known)))
     classifier, mixture = fit_mixed_classifier(
-        copy.copy_encoders_from([layer.cpu() for layer in layers]).layers,
+        stack.layers,
         torch.cat([x, others]),
         torch.arange(len(x)),
         torch.from_numpy(y),

@@ -28,14 +28,14 @@ SETTINGS = FinetuneConfig(
 
 
 class Log(EpochLog):
-    """Keeps the rows, and calls a function at each."""
+    """Keeps the epochs, and calls a function at each."""
 
     def __init__(self, call=lambda: None):
         super().__init__("finetune", Reporter())
-        self.rows, self.call = [], call
+        self.epochs, self.call = [], call
 
-    def add(self, row, log_p, labels):
-        self.rows.append(row)
+    def add(self, epoch, held_out, train_loss, seconds):
+        self.epochs.append(epoch)
         self.call()
 
 
@@ -162,7 +162,7 @@ def test_epoch_0_is_kept_where_training_does_not_help():
     log = Log()
     held_out, epoch = finetune_members(side, x, random, torch.ones(60).double(), y, wild, generator(), log)
     assert epoch == 0
-    assert [row["epoch"] for row in log.rows] == [1, 2, 3, 4]
+    assert log.epochs == [1, 2, 3, 4]
     assert held_out.of_labels == pytest.approx(torch.full((60,), -np.log(3)), abs=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in side.state_dict().items())
 
