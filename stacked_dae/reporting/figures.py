@@ -128,8 +128,13 @@ def _noise(layer: DenoisingAutoencoder) -> str:
     return f"{kind}, ν = {getattr(layer.corruption, 'nu', '?')}"
 
 
-def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Draw what each stage logged per epoch, one panel per stage: losses, and the validation error of fine-tuning."""
+def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]], kept: int | None = None) -> Figure:
+    """Draw what each stage logged per epoch, one panel per stage: losses, and the validation error of fine-tuning.
+
+    Args:
+        metrics: stage → its rows.
+        kept: epoch of fine-tuning whose weights were kept; None where none is yet, to mark the lowest error.
+    """
     figure = Figure(figsize=(3.4 * len(metrics), 3.1), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(metrics)))
     for axes, (stage, rows) in zip(panels, metrics.items(), strict=True):
@@ -137,7 +142,7 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
         title = stage.replace("_", " ")
         if stage == FINETUNE:
             errors = [row["valid_error_percent"] for row in rows]
-            best = int(np.argmin(errors))
+            best = int(np.argmin(errors)) if kept is None else epochs.index(kept)
             axes.plot(epochs, errors, marker=".", color="C3", label="validation error")
             axes.plot(epochs[best], errors[best], "o", color="black", label=f"best: {errors[best]:.2f} %")
             axes.set_ylabel("error (%)")

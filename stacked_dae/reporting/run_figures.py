@@ -30,7 +30,7 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     stages = folder.manifest.stages
     metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
     if metrics:
-        made["curves"] = curves(metrics)
+        made["curves"] = curves(metrics, stages[FINETUNE].best_epoch if FINETUNE in stages else None)
     trained = [stage for stage, record in stages.items() if stage != FINETUNE and record.is_done]
     data = run_data(folder, dataset, root)
     # Without its custom components the layers cannot be built.

@@ -50,6 +50,15 @@ def test_curves_marks_the_best_epoch():
     assert any("best: 4.00 %" in text.get_text() for text in axes.get_legend().get_texts())
 
 
+def test_the_mark_is_on_the_epoch_that_was_kept():
+    rows = [{"epoch": epoch, "valid_error_percent": error} for epoch, error in enumerate([12.0, 9.0, 8.0, 9.5])]
+    for kept, error in ((None, 8.0), (1, 9.0), (0, 12.0)):
+        axes = figures.curves({"finetune": rows}, kept).axes[0]
+        at, height = (values[0] for values in axes.lines[1].get_data())
+        assert (at, height) == (2 if kept is None else kept, error)
+        assert axes.get_legend().get_texts()[1].get_text() == f"best: {error:.2f} %"
+
+
 def test_draw_run_draws_what_the_folder_holds_without_the_test_rows(tmp_path):
     data = blobs()
     folder = api.pretrain(small(), tmp_path / "run", dataset=data)
