@@ -21,6 +21,10 @@ class Corruption(Protocol):
         """Return (x̃, destroyed), both (B, d)."""
 
 
+_SMALLEST_DRAW = 2.0**-24
+"""What the float32 numbers that torch draws in [0, 1) are multiples of."""
+
+
 def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(x.shape, generator=generator, device=x.device)
 
@@ -41,6 +45,14 @@ class _Fraction:
     def __post_init__(self) -> None:
         if not 0.0 <= self.nu <= 1.0:
             raise ValueError(f"nu must be in [0, 1], not {self.nu!r}")
+
+    def _below(self, chance: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return where uniform numbers are below ``nu``, which happens with that probability."""
+        below = chance < self.nu
+        # Draws are multiples of 2⁻²⁴, so that below a smaller nu there is 0 alone: a second draw decides about it.
+        if 0.0 < self.nu < _SMALLEST_DRAW:
+            below &= _uniform(chance, generator) < self.nu / _SMALLEST_DRAW
+        return below
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Masking(_Fraction):
     """
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        destroyed = _uniform(x, generator) < self.nu
+        destroyed = self._below(_uniform(x, generator), generator)
         return x.masked_fill(destroyed, 0.0), destroyed
 
 
@@ -102,7 +114,7 @@ class SaltAndPepper(_Fraction):
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         # One uniform number decides both: below nu it destroys, and below nu / 2 it destroys with a 0.
         chance = _uniform(x, generator)
-        destroyed = chance < self.nu
+        destroyed = self._below(chance, generator)
         return torch.where(destroyed, (chance >= self.nu / 2).to(x.dtype), x), destroyed
 
 
@@ -121,7 +133,7 @@ class SwapNoise(_Fraction):
         rows = len(x)
         if rows < 2:
             return x, torch.zeros(x.shape, dtype=torch.bool, device=x.device)
-        destroyed = _uniform(x, generator) < self.nu
+        destroyed = self._below(_uniform(x, generator), generator)
         # Its own row, and 1 to rows − 1 further on: any other one.
         further = torch.randint(1, rows, x.shape, generator=generator, device=x.device)
         others = (torch.arange(rows, device=x.device)[:, None] + further) % rows
