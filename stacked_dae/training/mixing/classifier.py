@@ -15,14 +15,23 @@ from stacked_dae.nn.mixed_classifier import Members, MixedClassifier, SkipHeads
 from stacked_dae.nn.stack import Encoder
 from stacked_dae.training.mixing.epoch_log import EpochLog, HeldOut
 from stacked_dae.training.mixing.members import finetune_members
-from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
+from stacked_dae.training.mixing.shares import is_above, mixture_shares, stratified_folds
 from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
 
 FOLDS = 5
 CANDIDATES = ((False, 1.0, 0.05), (False, 1.0, 1.0), (True, 0.5, 0.1), (True, 0.5, 1.0), (True, 0.5, 10.0))
-"""The heads: whether each sees the codes, the factor of its inputs, and the strength of its fit."""
+"""The heads: whether each sees the codes, the factor of its inputs, and the strength of its fit.
+
+After them comes logistic regression as scikit-learn fits it: on inputs standardised by the labelled rows.
+"""
+PSEUDO_ROWS = 2.0
+"""Rows that count for logistic regression before any label does."""
+STANDARD_ERRORS = 1.5
+"""By how many the codes, or the fine-tuned networks, must be better on held-out labels than the inputs alone."""
 FEWEST_TO_FINETUNE = 60
 """Labelled rows below which the encoders stay as pre-training left them."""
+_NO_DEVIATION = 1e-9
+"""Of standardised inputs: what a constant column comes to by rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class Mixture:
             fine-tuned networks.
         log_loss: held-out loss per labelled row, of the mixture.
         error_percent: share of the labelled rows that the mixture gets wrong while they are held out.
-        epoch: epoch whose weights the fine-tuned networks kept; 0 where none was better than their first ones, or none
-            was tried.
+        epoch: epoch whose weights the fine-tuned networks kept; 0 where none was better than their first ones, none was
+            tried, or the networks have no share.
     """
 
     inputs: float
@@ -60,7 +69,8 @@ def fit_mixed_classifier(
     """Fit heads on the inputs and codes, fine-tune from the best, and mix all by what they say of labels not seen.
 
     Each of :data:`FOLDS` members leaves out one fold of the labels, so that every label is held out once and none is
-    set aside; the heads are then fitted to all labels.
+    set aside; the heads are then fitted to all labels. Codes and fine-tuned networks have a share only where they are
+    better than the inputs alone by more than :data:`STANDARD_ERRORS`: where labels say little, the simplest wins.
 
     Args:
         encoders: pre-trained, lowest first; the classifier's from here on.
@@ -90,9 +100,12 @@ def fit_mixed_classifier(
     problems = torch.cat([outside, weights[None]])
     every = torch.arange(len(labels))
     log.start(settings.epochs if len(labels) >= FEWEST_TO_FINETUNE else 0)
-    heads = SkipHeads(x.shape[1], y.shape[1], classes, len(CANDIDATES)).double()
+    # The penalty of two mirrored columns is half that of the one which logistic regression has for two classes.
+    logistic = (False, _inverse_deviation(seen, weights), 0.5 if classes == 2 else 1.0)
+    candidates = [*((codes, seen.new_tensor(scale), strength) for codes, scale, strength in CANDIDATES), logistic]
+    heads = SkipHeads(x.shape[1], y.shape[1], classes, len(candidates)).double()
     fitted, held_out, learnt = [], [], []
-    for k, (sees_codes, scale, strength) in enumerate(CANDIDATES):
+    for k, (sees_codes, scale, strength) in enumerate(candidates):
         features = torch.cat([seen * scale, codes], 1) if sees_codes else seen * scale
         slopes, biases = fit_softmax_heads(features, labels, problems, strength, classes)
         log_p = (features @ slopes + biases[:, None]).log_softmax(2)
@@ -102,10 +115,26 @@ def fit_mixed_classifier(
         for parameter, value in zip(heads.parameters(), found, strict=True):
             parameter.data[k] = value[-1]
         fitted.append([value[:-1] for value in found])
-    candidates = torch.stack(held_out)
-    log_p = candidates[:, every, labels]
-    shares = mixture_shares(log_p, weights)
-    mixed = HeldOut((candidates + shares.log()[:, None, None]).logsumexp(0), labels, weights)
+    every_log_p = torch.stack(held_out)
+    log_p = every_log_p[:, every, labels]
+    prior = log_p.new_zeros(len(candidates))
+    prior[-1] = PSEUDO_ROWS
+
+    def mix(shares: Tensor) -> HeldOut:
+        return HeldOut((every_log_p + shares.log()[:, None, None]).logsumexp(0), labels, weights)
+
+    on_inputs = torch.tensor([not sees_codes for sees_codes, _, _ in candidates])
+    simplest = log_p.new_zeros(len(candidates))
+    simplest[on_inputs] = mixture_shares(log_p[on_inputs], weights, prior[on_inputs])
+    alone = mix(simplest)
+
+    def beats_the_inputs(found: HeldOut) -> bool:
+        return is_above(found.of_labels - alone.of_labels, weights, STANDARD_ERRORS)
+
+    shares = mixture_shares(log_p, weights, prior)
+    mixed = mix(shares)
+    if not beats_the_inputs(mixed):
+        shares, mixed = simplest, alone
     of_learnt = (torch.stack(learnt) + shares.log()[:, None]).logsumexp(0)
     train_loss = -float((of_learnt * weights).sum() / weights.sum())
     log.add(0, mixed, train_loss, time.perf_counter() - begun)
@@ -113,26 +142,35 @@ def fit_mixed_classifier(
     members, tuned, epoch = None, 0.0, 0
     if len(labels) >= FEWEST_TO_FINETUNE:
         means = (log_p * weights).sum(1)
-        best = max((k for k, candidate in enumerate(CANDIDATES) if candidate[0]), key=lambda k: float(means[k]))
+        best = max((k for k, (sees_codes, _, _) in enumerate(candidates) if sees_codes), key=lambda k: float(means[k]))
         start = SkipHeads(x.shape[1], y.shape[1], classes, FOLDS)
         for parameter, value in zip(start.parameters(), fitted[best], strict=True):
             parameter.data.copy_(value)
-        members = Members(encoders, start)
-        finetuned, epoch = finetune_members(members, x[labelled], labels, weights, folds, settings, generator, log)
-        tuned = float(mixture_shares(torch.stack([mixed.of_labels, finetuned.of_labels]), weights)[1])
-        frozen = mixed.log_p + torch.tensor(1.0 - tuned).log()
-        mixed = HeldOut(torch.logaddexp(frozen, finetuned.log_p + torch.tensor(tuned).log()), labels, weights)
+        networks = Members(encoders, start)
+        finetuned, kept = finetune_members(networks, x[labelled], labels, weights, folds, settings, generator, log)
+        share = float(mixture_shares(torch.stack([mixed.of_labels, finetuned.of_labels]), weights)[1])
+        frozen = mixed.log_p + torch.tensor(1.0 - share).log()
+        both = HeldOut(torch.logaddexp(frozen, finetuned.log_p + torch.tensor(share).log()), labels, weights)
+        if beats_the_inputs(both):
+            members, tuned, epoch, mixed = networks, share, kept, both
     final = torch.cat([shares * (1.0 - tuned), shares.new_tensor([tuned])])
     classifier = MixedClassifier([encoder.double() for encoder in encoders], heads, members, final).double()
     mixture = Mixture(**classifier.parts(), log_loss=mixed.loss, error_percent=mixed.error_percent, epoch=epoch)
     return classifier.requires_grad_(False), mixture
 
 
+def _inverse_deviation(inputs: Tensor, weights: Tensor) -> Tensor:
+    """Return 1 / standard deviation of each column, (d,); 1 of a constant one."""
+    shares = weights / weights.sum()
+    deviation = (shares @ (inputs - shares @ inputs).square()).sqrt()
+    return torch.where(deviation > _NO_DEVIATION, 1.0 / deviation, 1.0)
+
+
 def _on_plain_codes(
-    slopes: Tensor, biases: Tensor, inputs: int, scale: float, centre: Tensor, factor: Tensor
+    slopes: Tensor, biases: Tensor, inputs: int, scale: Tensor, centre: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights of heads on (inputs · scale, (codes − centre) · factor) as those on inputs and codes."""
     on_codes = slopes[:, inputs:] * factor
     if on_codes.shape[1] == 0:
         on_codes = slopes.new_zeros(len(slopes), len(centre), slopes.shape[2])
-    return slopes[:, :inputs] * scale, on_codes, biases - centre @ on_codes
+    return slopes[:, :inputs] * scale[..., None], on_codes, biases - centre @ on_codes

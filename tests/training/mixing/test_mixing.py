@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine, make_classification
+from scipy.stats import ttest_1samp
+from sklearn.datasets import load_wine, make_classification, make_moons
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from stacked_dae.config.optimizer_schema import OptimizerConfig
 from stacked_dae.config.schema import FinetuneConfig
@@ -18,7 +21,7 @@ from stacked_dae.nn.stack import Encoder, EncoderStack
 from stacked_dae.training.mixing import classifier as mixing
 from stacked_dae.training.mixing.epoch_log import EpochLog
 from stacked_dae.training.mixing.members import finetune_members
-from stacked_dae.training.mixing.shares import mixture_shares, stratified_folds
+from stacked_dae.training.mixing.shares import is_above, mixture_shares, stratified_folds
 from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
 from stacked_dae.utils.progress import Reporter
 
@@ -103,6 +106,28 @@ def test_shares_follow_the_likelihood_and_the_weights():
     assert mixture_shares(mixed, half)[0] > 0.95
 
 
+def test_shares_begin_with_the_rows_that_count_before():
+    equal = torch.full((2, 10), -1.0).double()
+    assert mixture_shares(equal, torch.ones(10).double(), torch.tensor([0.0, 30.0]).double())[1] > 0.8
+    better = torch.stack([torch.full((3000,), -0.1), torch.full((3000,), -2.0)]).double()
+    assert mixture_shares(better, torch.ones(3000).double(), torch.tensor([0.0, 30.0]).double())[0] > 0.9
+
+
+def test_a_gain_counts_by_its_standard_error():
+    gains = torch.randn(50, generator=generator()).double() + 0.3
+    t = float(ttest_1samp(gains.numpy(), 0.0).statistic)
+    one = torch.ones(50).double()
+    assert t > 1
+    assert is_above(gains, one, t - 1e-6)
+    assert not is_above(gains, one, t + 1e-6)
+    # Rows of no weight are not there, the unit of weights says nothing, and a loss is no gain.
+    more, weights = torch.cat([gains, gains - 100]), torch.cat([one, 0 * one]) * 7
+    assert is_above(more, weights, t - 1e-6)
+    assert not is_above(more, weights, t + 1e-6)
+    assert not is_above(-gains, one, 0.0)
+    assert not is_above(0 * gains, one, 0.0)
+
+
 def members(count=3):
     torch.manual_seed(0)
     encoders = [Encoder(4, 6, "tanh"), Encoder(6, 5, "sigmoid")]
@@ -182,10 +207,16 @@ def mixed(x, y, weights=None, rows=None, seed=0):
     )
 
 
+def moons():
+    x, y = make_moons(300, noise=0.15, random_state=0)
+    return torch.from_numpy((x - x.mean(0)) / x.std(0) * (0.5, 3.0)), torch.from_numpy(y)
+
+
 def test_the_classifier_is_the_mixture_of_its_parts():
-    x, y = wine()
+    x, y = moons()
     model, mixture = mixed(x, y)
     assert mixture.inputs + mixture.codes + mixture.finetuned == pytest.approx(1.0)
+    assert min(mixture.codes, mixture.finetuned) > 0.1
     with torch.no_grad():
         p = model(x).exp()
         codes = model.codes(x)[-1]
@@ -193,10 +224,31 @@ def test_the_classifier_is_the_mixture_of_its_parts():
         expected = sum(share * part for share, part in zip(model.shares, parts, strict=True))
     assert torch.allclose(p.sum(1), torch.ones(len(x), dtype=torch.float64))
     assert torch.allclose(p, expected)
-    # The heads on the inputs alone are logistic regression.
-    reference = LogisticRegression(C=1.0, tol=1e-10, max_iter=10000).fit(x.numpy(), y.numpy())
-    assert np.allclose(parts[1].numpy(), reference.predict_proba(x.numpy()), atol=1e-4)
-    assert (model.heads.code_weight[:2] == 0).all()
+    assert (model.heads.code_weight[[0, 1, -1]] == 0).all()
+    assert (model.heads.code_weight[2:-1] != 0).any(2).any(1).all()
+
+
+@pytest.mark.parametrize("data", [wine, moons])
+def test_logistic_regression_is_among_the_candidates(data):
+    x, y = data()
+    rows = torch.arange(0, len(y), 3)
+    model, _ = mixed(x, y[rows], rows=rows)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=10000))
+    reference.fit(x[rows].numpy(), y[rows].numpy())
+    with torch.no_grad():
+        found = model.heads(x, model.codes(x)[-1]).softmax(2)[-1]
+    assert np.allclose(found.numpy(), reference.predict_proba(x.numpy()), atol=1e-4)
+
+
+def test_codes_have_no_share_where_they_are_not_better():
+    x = torch.randn(200, 6, generator=generator()).double()
+    y = (x @ torch.arange(6).double() + 3 * torch.randn(200, generator=generator(1)) > 0).long()
+    model, mixture = mixed(x, y)
+    assert (mixture.inputs, mixture.codes, mixture.finetuned, mixture.epoch) == (pytest.approx(1.0), 0.0, 0.0, 0)
+    assert model.members is None
+    with torch.no_grad():
+        heads = model.heads(x, model.codes(x)[-1]).softmax(2)[[0, 1, -1]]
+    assert torch.allclose(model(x).exp(), (model.shares[[0, 1, 5], None, None] * heads).sum(0))
 
 
 def test_the_held_out_loss_is_honest():
