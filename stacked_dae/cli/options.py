@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from stacked_dae.config.data_schema import Source
+from stacked_dae.config.data_schema import Decimal, Source
 from stacked_dae.config.schema import Format, Weights
 from stacked_dae.reproduction.models import MODELS
 from stacked_dae.reproduction.published import PROBLEMS
@@ -16,13 +16,15 @@ from stacked_dae.utils.type_hints import describe_type, field_types
 
 Study = Literal["icml2008", "filters", "noise"]
 """The table, and two studies with a picture each."""
-DataAction = Literal["list", "prepare", "show"]
+DataAction = Literal["list", "prepare", "show", "check"]
 # Types whose text an error shows; those of a Literal describe themselves.
 Count = Annotated[int, "a whole number above 0"]
 Seed = Annotated[int, "a whole number of at least 0"]
 File = Annotated[str, "the name of a file"]
 Folder = Annotated[str, "a folder"]
 Place = Annotated[str, "the name of a file or folder"]
+ColumnName = Annotated[str, "the name of a column"]
+Character = Annotated[str, "one character"]
 RunPath = Annotated[str, "RUN, a run folder"]
 
 
@@ -80,6 +82,11 @@ class PredictOptions(RunOptions):
 
     data: File = _option("File of rows with the columns that the run was trained on.", required=True)
     out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
+    keep_columns: Annotated[list[str], "names of columns"] | None = _option(
+        "Columns of the data that come first in each line of the output, such as an identifier.",
+        flag="keep-columns",
+        nargs="+",
+    )
 
 
 @dataclass(frozen=True)
@@ -107,14 +114,24 @@ class DataOptions:
     """Options of data."""
 
     action: DataAction = _positional(
-        "list: name the data sets; prepare: fetch or make one; show: draw a sheet of its training examples."
+        "list: name the data sets; prepare: fetch or make one; show: draw a sheet of its training examples; check:"
+        " report what a table holds and all that training would refuse."
     )
-    name: Annotated[str, "the name of a data set"] | None = _positional(
-        "Data set to prepare or show.", nargs="?", default=None
+    name: Annotated[str, "the name of a data set, or of a file to check"] | None = _positional(
+        "Data set to prepare or show, or file to check.", nargs="?", default=None
     )
     source: Source = _option("Source of an ICML 2007 problem.", "regenerated")
-    out: File | None = _option("Picture that show draws; NAME.png when not given.")
+    out: File | None = _option("Picture that show draws (NAME.png when not given), or JSON file that check writes.")
     root: Folder | None = _option("Folder of the data files.", flag="data.root")
+    target: ColumnName | None = _option("Column of the class (check only).")
+    keep: list[str] | None = _option("Columns that are inputs (check only).", flag="data.keep")
+    drop: list[str] | None = _option("Columns that are left out (check only).", flag="data.drop")
+    categorical: list[str] | None = _option("Columns of names (check only).", flag="data.categorical")
+    split: ColumnName | None = _option("Column that says train, valid or test (check only).", flag="data.split")
+    delimiter: Character | None = _option(
+        "Character between the fields of a CSV file (check only).", flag="data.delimiter"
+    )
+    decimal: Decimal | None = _option("Decimal mark of a CSV file, . or , (check only).", flag="data.decimal")
 
 
 @dataclass(frozen=True)

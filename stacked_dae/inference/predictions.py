@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.errors import ConfigError
+from stacked_dae.data.tabular.files import open_table
+from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.progress import Reporter
@@ -20,25 +22,40 @@ from stacked_dae.utils.progress import Reporter
 _REPORTED = 3
 
 
-def write_predictions(model: StackedDAE, data: Path, out: Path, reporter: Reporter) -> int:
+def write_predictions(
+    model: StackedDAE, data: Path, out: Path, reporter: Reporter, keep_columns: Sequence[str] = ()
+) -> int:
     """Write a CSV file with the class and the probability of each class of every row; return the number of rows.
 
+    Args:
+        model: says the classes.
+        data: file of rows.
+        out: the CSV file.
+        reporter: says which names training had not seen.
+        keep_columns: columns of ``data`` that come first in each line, such as an identifier.
+
     Raises:
+        ConfigError: a column to keep is not there, is named twice, or has the name of a column that is written.
         StageError: the model was never fine-tuned.
         DataError: the data differ in kind from those it was trained on; nothing is written.
     """
     count = 0
+    written = ["class", *(f"p_{name}" for name in model.classes)]
+    kept = _kept_rows(data, keep_columns, written)
 
     def write(file: IO[bytes]) -> None:
         nonlocal count
         text = io.TextIOWrapper(file, "utf-8", newline="")
         lines = csv.writer(text, lineterminator="\n")
         classes = np.array(model.classes)
-        lines.writerow(["class", *(f"p_{name}" for name in model.classes)])
+        lines.writerow([*keep_columns, *written])
         for inputs in _inputs(model, data, reporter):
             probabilities = model.probabilities_of(inputs)
             named = classes[probabilities.argmax(1)].tolist()
-            lines.writerows([name, *map(_shown, row)] for name, row in zip(named, probabilities.tolist(), strict=True))
+            lines.writerows(
+                [*first, name, *map(_shown, row)]
+                for first, name, row in zip(islice(kept, len(inputs)), named, probabilities.tolist(), strict=True)
+            )
             count += len(inputs)
         text.flush()
         text.detach()
@@ -68,6 +85,25 @@ def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: 
 
     write_atomically(out, lambda file: write(file, counted(), model.stack.widths[layer - 1]))
     return count
+
+
+def _kept_rows(data: Path, names: Sequence[str], written: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+    """Return the values of these columns, a tuple for each row, as the file has them."""
+    if not names:
+        return repeat(())
+    file = open_table(data)
+    for k, name in enumerate(names):
+        where = f"--keep-columns: column {name!r} of {data}"
+        if name not in file.names:
+            raise ConfigError(f"--keep-columns: {data} has no column {name!r}{suggest(name, file.names)}")
+        if name in names[:k]:
+            raise ConfigError(f"{where} is named twice; name it once")
+        if name in written:
+            raise ConfigError(f"{where} has the name of a column that predict writes; rename it")
+        if name in file.unusable:
+            raise ConfigError(f"{where} holds {file.unusable[name]}, neither numbers nor text; leave it out")
+    batches = file.batches(names, set(names))
+    return chain.from_iterable(zip(*(values[name] for name in names), strict=True) for values in batches)
 
 
 def _shown(probability: float) -> str:

@@ -48,7 +48,7 @@ class Compared:
         """The test error with its interval, or why there is none."""
         if self.test_error_percent is None or self.test_error_ci95_percent is None:
             return self.state if self.state != "done" else shown(None)
-        return with_interval(self.test_error_percent, self.test_error_ci95_percent)
+        return with_interval(self.test_error_percent, self.test_error_ci95_percent, self.n_test)
 
 
 def shown(value: Any, places: int = 2) -> str:

@@ -165,7 +165,7 @@ def confusion(result: Result, names: Sequence[str] = ()) -> Figure:
     ``names`` are those of the classes; their numbers if there are none.
     """
     counts = np.asarray(result.confusion)
-    error = with_interval(result.test_error_percent, result.test_error_ci95_percent)
+    error = with_interval(result.test_error_percent, result.test_error_ci95_percent, result.n_test)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(4.0, 0.5 * len(counts) + 1.0)
     figure = Figure(figsize=(size, size), layout="constrained")

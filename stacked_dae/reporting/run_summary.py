@@ -50,7 +50,7 @@ def print_summary(folder: RunFolder) -> None:
     if folder.has_result:
         result = folder.result()
         console.print(
-            f"test error {with_interval(result.test_error_percent, result.test_error_ci95_percent)} %"
+            f"test error {with_interval(result.test_error_percent, result.test_error_ci95_percent, result.n_test)} %"
             f" (95 % interval, n = {result.n_test})",
             highlight=False,
         )

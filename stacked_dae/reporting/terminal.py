@@ -52,6 +52,6 @@ def print_comparison(comparison: Comparison) -> None:
         what = "the settings and the further measures" if cut else "the settings"
         console.print(f"no room for {what}: a wider terminal, --out or --csv shows them", highlight=False)
     if comparison.best:
-        console.print("* lowest validation error; ± is the 95 % interval", highlight=False)
+        console.print("* lowest validation error; after the test error, its 95 % interval", highlight=False)
     else:
         console.print(comparison.why_no_best, highlight=False)

@@ -138,7 +138,7 @@ class Score:
         return interval(self.error_percent, self.n)
 
     def __str__(self) -> str:
-        return f"{with_interval(self.error_percent, self.ci95_percent)} % (n = {self.n})"
+        return f"{with_interval(self.error_percent, self.ci95_percent, self.n)} % (n = {self.n})"
 
 
 @torch.no_grad()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+# Wrong, or right, examples below which the normal distribution says too little.
+_FEW = 5
+
 
 def interval(error_percent: float, n: int) -> float:
     """Return half the 95 % binomial interval of an error over ``n`` examples, 1.96 √(p (1 − p) / n), in percent."""
@@ -22,6 +25,17 @@ def wilson_interval(wrong: int, n: int) -> tuple[float, float]:
     return 100.0 * max(0.0, centre - half), 100.0 * min(1.0, centre + half)
 
 
-def with_interval(error_percent: float, ci95_percent: float) -> str:
-    """Return an error with its interval, as ``17.68 ± 2.79``."""
+def with_interval(error_percent: float, ci95_percent: float, n: int | None = None) -> str:
+    """Return an error with its interval, as ``17.68 ± 2.79``, or ``0.00 (0.00 to 10.15)`` with Wilson's bounds.
+
+    Args:
+        error_percent: the error.
+        ci95_percent: half its binomial interval. It does not hold, and may be 0, where few examples are wrong or few
+            are right; then the bounds stand in its place.
+        n: number of examples; None where it is not known, for the ± alone.
+    """
+    wrong = round(error_percent / 100.0 * n) if n else None
+    if n and wrong is not None and min(wrong, n - wrong) < _FEW:
+        low, high = wilson_interval(wrong, n)
+        return f"{error_percent:.2f} ({low:.2f} to {high:.2f})"
     return f"{error_percent:.2f} ± {ci95_percent:.2f}"

@@ -76,6 +76,45 @@ def test_predict_writes_the_class_and_the_probabilities_of_every_row(run, table,
     assert list(made["class"]) == [["no", "yes"][k] for k in expected.argmax(1)]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_are_kept_come_first_in_each_line(kind, run, table, tmp_path):
+    # More rows than are read at a time.
+    frame = pd.concat([pd.read_csv(table)] * 50, ignore_index=True)
+    frame["id"] = [f"{k:05d}" for k in range(len(frame))]
+    frame["a note"] = [None if k % 7 == 0 else f'{k}, "quoted"' for k in range(len(frame))]
+    data = tmp_path / f"new.{kind}"
+    frame.to_csv(data, index=False) if kind == "csv" else frame.to_parquet(data)
+    command = ["predict", str(run), "--data", str(data), "--out"]
+    assert main([*command, str(tmp_path / "plain.csv")]) == 0
+    assert main([*command, str(tmp_path / "kept.csv"), "--keep-columns", "id", "a note"]) == 0
+    kept = pd.read_csv(tmp_path / "kept.csv", dtype={"id": str})
+    assert list(kept.columns) == ["id", "a note", "class", "p_no", "p_yes"]
+    pd.testing.assert_frame_equal(kept[["id", "a note"]], frame[["id", "a note"]], check_dtype=False)
+    plain = pd.read_csv(tmp_path / "plain.csv")
+    pd.testing.assert_frame_equal(kept[list(plain.columns)], plain)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["ages"], "has no column 'ages' (did you mean 'age'?)"),
+        (["age", "city", "age"], "'age' of new.parquet is named twice"),
+        (["class"], "has the name of a column that predict writes; rename it"),
+        (["when"], "holds timestamp[ns], neither numbers nor text"),
+    ],
+)
+def test_columns_that_cannot_be_kept_are_one_line(names, words, run, table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.read_csv(table).assign(**{"class": 1})
+    frame["when"] = pd.date_range("2020", periods=len(frame)).astype("datetime64[ns]")
+    frame.to_parquet("new.parquet")
+    assert main(["predict", str(run), "--data", "new.parquet", "--out", "p.csv", "--keep-columns", *names]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert words in error
+    assert [file.name for file in tmp_path.iterdir()] == ["new.parquet"]
+
+
 def test_encode_writes_codes_of_each_layer_in_both_formats(run, table, tmp_path):
     for layer, units in ((1, 12), (2, 8)):
         files = [tmp_path / f"codes_{layer}.{kind}" for kind in ("npy", "parquet")]

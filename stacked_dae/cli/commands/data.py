@@ -1,15 +1,33 @@
-"""The command on data sets: list, prepare, show."""
+"""The command on data: list, prepare, show, check."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stacked_dae.cli.options import DataOptions
-from stacked_dae.errors import ConfigError
+from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from stacked_dae.data.tabular.report import TableReport
+
+# Of a wide table the first columns tell enough, beside those that are not inputs.
+_MOST_COLUMNS = 40
+_OF_TABLES = ("target", "keep", "drop", "categorical", "split", "delimiter", "decimal")
 
 
 def run_data(options: DataOptions) -> None:
-    """List the data sets, prepare one, or draw examples of one."""
+    """List the data sets, prepare one, draw examples of one, or check a table."""
+    if options.action == "check":
+        _check(options)
+        return
+    for name in _OF_TABLES:
+        if getattr(options, name) is not None:
+            flag = next(f.metadata.get("flag", name) for f in fields(options) if f.name == name)
+            raise ConfigError(f"--{flag} is an option of data check, not of data {options.action}")
     from rich.console import Console
     from rich.table import Table
 
@@ -31,3 +49,52 @@ def run_data(options: DataOptions) -> None:
         return
     rows = " / ".join(str(len(split)) for split in (data.train, data.valid, data.load_test()))
     print(f"{data.name} is ready: {rows} rows of {data.inputs} inputs, {data.classes} classes")
+
+
+def _check(options: DataOptions) -> None:
+    """Print the report on a table; raise DataError where training would refuse it."""
+    if options.name is None:
+        raise ConfigError("data check needs the name of a file, such as: stacked-dae data check people.csv --target y")
+    from stacked_dae.data.tabular.report import check_table
+    from stacked_dae.utils.files import write_text
+
+    given = {name: getattr(options, name) for name in _OF_TABLES}
+    report = check_table(
+        DataConfig(path=options.name, **{name: value for name, value in given.items() if value is not None})
+    )
+    if options.out is not None:
+        write_text(Path(options.out), json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    _print(report)
+    if report.error is not None:
+        raise DataError(f"training would be refused: {report.error}")
+
+
+def _print(report: TableReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table("column", "is", "holds", "missing", "values (training rows)")
+    shown = [
+        c for k, c in enumerate(report.columns) if k < _MOST_COLUMNS or c.role in ("refused", "index", "identifier")
+    ]
+    for column in shown:
+        missing = f"{100 * column.missing / report.rows:.1f} %" if column.missing else ""
+        table.add_row(*(Text(cell) for cell in (column.name, column.role, column.holds, missing, column.values)))
+    console.print(table)
+    if len(shown) < len(report.columns):
+        console.print(f"and {len(report.columns) - len(shown)} more columns (all are in --out FILE.json)")
+    labelled = sum(report.classes.values())
+    if report.classes:
+        classes = Table("class", "rows", "share")
+        for name, rows in report.classes.items():
+            classes.add_row(Text(name), str(rows), f"{100 * rows / labelled:.1f} %")
+        console.print(classes)
+    splits = " / ".join(map(str, report.splits.values()))
+    unlabelled = f", {report.unlabelled} of them without a label" if report.unlabelled else ""
+    print(f"{report.rows} rows{unlabelled}; train / valid / test: {splits}; {report.inputs} inputs")
+    for notice in report.notices:
+        print(f"note: {notice}")
+    if report.command is not None:
+        print(f"to train: {report.command}")

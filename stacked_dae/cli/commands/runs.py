@@ -68,7 +68,7 @@ def run_predict(options: PredictOptions) -> None:
     model = StackedDAE.from_run(options.run)
     model.check_finetuned()
     with command_reporter() as reporter:
-        rows = write_predictions(model, Path(options.data), out, reporter)
+        rows = write_predictions(model, Path(options.data), out, reporter, options.keep_columns or ())
     print(f"{out}: {rows} rows")
 
 

@@ -25,8 +25,9 @@ class ColumnError(DataError):
 
     def __init__(self, where: str, name: str, what: str, remedy: str) -> None:
         mark = "" if what.endswith("?") else ";"
-        super().__init__(f"{where}: column {name!r} {what}{mark} {remedy}")
         self.name, self.what = name, what
+        self.line = f"column {name!r} {what}{mark} {remedy}"
+        super().__init__(f"{where}: {self.line}")
 
 
 def list_option(option: str, names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.tabular.column_errors import leave_out
+from stacked_dae.data.tabular.arrow_columns import column_values, describe_unusable, names_of, numbers_where_all_are
 from stacked_dae.data.tabular.csv_dialect import Dialect, find_dialect
-from stacked_dae.data.tabular.preprocessing import NUMBER, Values, name_of
+from stacked_dae.data.tabular.preprocessing import Values
 from stacked_dae.errors import DataError
 
 ROWS = 8192
@@ -35,6 +35,8 @@ class TableFile(Protocol):
     """True if the file is an array of bytes, as images are."""
     indexes: set[str]
     """Columns that number the rows, as pandas writes an index."""
+    unusable: Mapping[str, str]
+    """What the columns hold that are neither numbers nor text, by name."""
     notices: Sequence[str]
     """Lines that say how the file was read, where that may be wrong."""
 
@@ -110,64 +112,9 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _values(path: Path, name: str, column: Any, *, as_text: bool) -> Values:
-    """Return a column of pyarrow's."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
-    if pa.types.is_null(kind):
-        return np.full(len(column), None, object) if as_text else np.full(len(column), np.nan)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        if not as_text:
-            blank = pc.match_substring_regex(column, r"^\s*$")
-            numeric = pc.or_(blank, pc.match_substring_regex(column, f"^{NUMBER.pattern}$"))
-            if pc.all(numeric, min_count=0).as_py():
-                trimmed = pc.utf8_trim_whitespace(pc.if_else(blank, None, column))
-                return np.asarray(trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-        # Each different text is looked at once.
-        encoded = column.dictionary_encode()
-        known = _names([*encoded.dictionary.to_pylist(), None])
-        names = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
-        return names if as_text else _numbers_where_all_are(names)
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if pa.types.is_boolean(kind) or (as_text and is_number):
-        # By way of NumPy's numbers where they are exact, as text where they are not.
-        return _names(_scalars(column, kind))
-    if not is_number:
-        raise DataError(f"{path}: column {name!r} holds {kind}, neither numbers nor text; {leave_out(name)}")
-    numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return np.asarray(numbers, dtype=np.float64)
-
-
-def _scalars(column: Any, kind: Any) -> list[Any]:
-    """Return the values of a column, floats of their own width."""
-    import pyarrow as pa
-
-    values = column.to_pylist()
-    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        width = np.float32 if pa.types.is_float32(kind) else np.float16
-        return [None if value is None else width(value) for value in values]
-    return list(values)
-
-
-def _names(values: Iterable[Any]) -> Values:
-    """Return values as names, None for missing ones."""
-    return np.array([name_of(value) for value in values], object)
-
-
-def _numbers_where_all_are(names: Values) -> Values:
-    """Return names as numbers, NaN for missing ones; names, where one is not a number."""
-    if all(name is None or NUMBER.fullmatch(name) for name in names):
-        return np.array([np.nan if name is None else float(name) for name in names])
-    return names
-
-
 class _Csv:
     is_bytes = False
+    unusable: Mapping[str, str] = {}
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
         self._path, self._dialect = path, dialect
@@ -216,10 +163,8 @@ class _Csv:
                     raise DataError(f"{self._path}: not readable as CSV ({_reason(error)})") from None
                 for start in range(0, len(batch), ROWS):
                     rows = batch.slice(start, ROWS)
-                    yield {
-                        n: _values(self._path, n, self._pointed(rows.column(n), n in as_text), as_text=n in as_text)
-                        for n in names
-                    }
+                    columns = {n: self._pointed(rows.column(n), n in as_text) for n in names}
+                    yield {n: column_values(self._path, n, columns[n], as_text=n in as_text) for n in names}
 
     def _pointed(self, column: Any, as_text: bool) -> Any:
         """Return a column with a point for the decimal comma; names stay as they are written."""
@@ -246,6 +191,7 @@ class _ArrowFile:
             raise DataError(f"{path}: not readable as {self.kind} ({_reason(error)})") from None
         self.names: list[str] = schema.names
         self.indexes = _indexes(self.names, schema)
+        self.unusable: Mapping[str, str] = describe_unusable(schema)
 
     def _schema(self) -> Any:
         raise NotImplementedError
@@ -258,7 +204,7 @@ class _ArrowFile:
         pa = _arrow(self._path)
         try:
             for rows in self._record_batches(names):
-                yield {n: _values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
+                yield {n: column_values(self._path, n, rows.column(n), as_text=n in as_text) for n in names}
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self._path}: not readable as {self.kind} ({_reason(error)})") from None
 
@@ -297,6 +243,7 @@ class _Arrays:
     """Arrays with equal numbers of rows; each column of a 2-D one is a column, a 1-D one is one column."""
 
     notices: Sequence[str] = ()
+    unusable: Mapping[str, str] = {}
 
     def __init__(self, path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
@@ -331,10 +278,10 @@ class _Arrays:
     @staticmethod
     def _values(block: NDArray[Any], as_text: bool) -> Values:
         if as_text or block.dtype.kind == "b":
-            return _names(block)
+            return names_of(block)
         if block.dtype.kind not in "US":
             return block.astype(np.float64)
-        return _numbers_where_all_are(_names(block))
+        return numbers_where_all_are(names_of(block))
 
 
 def _numpy(path: Path) -> TableFile:

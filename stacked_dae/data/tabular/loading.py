@@ -23,18 +23,13 @@ from stacked_dae.data.tabular.preprocessing import (
     Column,
     NumericColumn,
     Preprocessing,
-    RunningMoments,
     Values,
     canonical,
-    fit_categorical,
-    fit_numeric,
     name_of,
 )
-from stacked_dae.data.tabular.scan import Scan, assign_splits, check_classes, check_numbers, labels_of
+from stacked_dae.data.tabular.rows import TableRows, read_rows
+from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, scan_columns
 from stacked_dae.errors import ConfigError, DataError, suggest
-
-# A column with more names than these is taken for an identifier; no need to count further.
-_MOST_NAMES = 1000
 
 
 class _CanonicalFile:
@@ -43,6 +38,7 @@ class _CanonicalFile:
     def __init__(self, file: TableFile) -> None:
         self._file = file
         self.names, self.is_bytes, self.indexes, self.notices = file.names, file.is_bytes, file.indexes, file.notices
+        self.unusable = file.unusable
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         for values in self._file.batches(names, as_text):
@@ -69,25 +65,19 @@ def read_table(
     """
     assert settings.path is not None
     path = Path(settings.path)
-    file: TableFile = _open(path, settings)
+    file: TableFile = open_data(path, settings)
     if known is not None and not known.as_written:
         file = _CanonicalFile(file)
-    asked = {*settings.keep, *settings.categorical, *(known.names if known is not None else [])}
-    names, notices = _input_names(file, settings, asked)
-    scan = Scan(path, names, settings)
-    scan.read(file)
-    identifiers = [name for name in scan.identifiers if name not in asked]
-    if len(identifiers) < len(names):
-        scan.names = [name for name in names if name not in identifiers]
-        notices += [
-            f"{path}: column {name!r} has another value in every row, so it is left out as an identifier; to use it,"
-            " name the inputs in data.keep"
-            for name in identifiers
-        ]
-    classes, labels = labels_of(path, scan)
-    part = assign_splits(path, settings, labels, scan)
-    check_classes(path, settings, classes, labels, part)
-    columns = _fit(path, file, scan, settings, part == 0)
+    names, notices = find_inputs(file, settings, known)
+    rows = read_rows(path, file, settings)
+    scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
+    names, left_out = leave_out_identifiers(path, scans, settings, known)
+    notices += [*left_out, *copies_of_the_target(path, scans, names, settings)]
+    columns, errors = fit_columns(scans, names, settings)
+    message = describe_errors(rows, errors, settings)
+    if message is not None:
+        raise DataError(f"{path}: {message}")
+    classes, labels, part = rows.classes, rows.labels, rows.splits
     names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
     preprocessing = Preprocessing(columns, settings.target, classes, as_written)
@@ -96,7 +86,7 @@ def read_table(
         file = _CanonicalFile(file)
     written = path.stat()
 
-    def rows(which: int) -> Split:
+    def split(which: int) -> Split:
         now = path.stat()
         if (now.st_size, now.st_mtime_ns) != (written.st_size, written.st_mtime_ns):
             raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
@@ -104,11 +94,16 @@ def read_table(
         return Split(inputs, labels[part == which])
 
     return Dataset(
-        settings.title, len(classes), rows(0), rows(1), lambda: rows(2), table=preprocessing, notices=notices
+        settings.title, len(classes), split(0), split(1), lambda: split(2), table=preprocessing, notices=notices
     )
 
 
-def _open(path: Path, settings: DataConfig) -> TableFile:
+def open_data(path: Path, settings: DataConfig) -> TableFile:
+    """Return the file of a table, read as the settings say.
+
+    Raises:
+        DataError: it is not readable.
+    """
     try:
         return open_table(path, settings.delimiter, settings.decimal)
     except DecimalError as error:
@@ -151,8 +146,20 @@ def table_rows(path: str | Path, preprocessing: Preprocessing, *, target: bool =
         raise DataError(f"{path}: it has no rows")
 
 
-def _input_names(file: TableFile, settings: DataConfig, asked_for: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return the columns that may be inputs, in the order of the file, and a line for each index that is left out."""
+def _asked_for(settings: DataConfig, known: Preprocessing | None) -> set[str]:
+    """Return the columns that are inputs whatever they hold."""
+    return {*settings.keep, *settings.categorical, *(known.names if known is not None else [])}
+
+
+def find_inputs(
+    file: TableFile, settings: DataConfig, known: Preprocessing | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the columns that may be inputs, in the order of the file, and a line for each index that is left out.
+
+    Raises:
+        ConfigError: a setting names a column that is not there, or that cannot have this role.
+    """
+    asked_for = _asked_for(settings, known)
     lists = {"keep": settings.keep, "drop": settings.drop, "categorical": settings.categorical}
     asked = [(f"data.{option}", name) for option, names in lists.items() for name in names]
     if settings.target is not None:
@@ -194,43 +201,58 @@ def _input_names(file: TableFile, settings: DataConfig, asked_for: Collection[st
     return [name for name in file.names if name in names], [*file.notices, *notices]
 
 
-def _fit(path: Path, file: TableFile, scan: Scan, settings: DataConfig, train: NDArray[np.bool_]) -> list[Column]:
-    """Return the columns, fitted on the training rows."""
-    categorical = scan.categorical
-    moments = {name: RunningMoments() for name in scan.names if name not in categorical}
-    found: dict[str, set[str]] = {name: set() for name in categorical}
-    counts = dict.fromkeys(categorical, 0)
-    for rows, values in _batches(file, scan.names, categorical):
-        kept = train[rows]
-        for name, column in moments.items():
-            column.add(values[name][kept])
-        for name, names in found.items():
-            counts[name] += sum(value is not None for value in values[name][kept])
-            if len(names) <= _MOST_NAMES:
-                names.update(value for value in values[name][kept] if value is not None)
+def leave_out_identifiers(
+    path: Path, scans: Mapping[str, ColumnScan], settings: DataConfig, known: Preprocessing | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the columns without those that name the rows, and a line for each of these."""
+    asked = _asked_for(settings, known)
+    found = [name for name, scan in scans.items() if scan.is_identifier and name not in asked]
+    if len(found) == len(scans):
+        return list(scans), []
+    return [name for name in scans if name not in found], [
+        f"{path}: column {name!r} has another value in every row, so it is left out as an identifier; to use it,"
+        " name the inputs in data.keep"
+        for name in found
+    ]
+
+
+def copies_of_the_target(
+    path: Path, scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
+) -> list[str]:
+    """Return a line for each column that tells the class of nearly every training row."""
+    copies = [name for name in names if (copy := scans[name].copy) is not None and copy.tells_the_class]
+    drop = list_option("data.drop", [*settings.drop, *copies])
+    return [
+        f"{path}: column {name!r} alone tells {settings.target!r} in nearly every row; if it is the answer in other"
+        f" words, leave it out: {drop}"
+        for name in copies
+    ]
+
+
+def fit_columns(
+    scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
+) -> tuple[list[Column], list[ColumnError]]:
+    """Return the columns, fitted on the training rows, and what is wrong with those that cannot be inputs."""
     columns: list[Column] = []
-    errors = dict(scan.errors)
-    for name in scan.names:
-        if name in errors:
-            continue
+    errors: list[ColumnError] = []
+    for name in names:
         try:
-            if name in found:
-                of = 0 if name in settings.categorical else counts[name]
-                columns.append(fit_categorical(str(path), name, sorted(found[name]), _MOST_NAMES, of=of))
-            else:
-                columns.append(fit_numeric(str(path), name, moments[name], settings.scale))
+            columns.append(scans[name].fit(settings))
         except ColumnError as error:
-            errors[name] = error
+            errors.append(error)
+    return columns, errors
+
+
+def describe_errors(rows: TableRows, errors: Sequence[ColumnError], settings: DataConfig) -> str | None:
+    """Return all that is wrong with a table, on one line, or each would cost another try; None where nothing is."""
+    found = list(rows.errors)
     if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        # All of them, or each would cost another try.
-        named = "; ".join(f"column {name!r} {errors[name].what}" for name in scan.names if name in errors)
-        drop = list_option("data.drop", [*settings.drop, *errors])
-        raise DataError(
-            f"{path}: {len(errors)} columns cannot be inputs: {named}; correct them, or leave them out: {drop}"
-        )
-    return columns
+        found.append(errors[0].line)
+    elif errors:
+        named = "; ".join(f"column {error.name!r} {error.what}" for error in errors)
+        drop = list_option("data.drop", [*settings.drop, *(error.name for error in errors)])
+        found.append(f"{len(errors)} columns cannot be inputs: {named}; correct them, or leave them out: {drop}")
+    return ". Also, ".join(found) or None
 
 
 def inputs_of(path: str | Path, preprocessing: Preprocessing, values: Mapping[str, Values]) -> NDArray[np.float32]:

@@ -1,8 +1,9 @@
-"""The first pass over a table: what its columns hold, and which rows are in which split."""
+"""What the columns of a table hold, and what of it is fitted on the training rows."""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.tabular.column_errors import ColumnError, list_option
+from stacked_dae.data.tabular.column_errors import ColumnError, leave_out, list_option
 from stacked_dae.data.tabular.files import TableFile
-from stacked_dae.data.tabular.preprocessing import LARGEST, NUMBER, Values
+from stacked_dae.data.tabular.preprocessing import (
+    LARGEST,
+    NUMBER,
+    Column,
+    RunningMoments,
+    Values,
+    fit_categorical,
+    fit_numeric,
+)
 from stacked_dae.errors import DataError
-from stacked_dae.utils.seeding import derive_seed
 
-_PARTS = {"train": 0, "valid": 1, "test": 2}
+# A column with more names than these is taken for an identifier; no need to count further.
+_MOST_NAMES = 1000
 # Fewer rows may have different values by chance, and further ones change nothing.
 _FEWEST_IDENTIFIERS, _ENOUGH_IDENTIFIERS = 30, 100_000
-_WHOLE = re.compile(r"-?\d+", re.ASCII)
-# A label is a number that fits a file's 64 bits.
-_LARGEST_LABEL = 2**63 - 1
+_FEWEST_FOR_A_COPY = 30
+# Of the rows outside the most common class, how many the column must tell.
+_TOLD = 0.98
+
+
+def first_far(values: NDArray[np.float64]) -> tuple[int, str] | None:
+    """Return the place of the first number that is infinite or too large, and what it is; None without one."""
+    with np.errstate(invalid="ignore"):
+        far = np.flatnonzero(np.abs(values) > LARGEST)
+    if not len(far):
+        return None
+    value = values[far[0]]
+    return int(far[0]), "infinite" if np.isinf(value) else f"{value:g}, beyond ±{LARGEST:g}"
 
 
 def check_numbers(path: Path, name: str, values: Values, start: int) -> None:
@@ -29,73 +48,150 @@ def check_numbers(path: Path, name: str, values: Values, start: int) -> None:
     if values.dtype == object:
         at, text = next((i, v) for i, v in enumerate(values) if v is not None and not NUMBER.fullmatch(v))
         raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {text!r}, which is not a number")
-    with np.errstate(invalid="ignore"):
-        far = np.flatnonzero(np.abs(values) > LARGEST)
-    if len(far):
-        value = values[far[0]]
-        what = "infinite" if np.isinf(value) else f"{value:g}, beyond ±{LARGEST:g}"
+    far = first_far(values)
+    if far is not None:
         raise DataError(
-            f"{path}: column {name!r}, row {start + int(far[0]) + 1} is {what}; correct it, or drop the column"
+            f"{path}: column {name!r}, row {start + far[0] + 1} is {far[1]}; correct it, or drop the column"
         )
 
 
-class Scan:
-    """The first pass: the number of rows, the labels, and whether a column holds numbers or names."""
+class TargetCopy:
+    """Whether a column tells the class of (nearly) every row: by a few values, or by ranges that do not overlap.
 
-    def __init__(self, path: Path, names: list[str], settings: DataConfig) -> None:
-        self.path, self.names, self.target = path, names, settings.target
-        self.split = settings.split if isinstance(settings.split, str) else None
-        self.targets: list[NDArray[np.int32]] = []
-        self.parts: list[NDArray[np.uint8]] = []
-        # The labels in the order in which they came.
-        self.classes: dict[str, int] = {}
-        self.rows = 0
-        # The columns that cannot be inputs.
-        self.errors: dict[str, ColumnError] = {}
-        # Of each column the row and value of the first number and of the first text.
-        self._numbers: dict[str, tuple[int, str]] = {}
-        self._texts: dict[str, tuple[int, str]] = {}
-        self._forced = set(settings.categorical)
-        # The different values of each column that nobody asked for, as long as no two rows have the same.
-        asked = {*settings.keep, *settings.categorical}
-        self._different: dict[str, set[Any]] = {name: set() for name in names if name not in asked}
+    Args:
+        classes: number of classes.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._rows = np.zeros(classes, np.int64)
+        # How many rows of each class have each value; None once there are more values than a copy would have.
+        self._values: dict[object, NDArray[np.int64]] | None = {}
+        # The least and the greatest number of each class; None once they overlap or there is text.
+        self._low: NDArray[np.float64] | None = np.full(classes, np.inf)
+        self._high = np.full(classes, -np.inf)
+
+    def read(self, values: Values, labels: NDArray[np.int64]) -> None:
+        """Take more rows that have a label: (n,) and (n,)."""
+        if self._values is None and self._low is None:
+            return
+        is_known = np.array([v is not None for v in values], np.bool_) if values.dtype == object else ~np.isnan(values)
+        values, labels = values[is_known], labels[is_known]
+        if not len(values):
+            return
+        self._rows += np.bincount(labels, minlength=self._classes)
+        if values.dtype == object:
+            self._low = None
+        if self._values is not None:
+            self._count(values, labels)
+        if self._low is not None:
+            self._widen(values, labels)
+
+    def _count(self, values: Values, labels: NDArray[np.int64]) -> None:
+        assert self._values is not None
+        for value in np.unique(values):
+            if len(self._values) > 2 * self._classes:
+                self._values = None
+                return
+            counts = np.bincount(labels[values == value], minlength=self._classes)
+            self._values[value] = self._values.get(value, 0) + counts
+
+    def _widen(self, values: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+        assert self._low is not None
+        order = np.argsort(labels, kind="stable")
+        present, starts = np.unique(labels[order], return_index=True)
+        self._low[present] = np.minimum(self._low[present], np.minimum.reduceat(values[order], starts))
+        self._high[present] = np.maximum(self._high[present], np.maximum.reduceat(values[order], starts))
+        seen = np.flatnonzero(self._high >= self._low)
+        by_size = seen[np.argsort(self._low[seen])]
+        if (self._high[by_size[:-1]] >= self._low[by_size[1:]]).any():
+            self._low = None
 
     @property
-    def categorical(self) -> list[str]:
-        """The columns of names."""
-        return [name for name in self.names if name in self._forced or name in self._texts]
+    def tells_the_class(self) -> bool:
+        """Whether it does, of enough rows and at least two classes."""
+        total, most = int(self._rows.sum()), int(self._rows.max(initial=0))
+        if total < _FEWEST_FOR_A_COPY or total == most:
+            return False
+        if self._low is not None:
+            return True
+        if not self._values:
+            return False
+        told = sum(int(counts.max()) for counts in self._values.values())
+        return told - most >= _TOLD * (total - most)
+
+
+class ColumnScan:
+    """What one column holds.
+
+    Args:
+        path: the file, for errors.
+        name: of the column.
+        is_named: whether the user says that it holds names.
+        may_identify: whether it may be found to be an identifier; not where the user asked for the column.
+        classes: number of classes; 0 without a target.
+    """
+
+    def __init__(self, path: Path, name: str, *, is_named: bool, may_identify: bool, classes: int) -> None:
+        self.name, self.is_named = name, is_named
+        self._path = path
+        self.count = self.missing = 0
+        self.error: ColumnError | None = None
+        self.moments = RunningMoments()
+        """Of the numbers in the training rows."""
+        self.names: Counter[str] = Counter()
+        """How often a training row has each name; no further one is taken up once there are too many."""
+        self.copy = TargetCopy(classes) if classes else None
+        self._names_count = 0
+        # The row and value of the first number and of the first text.
+        self._number: tuple[int, str] | None = None
+        self._text: tuple[int, str] | None = None
+        # The values, as long as no two rows have the same.
+        self._different: set[Any] | None = set() if may_identify else None
 
     @property
-    def identifiers(self) -> list[str]:
-        """The columns of whole numbers or text in which no two rows have the same value, of many rows."""
-        found = [name for name in self._different if self.rows >= _FEWEST_IDENTIFIERS]
+    def holds_names(self) -> bool:
+        """Whether the column holds names."""
+        return self.is_named or self._text is not None
+
+    @property
+    def holds(self) -> str:
+        """What the column holds, in words."""
+        if self._number and self._text and not self.is_named:
+            return "numbers and text"
+        return "names" if self.holds_names else "numbers"
+
+    @property
+    def is_identifier(self) -> bool:
+        """Whether it is of whole numbers or text in which no two rows have the same value, of many rows."""
         # A mistyped number among numbers is to be corrected.
-        return [name for name in found if name not in self.errors]
+        return self._different is not None and self.count >= _FEWEST_IDENTIFIERS and self.error is None
 
-    def read(self, file: TableFile) -> None:
-        """Go through the file.
+    def read(self, values: Values, is_training: NDArray[np.bool_], labels: NDArray[np.int64]) -> None:
+        """Take more rows: their values, which of them are training rows, and their labels."""
+        if self._different is not None and not self._differ(values):
+            self._different = None
+        if values.dtype != object:
+            self._read_numbers(values, is_training)
+        else:
+            self._read_names(values, is_training)
+        if self._number and self._text and not self.is_named and self.error is None:
+            (number_at, number), (text_at, text) = self._number, self._text
+            self.error = ColumnError(
+                str(self._path),
+                self.name,
+                f"holds numbers and text: row {number_at} is {number}, row {text_at} is {text!r}",
+                f"correct it, or, if all are names: {list_option('data.categorical', [self.name])}",
+            )
+        if self.copy is not None:
+            known = is_training & (labels >= 0)
+            self.copy.read(values[known], labels[known])
+        self.count += len(values)
 
-        Raises:
-            DataError: it has no rows, or an infinite number. A column of both numbers and text goes into ``errors``.
-        """
-        others = [name for name in (self.target, self.split) if name is not None]
-        for values in file.batches([*self.names, *others], {*others, *self._forced}):
-            for name in self.names:
-                if name not in self._forced:
-                    self._look(name, values[name])
-                if name in self._different and not self._differ(name, values[name]):
-                    del self._different[name]
-            if self.target is not None:
-                self.targets.append(self._numbered(values[self.target]))
-            if self.split is not None:
-                self.parts.append(np.array([_PARTS.get(value, len(_PARTS)) for value in values[self.split]], np.uint8))
-            self.rows += len(values[self.names[0]])
-        if not self.rows:
-            raise DataError(f"{self.path}: it has no rows")
-
-    def _differ(self, name: str, values: Values) -> bool:
-        """Return whether a column may still name its rows."""
-        different = self._different[name]
+    def _differ(self, values: Values) -> bool:
+        """Return whether the column may still name its rows."""
+        different = self._different
+        assert different is not None
         if len(different) >= _ENOUGH_IDENTIFIERS:
             return True
         if values.dtype != object and not (np.isfinite(values) & (values == np.floor(values))).all():
@@ -104,109 +200,98 @@ class Scan:
         different.update(values.tolist())
         return None not in different and len(different) == before + len(values)
 
-    def _numbered(self, labels: Values) -> NDArray[np.int32]:
-        """Return labels as places in ``classes``, −1 for missing ones; a new one is looked at once."""
-        for row, value in enumerate(labels, self.rows + 1):
-            if value is not None and value not in self.classes:
-                self._check_label(value, row)
-                self.classes[value] = len(self.classes)
-        return np.array([-1 if value is None else self.classes[value] for value in labels], np.int32)
-
-    def _check_label(self, value: str, row: int) -> None:
-        if not NUMBER.fullmatch(value):
-            return
-        where = f"{self.path}: column {self.target!r}, row {row} is {value}"
-        if not _WHOLE.fullmatch(value) and not float(value).is_integer():
-            raise DataError(f"{where}, but the target names classes, by text or whole numbers")
-        if abs(int(value) if _WHOLE.fullmatch(value) else float(value)) > _LARGEST_LABEL:
-            raise DataError(f"{where}, a number too large for a class")
-
-    def _look(self, name: str, values: Values) -> None:
-        if values.dtype != object:
-            check_numbers(self.path, name, values, self.rows)
-            known = np.flatnonzero(~np.isnan(values))
-            if len(known):
-                self._numbers.setdefault(name, (self.rows + int(known[0]) + 1, f"{values[known[0]]:g}"))
-        else:
-            for at, value in enumerate(values):
-                if value is not None:
-                    kind = self._numbers if NUMBER.fullmatch(value) else self._texts
-                    kind.setdefault(name, (self.rows + at + 1, value))
-        if name in self._numbers and name in self._texts and name not in self.errors:
-            (number_at, number), (text_at, text) = self._numbers[name], self._texts[name]
-            self.errors[name] = ColumnError(
-                str(self.path),
-                name,
-                f"holds numbers and text: row {number_at} is {number}, row {text_at} is {text!r}",
-                f"correct it, or, if all are names: {list_option('data.categorical', [name])}",
+    def _read_numbers(self, values: Values, is_training: NDArray[np.bool_]) -> None:
+        is_missing = np.isnan(values)
+        self.missing += int(is_missing.sum())
+        far = first_far(values)
+        if far is not None and self.error is None:
+            at, what = far
+            self.error = ColumnError(
+                str(self._path),
+                self.name,
+                f"is {what} in row {self.count + at + 1}",
+                f"correct it, or {leave_out(self.name)}",
             )
+        if self._number is None and not is_missing.all():
+            at = int((~is_missing).argmax())
+            self._number = self.count + at + 1, f"{values[at]:g}"
+        self.moments.add(values[is_training])
+
+    def _read_names(self, values: Values, is_training: NDArray[np.bool_]) -> None:
+        found = Counter(values.tolist())
+        self.missing += found.pop(None, 0)
+        if not self.is_named:
+            for value in found:
+                is_number = NUMBER.fullmatch(value) is not None
+                if (self._number if is_number else self._text) is None:
+                    at = int((values == value).argmax())
+                    first = self.count + at + 1, value
+                    self._number, self._text = (first, self._text) if is_number else (self._number, first)
+        if not is_training.all():
+            found = Counter(values[is_training].tolist())
+            found.pop(None, None)
+        self._names_count += found.total()
+        if len(self.names) <= _MOST_NAMES:
+            self.names.update(found)
+
+    def fit(self, settings: DataConfig) -> Column:
+        """Return the column, fitted on the training rows.
+
+        Raises:
+            ColumnError: it cannot be an input.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.holds_names:
+            of = 0 if self.is_named else self._names_count
+            return fit_categorical(str(self._path), self.name, sorted(self.names), _MOST_NAMES, of=of)
+        return fit_numeric(str(self._path), self.name, self.moments, settings.scale)
 
 
-def labels_of(path: Path, scan: Scan) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the classes and the label of each row, −1 where it has none."""
-    target = scan.target
-    if target is None:
-        return [], np.full(scan.rows, -1, np.int64)
-    found = scan.classes
-    if len(found) < 2:
-        what = f"one class only ({next(iter(found))!r})" if found else "no value in any row"
-        raise DataError(f"{path}: column {target!r} has {what}; fine-tuning needs two or more classes")
-    # Text such as 007 beside 7 has an order, but is no number.
-    whole = all(_WHOLE.fullmatch(value) and str(int(value)) == value for value in found)
-    classes = sorted(found, key=int) if whole else sorted(found)
-    # From the order in which they came to their own; the last place is that of no label.
-    label = np.empty(len(found) + 1, np.int64)
-    label[[found[name] for name in classes]] = np.arange(len(classes))
-    label[-1] = -1
-    return classes, label[np.concatenate(scan.targets)]
+def scan_columns(
+    path: Path,
+    file: TableFile,
+    names: list[str],
+    settings: DataConfig,
+    splits: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    classes: int,
+) -> Mapping[str, ColumnScan]:
+    """Go through these columns.
 
+    Args:
+        path: the file, for errors.
+        file: the table.
+        names: of the columns.
+        settings: the roles of the columns.
+        splits: (n,) 0 for a training row.
+        labels: (n,) −1 for a row without a label.
+        classes: number of classes; 0 without a target.
 
-def assign_splits(path: Path, settings: DataConfig, labels: NDArray[np.int64], scan: Scan) -> NDArray[np.uint8]:
-    """Return the split of each row: 0, 1 or 2.
-
-    No label decides where its row goes, and no run's seed: labelled rows are dealt by a shuffle of their numbers that
-    is always the same, and rows without a label are training rows.
+    Raises:
+        DataError: the file is damaged. What is wrong with a column becomes its ``error``.
     """
-    part = np.zeros(scan.rows, np.uint8)
-    if isinstance(settings.split, str):
-        part = np.concatenate(scan.parts)
-        wrong = np.flatnonzero(part == len(_PARTS))
-        if len(wrong):
-            raise DataError(f"{path}: column {settings.split!r}, row {wrong[0] + 1} must be one of {', '.join(_PARTS)}")
-        empty = np.flatnonzero((part > 0) & (labels < 0) & (settings.target is not None))
-        if len(empty):
-            name = list(_PARTS)[part[empty[0]]]
-            raise DataError(
-                f"{path}: row {empty[0] + 1} is a {name} row, but column {settings.target!r} is empty there"
+    asked = {*settings.keep, *settings.categorical}
+    scans = {
+        name: ColumnScan(
+            path,
+            name,
+            is_named=name in settings.categorical,
+            may_identify=name not in asked,
+            classes=classes,
+        )
+        for name in names
+    }
+    for name in names:
+        if name in file.unusable:
+            scans[name].error = ColumnError(
+                str(path), name, f"holds {file.unusable[name]}, neither numbers nor text", leave_out(name)
             )
-    else:
-        rows = np.arange(scan.rows) if settings.target is None else np.flatnonzero(labels >= 0)
-        rows = np.random.Generator(np.random.PCG64(derive_seed(0, "split"))).permutation(rows)
-        valid, test = (round(share * len(rows)) for share in settings.split[1:])
-        part[rows[:valid]] = 1
-        part[rows[valid : valid + test]] = 2
-    for which, name in enumerate(_PARTS):
-        if not (part == which).any():
-            raise DataError(
-                f"{path}: {scan.rows} rows are too few for a {name} row; give more rows, or other shares (data.split)"
-            )
-    return part
-
-
-def check_classes(
-    path: Path, settings: DataConfig, classes: list[str], labels: NDArray[np.int64], part: NDArray[np.uint8]
-) -> None:
-    """Raise DataError unless every class has a training row and at least one other row."""
-    for label, name in enumerate(classes):
-        rows = int((labels == label).sum())
-        if not ((labels == label) & (part == 0)).any():
-            how_many = "one row" if rows == 1 else f"{rows} rows"
-            raise DataError(
-                f"{path}: column {settings.target!r} has {how_many} of class {name!r}, but no training row;"
-                " give more rows of it, or join it to another class"
-            )
-        if rows == 1:
-            raise DataError(
-                f"{path}: column {settings.target!r} has one row of class {name!r}, too few to learn and to test; give"
-                " more rows of it, or join it to another class"
-            )
+    readable = [name for name in names if name not in file.unusable]
+    start = 0
+    for values in file.batches(readable, set(settings.categorical) & set(readable)) if readable else ():
+        stop = start + len(values[readable[0]])
+        for name in readable:
+            scans[name].read(values[name], splits[start:stop] == 0, labels[start:stop])
+        start = stop
+    return scans

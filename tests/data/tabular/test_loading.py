@@ -344,7 +344,7 @@ raise SystemExit(main(["fit", "--data.path", {str(file)!r}, "--data.target", "y"
 
 def test_dates_are_refused_by_name(tmp_path):
     parquet.write_table(
-        pa.table({"when": pa.array([1, 2], pa.timestamp("s")), "y": ["p", "q"]}), tmp_path / "dates.parquet"
+        pa.table({"when": pa.array(range(40), pa.timestamp("s")), "y": ["p", "q"] * 20}), tmp_path / "dates.parquet"
     )
     with pytest.raises(DataError, match=r"dates\.parquet: column 'when' holds timestamp"):
         read(tmp_path / "dates.parquet", target="y")

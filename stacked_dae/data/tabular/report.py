@@ -1,0 +1,157 @@
+"""All that a table would meet in training, found without training: what ``stacked-dae data check`` shows."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.tabular.column_errors import list_option
+from stacked_dae.data.tabular.loading import (
+    copies_of_the_target,
+    describe_errors,
+    find_inputs,
+    fit_columns,
+    leave_out_identifiers,
+    open_data,
+)
+from stacked_dae.data.tabular.rows import SPLITS, count_labels, read_rows
+from stacked_dae.data.tabular.scan import ColumnScan, scan_columns
+
+_MOST_SHOWN = 5
+_MOST_MISSING = 0.5
+
+
+@dataclass(frozen=True)
+class ColumnReport:
+    """One column of a table.
+
+    Args:
+        name: its name.
+        role: input, target, split, dropped, index, identifier, or refused.
+        holds: numbers, names, or numbers and text; empty where it was not looked at.
+        missing: rows without a value.
+        values: its least, mean and greatest number, or its most common names with their shares, of the training rows.
+    """
+
+    name: str
+    role: str
+    holds: str
+    missing: int
+    values: str
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What a table holds, and what training would say of it.
+
+    Args:
+        path: the file.
+        rows: number of rows.
+        inputs: number of a network's inputs.
+        columns: in the order of the file.
+        classes: rows with each value of the target.
+        splits: training, validation and test rows.
+        unlabelled: training rows without a label.
+        notices: what is left out, or worth a look; one line each.
+        error: why training would be refused; None where it would not.
+        command: command line that trains on the table, without the columns that cannot be inputs; None where its rows
+            have to be corrected first.
+    """
+
+    path: str
+    rows: int
+    inputs: int
+    columns: list[ColumnReport]
+    classes: dict[str, int]
+    splits: dict[str, int]
+    unlabelled: int
+    notices: list[str]
+    error: str | None
+    command: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)
+
+
+def check_table(settings: DataConfig) -> TableReport:
+    """Return the report on a table; what is wrong with its columns and rows is in it.
+
+    Args:
+        settings: its path, and the roles of its columns and rows.
+
+    Raises:
+        ConfigError: a setting names a column that is not there, or that cannot have this role.
+        DataError: the file is not readable, or has no rows.
+    """
+    assert settings.path is not None
+    path = Path(settings.path)
+    file = open_data(path, settings)
+    names, notices = find_inputs(file, settings)
+    rows = read_rows(path, file, settings)
+    scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
+    inputs, left_out = leave_out_identifiers(path, scans, settings)
+    columns, errors = fit_columns(scans, inputs, settings)
+    notices += [*left_out, *copies_of_the_target(path, scans, inputs, settings)]
+    notices += [
+        f"{path}: column {name!r} is missing in {100 * scans[name].missing / len(rows):.0f} % of the rows"
+        for name in (column.name for column in columns)
+        if scans[name].missing > _MOST_MISSING * len(rows)
+    ]
+    refused = {error.name for error in errors}
+    special = dict.fromkeys(settings.drop, "dropped")
+    if settings.target is not None:
+        special[settings.target] = "target"
+    if isinstance(settings.split, str):
+        special[settings.split] = "split"
+
+    def describe(name: str) -> ColumnReport:
+        scan = scans.get(name)
+        if scan is None:
+            role = special.get(name, "index" if name in file.indexes and not settings.keep else "left out")
+            return ColumnReport(name, role, "", 0, "")
+        role = "refused" if name in refused else "input" if name in inputs else "identifier"
+        return ColumnReport(name, role, scan.holds, scan.missing, _values(scan))
+
+    message = describe_errors(rows, errors, settings)
+    labels = count_labels(rows.labels, len(rows.classes)).tolist()
+    return TableReport(
+        path=str(path),
+        rows=len(rows),
+        inputs=sum(len(column.inputs) for column in columns),
+        columns=[describe(name) for name in file.names],
+        classes=dict(zip(rows.classes, labels, strict=True)),
+        splits={name: int((rows.splits == place).sum()) for place, name in enumerate(SPLITS)},
+        unlabelled=int((rows.labels < 0).sum()) if settings.target is not None else 0,
+        notices=notices,
+        error=None if message is None else f"{path}: {message}",
+        command=None if rows.errors else _command(settings, [*settings.drop, *(error.name for error in errors)]),
+    )
+
+
+def _values(scan: ColumnScan) -> str:
+    """Return the values of a column in a few words."""
+    if scan.holds_names:
+        total = scan.names.total()
+        named = [f"{name} {100 * count / total:.0f} %" for name, count in scan.names.most_common(_MOST_SHOWN)]
+        rest = len(scan.names) - len(named)
+        return ", ".join(named) + (f", and {rest} more" if rest else "")
+    moments = scan.moments
+    return f"{moments.low:g} to {moments.high:g}, mean {moments.mean:.4g}" if moments.count else ""
+
+
+def _command(settings: DataConfig, drop: Sequence[str]) -> str:
+    """Return a command line that trains on the table."""
+    words = ["stacked-dae", "fit" if settings.target is not None else "pretrain", "--config", "configs/table.yaml"]
+    words += ["--data.path", shlex.quote(str(settings.path))]
+    single = {"target": settings.target, "delimiter": settings.delimiter, "decimal": settings.decimal}
+    if isinstance(settings.split, str):
+        single["split"] = settings.split
+    words += [word for key, value in single.items() if value for word in (f"--data.{key}", shlex.quote(value))]
+    lists = {"keep": settings.keep, "drop": drop, "categorical": settings.categorical}
+    words += [list_option(f"data.{key}", names) for key, names in lists.items() if names]
+    return " ".join(words)

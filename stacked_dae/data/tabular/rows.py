@@ -1,0 +1,204 @@
+"""The rows of a table: the class of each, and the split that it is in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.tabular.files import TableFile
+from stacked_dae.data.tabular.preprocessing import NUMBER, Values
+from stacked_dae.errors import DataError
+from stacked_dae.utils.seeding import derive_seed
+
+SPLITS = ("train", "valid", "test")
+"""Names of the splits, in the order of their numbers."""
+_WHOLE = re.compile(r"-?\d+", re.ASCII)
+# A label is a number that fits a file's 64 bits.
+_LARGEST_LABEL = 2**63 - 1
+# Rows that are counted at a time.
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of a table.
+
+    Args:
+        classes: the values of the target, in the order of the labels.
+        labels: (n,) int64, −1 for a row without a label.
+        splits: (n,) uint8, the place in :data:`SPLITS`; 0 for all where ``errors`` leave none to deal out.
+        errors: why the rows cannot be learnt from, each one line without the file's name.
+    """
+
+    classes: list[str]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.uint8]
+    errors: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_rows(path: Path, file: TableFile, settings: DataConfig) -> TableRows:
+    """Read the columns of the target and of the split.
+
+    Raises:
+        DataError: the file is damaged, or has no rows.
+    """
+    reader = _Reader(settings)
+    reader.read(file)
+    if not reader.count:
+        raise DataError(f"{path}: it has no rows")
+    none = np.full(reader.count, -1, np.int64)
+    splits = np.zeros(reader.count, np.uint8)
+    try:
+        classes, labels = reader.labels() if settings.target is not None else ([], none)
+    except _RowsError as error:
+        return TableRows([], none, splits, [str(error)])
+    try:
+        splits = _assign_splits(settings, labels, reader)
+    except _RowsError as error:
+        return TableRows(classes, labels, splits, [str(error)])
+    return TableRows(classes, labels, splits, _rare_classes(settings, classes, labels, splits))
+
+
+def count_labels(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return how many rows have each label, (classes,); −1 does not count."""
+    found = np.zeros(classes, np.int64)
+    for start in range(0, len(labels), _BLOCK):
+        found += np.bincount(labels[start : start + _BLOCK] + 1, minlength=classes + 1)[1:]
+    return found
+
+
+class _RowsError(Exception):
+    """The rows cannot be labelled, or dealt out."""
+
+
+class _Reader:
+    """Reads the target and the split, as text."""
+
+    def __init__(self, settings: DataConfig) -> None:
+        self._target = settings.target
+        self._split = settings.split if isinstance(settings.split, str) else None
+        self._labels: list[NDArray[np.int32]] = []
+        # The classes in the order in which they came.
+        self._classes: dict[str, int] = {}
+        self._error: _RowsError | None = None
+        self.parts: list[NDArray[np.uint8]] = []
+        self.count = 0
+
+    def read(self, file: TableFile) -> None:
+        """Go through the file."""
+        if self._target is not None and self._target in file.unusable:
+            what = f"column {self._target!r} holds {file.unusable[self._target]}"
+            self._error = _RowsError(f"{what}, but the target names classes, by text or whole numbers")
+        wanted = [name for name in (self._target, self._split) if name is not None and name not in file.unusable]
+        # One column is enough to count the rows.
+        wanted = wanted or [name for name in file.names if name not in file.unusable][:1]
+        for values in file.batches(wanted, wanted):
+            if self._target is not None and self._error is None:
+                try:
+                    self._labels.append(self._numbered(values[self._target]))
+                except _RowsError as error:
+                    # The file is read to its end: how many rows it has is wanted all the same.
+                    self._error = error
+            if self._split is not None:
+                places = {name: place for place, name in enumerate(SPLITS)}
+                self.parts.append(np.array([places.get(v, len(SPLITS)) for v in values[self._split]], np.uint8))
+            self.count += len(next(iter(values.values())))
+
+    def _numbered(self, labels: Values) -> NDArray[np.int32]:
+        """Return labels as places in ``_classes``, −1 for missing ones; a new one is looked at once."""
+        for row, value in enumerate(labels, self.count + 1):
+            if value is not None and value not in self._classes:
+                self._check_label(value, row)
+                self._classes[value] = len(self._classes)
+        return np.array([-1 if value is None else self._classes[value] for value in labels], np.int32)
+
+    def _check_label(self, value: str, row: int) -> None:
+        if not NUMBER.fullmatch(value):
+            return
+        where = f"column {self._target!r}, row {row} is {value}"
+        if not _WHOLE.fullmatch(value) and not float(value).is_integer():
+            raise _RowsError(f"{where}, but the target names classes, by text or whole numbers")
+        if abs(int(value) if _WHOLE.fullmatch(value) else float(value)) > _LARGEST_LABEL:
+            raise _RowsError(f"{where}, a number too large for a class")
+
+    def labels(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the classes and the label of each row, −1 where it has none."""
+        if self._error is not None:
+            raise self._error
+        found = self._classes
+        if len(found) < 2:
+            what = f"one class only ({next(iter(found))!r})" if found else "no value in any row"
+            raise _RowsError(f"column {self._target!r} has {what}; fine-tuning needs two or more classes")
+        # Text such as 007 beside 7 has an order, but is no number.
+        whole = all(_WHOLE.fullmatch(value) and str(int(value)) == value for value in found)
+        classes = sorted(found, key=int) if whole else sorted(found)
+        # From the order in which they came to their own; the last place is that of no label.
+        label = np.empty(len(found) + 1, np.int64)
+        label[[found[name] for name in classes]] = np.arange(len(classes))
+        label[-1] = -1
+        # Block by block: millions of rows are not held twice.
+        labels = np.empty(self.count, np.int64)
+        start = 0
+        while self._labels:
+            block = self._labels.pop(0)
+            labels[start : start + len(block)] = label[block]
+            start += len(block)
+        return classes, labels
+
+
+def _assign_splits(settings: DataConfig, labels: NDArray[np.int64], reader: _Reader) -> NDArray[np.uint8]:
+    """Return the split of each row.
+
+    No label decides where its row goes, and no run's seed: labelled rows are dealt by a shuffle of their numbers that
+    is always the same, and rows without a label are training rows.
+    """
+    part = np.zeros(reader.count, np.uint8)
+    if isinstance(settings.split, str):
+        part = np.concatenate(reader.parts)
+        wrong = np.flatnonzero(part == len(SPLITS))
+        if len(wrong):
+            raise _RowsError(f"column {settings.split!r}, row {wrong[0] + 1} must be one of {', '.join(SPLITS)}")
+        empty = np.flatnonzero((part > 0) & (labels < 0) & (settings.target is not None))
+        if len(empty):
+            name = SPLITS[part[empty[0]]]
+            raise _RowsError(f"row {empty[0] + 1} is a {name} row, but column {settings.target!r} is empty there")
+    else:
+        rows = np.arange(reader.count) if settings.target is None else np.flatnonzero(labels >= 0)
+        np.random.Generator(np.random.PCG64(derive_seed(0, "split"))).shuffle(rows)
+        valid, test = (round(share * len(rows)) for share in settings.split[1:])
+        part[rows[:valid]] = 1
+        part[rows[valid : valid + test]] = 2
+    for which, name in enumerate(SPLITS):
+        if not (part == which).any():
+            raise _RowsError(
+                f"{reader.count} rows are too few for a {name} row; give more rows, or other shares (data.split)"
+            )
+    return part
+
+
+def _rare_classes(
+    settings: DataConfig, classes: list[str], labels: NDArray[np.int64], splits: NDArray[np.uint8]
+) -> list[str]:
+    """Return what is wrong with the classes that have no training row, or no other."""
+    counts = count_labels(labels, len(classes))
+    learnt = count_labels(np.where(splits == 0, labels, -1), len(classes))
+    errors = []
+    for label, name in enumerate(classes):
+        rows = int(counts[label])
+        how_many = "one row" if rows == 1 else f"{rows} rows"
+        if not learnt[label]:
+            what = f"{how_many} of class {name!r}, but no training row"
+        elif rows == 1:
+            what = f"one row of class {name!r}, too few to learn and to test"
+        else:
+            continue
+        errors.append(f"column {settings.target!r} has {what}; give more rows of it, or join it to another class")
+    return errors
