@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safetensors.torch import load_file
 
+from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.identity import first_difference
 from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.tabular.preprocessing import Preprocessing
@@ -29,6 +33,18 @@ def run_data(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         where = f"the table {path} holds now" if path else f"{data.name!r} holds now; see --data.root"
         raise StageError(f"{folder.path} was trained on other data than {where}")
     return data
+
+
+def layers_preprocessing(parent: RunFolder, data: DataConfig) -> Preprocessing | None:
+    """Return the preprocessing for the table that the layers of ``parent`` are fine-tuned on; None without one.
+
+    On another table, or with other roles of its columns and rows, the columns stay as they were fitted for the layers.
+    """
+    known, there = known_preprocessing(parent), parent.config()
+    if known is None or data.path is None or there.data.path is None:
+        return known
+    same = first_difference(there, replace(there, data=data), ("data.labels_per_class",)) is None
+    return known if same else replace(known, from_layers=True)
 
 
 def known_preprocessing(folder: RunFolder) -> Preprocessing | None:

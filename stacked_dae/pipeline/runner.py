@@ -13,7 +13,7 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.inference.loading import known_preprocessing, load_layers, load_stack
+from stacked_dae.inference.loading import known_preprocessing, layers_preprocessing, load_layers, load_stack
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.mixed_classifier import MixedClassifier
@@ -83,7 +83,8 @@ class RunJob:
         check_optimizers(config)
         check_loggers(config.tracking.loggers)
         self.device = resolve_device(config.trainer)
-        data = dataset or registry.load_data(config.data, known=known_preprocessing(parent or self.folder))
+        known = layers_preprocessing(parent, config.data) if parent else known_preprocessing(self.folder)
+        data = dataset or registry.load_data(config.data, known=known)
         self.config, self.data, self.test = config, data, test
         self.experiment = Experiment(config, data, parent, components, self.parts.names)
         check_parent(self.experiment)
@@ -169,7 +170,8 @@ class RunJob:
         """Return files that done stages no longer need, and a killed process could not delete."""
         done = [stage.name for stage in self.stages if stage not in self.pending]
         checkpoints = ("checkpoint.ckpt", "minibatch.ckpt")
-        patterns = (*checkpoints, "codes_*.npy") if not self.pending else checkpoints
+        needs_codes = any(stage in self.pending for stage in self.layer_stages)
+        patterns = checkpoints if needs_codes else (*checkpoints, "codes_*.npy")
         return [file for name in done for pattern in patterns for file in self.folder.stage_dir(name).glob(pattern)]
 
     def _work(self) -> None:

@@ -6,7 +6,6 @@ A network of these sizes in minibatches of 20 gains little from a second thread;
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -144,7 +143,8 @@ def run_side_by_side(commands: dict[str, list[str]], count: int, threads: int, r
             with speaking:
                 for child in running:
                     if child.poll() is None:
-                        child.send_signal(signal.SIGINT)
+                        # Behind `&` a process begins with SIGINT ignored, and would pass over it while it imports.
+                        child.terminate()
             raise
 
 

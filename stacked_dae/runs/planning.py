@@ -11,11 +11,17 @@ from stacked_dae.runs.stage_names import FINETUNE, stage_name
 
 # Settings that only fine-tuning reads: a folder that holds layers alone may be continued with others.
 _FINETUNE_KEYS = ("finetune.", "data.labels_per_class")
+# Those that may differ from the ones of the layers' table.
+_TABLE_KEYS = tuple(
+    f"data.{name}" for name in ("path", "target", "keep", "drop", "categorical", "split", "delimiter", "decimal")
+)
 _REMEDY = "choose another --out, or add --rerun to train again from that stage on"
 
 
 def check_parent(experiment: Experiment) -> None:
-    """Raise StageError unless the parent run holds the layers that the settings describe, trained on the same data.
+    """Raise StageError unless the parent run holds the layers that the settings describe.
+
+    They were trained on the same data, or on another table, whose columns this one has.
 
     Raises:
         ConfigError: the layers were trained with other components.
@@ -30,14 +36,16 @@ def check_parent(experiment: Experiment) -> None:
         if not parent.has_done(stage_name(k)):
             raise StageError(f"{where} has no trained {stage_name(k)}; run its pretrain to the end first")
         parent.weights_path(stage_name(k))
-    different = first_difference(parent.config(), config, ("seed", "trainer.", *_FINETUNE_KEYS))
+    other_table = data.table is not None and data.table.from_layers
+    ignored = ("seed", "trainer.", *_FINETUNE_KEYS, *(_TABLE_KEYS if other_table else ()))
+    different = first_difference(parent.config(), config, ignored)
     if different:
         raise StageError(f"{where} does not match: {different}; its layers can be fine-tuned only as they were trained")
     parent.check_components(experiment.component_names)
     there = parent.manifest.dataset
     if there.inputs != data.inputs:
         raise StageError(f"{where} has layers for {there.inputs} inputs, but the data {data.name!r} have {data.inputs}")
-    if there.fingerprint != data.fingerprint:
+    if there.fingerprint != data.fingerprint and not other_table:
         raise StageError(f"{where} was trained on other data than {data.name!r} holds now")
 
 

@@ -26,6 +26,7 @@ from helpers.small_runs import MessageRecorder, blobs, small, stop_after
 
 from stacked_dae.errors import StageError
 from stacked_dae.pipeline import api
+from stacked_dae.pipeline.run_store import RunStore
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.training.checkpoints import is_state_of, read_checkpoint, write_checkpoint
 from stacked_dae.utils import signals
@@ -172,6 +173,26 @@ def test_what_a_cut_stage_left_is_made_again(done, cut, tmp_path, name, damage):
     said = any("checkpoint.ckpt is damaged: training begins at the stage's first epoch" in s for s in reporter.lines)
     assert said == (name == "checkpoint.ckpt" and damage is not deleted)
     assert not list(run.rglob("exploded"))
+
+
+@pytest.mark.parametrize("stages_left", [0, 1, 2])
+def test_what_a_kill_left_beside_finished_stages_is_deleted(done, tmp_path, stages_left):
+    """Whatever is still to be trained: codes of layers that are all trained, checkpoints of stages that are."""
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunStore, "delete_codes", lambda store: None)
+        low = replace(CONFIG, data=replace(CONFIG.data, memory_budget=0.0))
+        api.pretrain(low, run, dataset=DATA) if stages_left else api.fit(low, run, dataset=DATA)
+    (run / "layer_1" / "checkpoint.ckpt").write_bytes(b"left")
+    if stages_left == 2:
+        shutil.rmtree(run / "layer_2")
+        folder = RunFolder.open(run)
+        folder.update_stage("layer_2", status="pending")
+    assert list(run.rglob("codes_*"))
+    api.fit(low, run, dataset=DATA)
+    assert not [*run.rglob("codes_*"), *run.rglob("*.ckpt")]
+    for stage in ("layer_1", "layer_2", "finetune"):
+        assert (run / stage / "weights.safetensors").read_bytes() == (done / stage / "weights.safetensors").read_bytes()
 
 
 def test_a_checkpoint_of_another_stage_is_not_taken(done, cut, tmp_path):

@@ -28,7 +28,7 @@ from stacked_dae.data.tabular.preprocessing import (
     name_of,
 )
 from stacked_dae.data.tabular.rows import TableRows, read_rows
-from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, scan_columns
+from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
 from stacked_dae.errors import ConfigError, DataError, suggest
 
 
@@ -55,7 +55,8 @@ def read_table(
 
     Args:
         settings: its path, and the roles of its columns and rows.
-        known: of a model that is to be trained further: its inputs stay, whatever they hold, and its names.
+        known: of a model that is to be trained further: its inputs stay, whatever they hold, and its names. With
+            ``from_layers`` its columns stay as they are fitted, too.
         scratch: folder for the inputs that need more than the budget; they leave no file behind there.
         budget_bytes: inputs of more than this many bytes stay on disk.
 
@@ -66,21 +67,30 @@ def read_table(
     assert settings.path is not None
     path = Path(settings.path)
     file: TableFile = open_data(path, settings)
-    if known is not None and not known.as_written:
+    from_layers = known is not None and known.from_layers
+    if known is not None and not known.as_written and not from_layers:
         file = _CanonicalFile(file)
-    names, notices = find_inputs(file, settings, known)
-    rows = read_rows(path, file, settings)
-    scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
-    names, left_out = leave_out_identifiers(path, scans, settings, known)
-    notices += [*left_out, *copies_of_the_target(path, scans, names, settings)]
-    columns, errors = fit_columns(scans, names, settings)
+    columns: list[Column]
+    errors: list[ColumnError] = []
+    if known is not None and from_layers:
+        _check_roles(file, settings, {"target": [settings.target], "split": [settings.split]})
+        rows = read_rows(path, file, settings)
+        columns, notices = known.columns, _check_columns(path, file, settings, known)
+    else:
+        names, notices = find_inputs(file, settings, known)
+        rows = read_rows(path, file, settings)
+        scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
+        names, left_out = leave_out_identifiers(path, scans, settings, known)
+        notices += [*left_out, *copies_of_the_target(path, scans, names, settings)]
+        columns, errors = fit_columns(scans, names, settings)
     message = describe_errors(rows, errors, settings)
     if message is not None:
         raise DataError(f"{path}: {message}")
     classes, labels, part = rows.classes, rows.labels, rows.splits
     names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
-    preprocessing = Preprocessing(columns, settings.target, classes, as_written)
+    as_written |= known is not None and from_layers and known.as_written
+    preprocessing = Preprocessing(columns, settings.target, classes, as_written, from_layers)
     if not as_written and not isinstance(file, _CanonicalFile):
         # As the model's later rows will be.
         file = _CanonicalFile(file)
@@ -110,19 +120,22 @@ def open_data(path: Path, settings: DataConfig) -> TableFile:
         raise DataError(f"{error}, or, if it is the decimal mark: --data.decimal ,") from None
 
 
-def table_rows(path: str | Path, preprocessing: Preprocessing, *, target: bool = False) -> Iterator[dict[str, Values]]:
+def table_rows(
+    path: str | Path, preprocessing: Preprocessing, *, target: bool = False, file: TableFile | None = None
+) -> Iterator[dict[str, Values]]:
     """Go through the rows of a file as a model takes them: its columns by name, others passed over.
 
     Args:
         path: the file.
         preprocessing: that of the model.
         target: whether the column of the class is wanted too, as text.
+        file: its table, where it is open.
 
     Raises:
         DataError: a column is not there, or holds text where the model's training rows held numbers.
     """
     path = Path(path)
-    file = open_table(path)
+    file = file or open_table(path)
     if not preprocessing.as_written:
         file = _CanonicalFile(file)
     names, texts = list(preprocessing.names), set(preprocessing.categorical())
@@ -146,6 +159,49 @@ def table_rows(path: str | Path, preprocessing: Preprocessing, *, target: bool =
         raise DataError(f"{path}: it has no rows")
 
 
+def _check_roles(file: TableFile, settings: DataConfig, roles: Mapping[str, Sequence[object]]) -> None:
+    """Raise ConfigError for a setting that names a column which is not there; the shares of a split name none."""
+    for option, names in roles.items():
+        for name in names:
+            if isinstance(name, str) and name not in file.names:
+                raise ConfigError(
+                    f"data.{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
+                    f" {', '.join(file.names[:20])}{', …' if len(file.names) > 20 else ''}"
+                )
+
+
+def _check_columns(path: Path, file: TableFile, settings: DataConfig, known: Preprocessing) -> list[str]:
+    """Return a line for the columns that pre-trained layers do not know, and for the names that they do not."""
+    trained = set(known.names)
+    wrong = {
+        "target": {name for name in trained if name == settings.target},
+        "drop": trained & set(settings.drop),
+        "keep": trained ^ set(settings.keep or trained),
+        "categorical": set(settings.categorical) - set(known.categorical()),
+    }
+    for role, names in wrong.items():
+        if names:
+            raise ConfigError(
+                f"data.{role}: the layers were pre-trained on {', '.join(known.names[:20])}, and data.{role} says"
+                f" otherwise of column {min(names)!r}; correct it, or pre-train again"
+            )
+    unseen: dict[str, set[str]] = {}
+    for values in table_rows(path, known, file=file):
+        for name, _, value in known.unseen(values):
+            unseen.setdefault(name, set()).add(value)
+    others = [name for name in file.names if name not in [*known.names, settings.target, settings.split]]
+    notices = [f"{path}: columns left out, since the layers do not know them: {', '.join(others)}"] if others else []
+    return [
+        *file.notices,
+        *notices,
+        *(
+            f"{path}: column {name!r} has values that the layers do not know and that share one input:"
+            f" {', '.join(sorted(values)[:5])}{', …' if len(values) > 5 else ''}"
+            for name, values in unseen.items()
+        ),
+    ]
+
+
 def _asked_for(settings: DataConfig, known: Preprocessing | None) -> set[str]:
     """Return the columns that are inputs whatever they hold."""
     return {*settings.keep, *settings.categorical, *(known.names if known is not None else [])}
@@ -160,18 +216,9 @@ def find_inputs(
         ConfigError: a setting names a column that is not there, or that cannot have this role.
     """
     asked_for = _asked_for(settings, known)
-    lists = {"keep": settings.keep, "drop": settings.drop, "categorical": settings.categorical}
-    asked = [(f"data.{option}", name) for option, names in lists.items() for name in names]
-    if settings.target is not None:
-        asked.append(("data.target", settings.target))
-    if isinstance(settings.split, str):
-        asked.append(("data.split", settings.split))
-    for option, name in asked:
-        if name not in file.names:
-            raise ConfigError(
-                f"{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
-                f" {', '.join(file.names[:20])}{', …' if len(file.names) > 20 else ''}"
-            )
+    roles = ("keep", "drop", "categorical", "target", "split")
+    given = {role: getattr(settings, role) for role in roles}
+    _check_roles(file, settings, {role: [v] if role in roles[3:] else v for role, v in given.items()})
     if settings.target is not None:
         for option, names in (("split", [settings.split]), ("drop", settings.drop)):
             if settings.target in names:
@@ -214,33 +261,6 @@ def leave_out_identifiers(
         " name the inputs in data.keep"
         for name in found
     ]
-
-
-def copies_of_the_target(
-    path: Path, scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
-) -> list[str]:
-    """Return a line for each column that tells the class of nearly every training row."""
-    copies = [name for name in names if (copy := scans[name].copy) is not None and copy.tells_the_class]
-    drop = list_option("data.drop", [*settings.drop, *copies])
-    return [
-        f"{path}: column {name!r} alone tells {settings.target!r} in nearly every row; if it is the answer in other"
-        f" words, leave it out: {drop}"
-        for name in copies
-    ]
-
-
-def fit_columns(
-    scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
-) -> tuple[list[Column], list[ColumnError]]:
-    """Return the columns, fitted on the training rows, and what is wrong with those that cannot be inputs."""
-    columns: list[Column] = []
-    errors: list[ColumnError] = []
-    for name in names:
-        try:
-            columns.append(scans[name].fit(settings))
-        except ColumnError as error:
-            errors.append(error)
-    return columns, errors
 
 
 def describe_errors(rows: TableRows, errors: Sequence[ColumnError], settings: DataConfig) -> str | None:

@@ -137,6 +137,8 @@ class CategoricalColumn:
 Column = NumericColumn | CategoricalColumn
 _NUMERIC = {"name": str, "shift": float, "width": float, "standardised": bool}
 _CATEGORICAL = {"name": str, "values": list[str]}
+# Kept where they are true, so that other models stay as they were.
+_FLAGS = ("as_written", "from_layers")
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,14 @@ class Preprocessing:
         target: the column of the class; None where there is none.
         classes: its values, in the order of the labels; those of whole numbers by size, others by the alphabet.
         as_written: whether names are text as the file has it, where that is not how a number is written: 007, 1E2.
+        from_layers: whether the columns were fitted on another table, that of the pre-trained layers.
     """
 
     columns: list[Column]
     target: str | None
     classes: list[str]
     as_written: bool = False
+    from_layers: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -191,7 +195,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return {name: value for name, value in asdict(self).items() if name != "as_written" or value}
+        return {name: value for name, value in asdict(self).items() if name not in _FLAGS or value}
 
     @staticmethod
     def from_dict(values: Any) -> Preprocessing:
@@ -201,8 +205,8 @@ class Preprocessing:
             ValueError: ``values`` are not those of a Preprocessing.
         """
         hints: dict[str, Any] = {"columns": list[dict[str, Any]], "target": str | None, "classes": list[str]}
-        if isinstance(values, dict) and "as_written" in values:
-            hints["as_written"] = bool
+        flags = [name for name in _FLAGS if isinstance(values, dict) and name in values]
+        hints |= dict.fromkeys(flags, bool)
         if not _has(values, hints) or not values["columns"]:
             raise ValueError("columns are missing")
         columns: list[Column] = []
@@ -213,7 +217,7 @@ class Preprocessing:
                 columns.append(CategoricalColumn(**column))
             else:
                 raise ValueError("a column is neither numeric nor categorical")
-        return Preprocessing(columns, values["target"], values["classes"], values.get("as_written", False))
+        return Preprocessing(columns, values["target"], values["classes"], **{name: values[name] for name in flags})
 
 
 def canonical(values: Values) -> Values:

@@ -11,15 +11,13 @@ from typing import Any
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.tabular.column_errors import list_option
 from stacked_dae.data.tabular.loading import (
-    copies_of_the_target,
     describe_errors,
     find_inputs,
-    fit_columns,
     leave_out_identifiers,
     open_data,
 )
 from stacked_dae.data.tabular.rows import SPLITS, count_labels, read_rows
-from stacked_dae.data.tabular.scan import ColumnScan, scan_columns
+from stacked_dae.data.tabular.scan import ColumnScan, copies_of_the_target, fit_columns, scan_columns
 
 _MOST_SHOWN = 5
 _MOST_MISSING = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +295,30 @@ def scan_columns(
             scans[name].read(values[name], splits[start:stop] == 0, labels[start:stop])
         start = stop
     return scans
+
+
+def copies_of_the_target(
+    path: Path, scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
+) -> list[str]:
+    """Return a line for each column that tells the class of nearly every training row."""
+    copies = [name for name in names if (copy := scans[name].copy) is not None and copy.tells_the_class]
+    drop = list_option("data.drop", [*settings.drop, *copies])
+    return [
+        f"{path}: column {name!r} alone tells {settings.target!r} in nearly every row; if it is the answer in other"
+        f" words, leave it out: {drop}"
+        for name in copies
+    ]
+
+
+def fit_columns(
+    scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
+) -> tuple[list[Column], list[ColumnError]]:
+    """Return the columns, fitted on the training rows, and what is wrong with those that cannot be inputs."""
+    columns: list[Column] = []
+    errors: list[ColumnError] = []
+    for name in names:
+        try:
+            columns.append(scans[name].fit(settings))
+        except ColumnError as error:
+            errors.append(error)
+    return columns, errors
