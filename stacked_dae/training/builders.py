@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stacked_dae.config.schema import Config, LayerConfig
+from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import Inputs
-from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.corruption import CORRUPTIONS

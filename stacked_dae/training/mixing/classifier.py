@@ -24,8 +24,10 @@ CANDIDATES = ((False, 1.0, 0.05), (False, 1.0, 1.0), (True, 0.5, 0.1), (True, 0.
 
 After them comes logistic regression as scikit-learn fits it: on inputs standardised by the labelled rows.
 """
-PSEUDO_ROWS = 2.0
-"""Rows that count for logistic regression before any label does."""
+PSEUDO_ROWS, PSEUDO_SHARE = 2.0, 1 / 20
+"""Rows that count for logistic regression before any label does: so many, or that share of the labels if fewer."""
+FEWEST_PER_CLASS = 3
+"""Labelled rows per class below which held-out labels say nothing, and all heads have equal shares."""
 STANDARD_ERRORS = 1.5
 """By how many the codes, or the fine-tuned networks, must be better on held-out labels than the inputs alone."""
 FEWEST_TO_FINETUNE = 60
@@ -70,7 +72,8 @@ def fit_mixed_classifier(
 
     Each of :data:`FOLDS` members leaves out one fold of the labels, so that every label is held out once and none is
     set aside; the heads are then fitted to all labels. Codes and fine-tuned networks have a share only where they are
-    better than the inputs alone by more than :data:`STANDARD_ERRORS`: where labels say little, the simplest wins.
+    better than the inputs alone by more than :data:`STANDARD_ERRORS`: where labels say little, the simplest wins. With
+    fewer than :data:`FEWEST_PER_CLASS` labels per class they can't even say that, and all heads have equal shares.
 
     Args:
         encoders: pre-trained, lowest first; the classifier's from here on.
@@ -118,7 +121,7 @@ def fit_mixed_classifier(
     every_log_p = torch.stack(held_out)
     log_p = every_log_p[:, every, labels]
     prior = log_p.new_zeros(len(candidates))
-    prior[-1] = PSEUDO_ROWS
+    prior[-1] = min(PSEUDO_ROWS, PSEUDO_SHARE * float(weights.sum()))
 
     def mix(shares: Tensor) -> HeldOut:
         return HeldOut((every_log_p + shares.log()[:, None, None]).logsumexp(0), labels, weights)
@@ -131,9 +134,10 @@ def fit_mixed_classifier(
     def beats_the_inputs(found: HeldOut) -> bool:
         return is_above(found.of_labels - alone.of_labels, weights, STANDARD_ERRORS)
 
-    shares = mixture_shares(log_p, weights, prior)
+    few = int((weights > 0).sum()) < FEWEST_PER_CLASS * classes
+    shares = torch.full_like(prior, 1 / len(prior)) if few else mixture_shares(log_p, weights, prior)
     mixed = mix(shares)
-    if not beats_the_inputs(mixed):
+    if not few and not beats_the_inputs(mixed):
         shares, mixed = simplest, alone
     of_learnt = (torch.stack(learnt) + shares.log()[:, None]).logsumexp(0)
     train_loss = -float((of_learnt * weights).sum() / weights.sum())

@@ -251,6 +251,23 @@ def test_codes_have_no_share_where_they_are_not_better():
     assert torch.allclose(model(x).exp(), (model.shares[[0, 1, 5], None, None] * heads).sum(0))
 
 
+@pytest.mark.parametrize(("per_class", "equal"), [(1, True), (2, True), (3, False), (5, False)])
+def test_heads_have_equal_shares_where_too_few_labels_could_tell_them_apart(per_class, equal):
+    x, y = wine()
+    rows = torch.cat([torch.nonzero(y == k)[:per_class, 0] for k in range(3)])
+    model, mixture = mixed(x, y[rows], rows=rows)
+    assert torch.allclose(model.shares[:6], torch.full((6,), 1 / 6, dtype=torch.float64)) == equal
+    assert mixture.inputs + mixture.codes == pytest.approx(1.0)
+
+
+def test_few_labels_outweigh_the_rows_that_count_before():
+    x, y = wine()
+    rows = torch.cat([torch.nonzero(y == k)[:3, 0] for k in range(3)])
+    model, mixture = mixed(x, y[rows], rows=rows)
+    # Two rows for logistic regression, beside nine labels, had given it 0.89.
+    assert model.shares[5] < 0.5 < mixture.codes
+
+
 def test_the_held_out_loss_is_honest():
     x = torch.randn(100, 40, generator=generator())
     y = torch.randint(0, 2, (100,), generator=generator())
