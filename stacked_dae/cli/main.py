@@ -22,6 +22,8 @@ _RUN: Mapping[str, Callable[[Any], None]] = {
     "plot": runs.run_plot,
     "predict": runs.run_predict,
     "encode": runs.run_encode,
+    "reconstruct": runs.run_reconstruct,
+    "anomalies": runs.run_anomalies,
     "export": runs.run_export,
     "reproduce": reproduce.run_reproduce,
     "compare": compare.run_compare,

@@ -23,6 +23,7 @@ Seed = Annotated[int, "a whole number of at least 0"]
 File = Annotated[str, "the name of a file"]
 Folder = Annotated[str, "a folder"]
 Place = Annotated[str, "the name of a file or folder"]
+Columns = Annotated[list[str], "names of columns"]
 ColumnName = Annotated[str, "the name of a column"]
 Character = Annotated[str, "one character"]
 RunPath = Annotated[str, "RUN, a run folder"]
@@ -76,25 +77,46 @@ class EvaluateOptions(RunDataOptions):
     out: File | None = _option("JSON file for the figures (with --data).")
 
 
+_ROWS = "File of rows with the columns that the run was trained on."
+_KEEP_COLUMNS = "Columns of the data that come first in each line of the output, such as an identifier."
+_LAYER = "Layer, from 1; the uppermost when not given."
+
+
 @dataclass(frozen=True)
 class PredictOptions(RunOptions):
     """Options of predict."""
 
-    data: File = _option("File of rows with the columns that the run was trained on.", required=True)
+    data: File = _option(_ROWS, required=True)
     out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
-    keep_columns: Annotated[list[str], "names of columns"] | None = _option(
-        "Columns of the data that come first in each line of the output, such as an identifier.",
-        flag="keep-columns",
-        nargs="+",
-    )
+    keep_columns: Columns | None = _option(_KEEP_COLUMNS, flag="keep-columns", nargs="+")
+
+
+@dataclass(frozen=True)
+class ReconstructOptions(RunOptions):
+    """Options of reconstruct."""
+
+    data: File = _option(_ROWS, required=True)
+    layer: Count | None = _option(_LAYER)
+    out: File | None = _option("Output .csv of the columns, or .npy of the network's inputs (required).")
+    keep_columns: Columns | None = _option(_KEEP_COLUMNS, flag="keep-columns", nargs="+")
+
+
+@dataclass(frozen=True)
+class AnomaliesOptions(RunOptions):
+    """Options of anomalies."""
+
+    data: File = _option(_ROWS, required=True)
+    layer: Count | None = _option("Uppermost layer that takes part, from 1; all when not given.")
+    out: File | None = _option("Output CSV (required): the score of each row and one error_COLUMN for each column.")
+    keep_columns: Columns | None = _option(_KEEP_COLUMNS, flag="keep-columns", nargs="+")
 
 
 @dataclass(frozen=True)
 class EncodeOptions(RunOptions):
     """Options of encode."""
 
-    data: File = _option("File of rows with the columns that the run was trained on.", required=True)
-    layer: Count | None = _option("Layer, from 1; the uppermost when not given.")
+    data: File = _option(_ROWS, required=True)
+    layer: Count | None = _option(_LAYER)
     weights: Weights | None = _option(
         "finetuned or pretrained; by default the fine-tuned weights, where the run has them."
     )
@@ -210,6 +232,12 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     ),
     "encode": Command(
         "compute the codes of each row of a file (--data FILE --layer K --out codes.parquet)", EncodeOptions
+    ),
+    "reconstruct": Command(
+        "rebuild each row of a file by the pre-trained layers (--data FILE --out rebuilt.csv)", ReconstructOptions
+    ),
+    "anomalies": Command(
+        "say how unusual each row of a file is, and by which columns (--data FILE --out scores.csv)", AnomaliesOptions
     ),
     "export": Command("export a run's model to other programs: ONNX, or torch.export (--format onnx)", ExportOptions),
     "reproduce": Command(

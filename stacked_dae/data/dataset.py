@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import DiskArray, Inputs, iter_blocks
-from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import DataError
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.errors import DataError, suggest
 
 

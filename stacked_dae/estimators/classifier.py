@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from stacked_dae.config.schema import FinetuneConfig, Monitor
-from stacked_dae.data.tabular.preprocessing import is_missing
+from stacked_dae.data.columns.values import is_missing
 from stacked_dae.estimators.base import Array, _Tuned, _ValueErrors
 from stacked_dae.training.mixing.classifier import fit_mixed_classifier
 from stacked_dae.training.mixing.epoch_log import EpochLog

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+import torch
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from stacked_dae.estimators.base import _Base
+from stacked_dae.estimators.base import Array, _Base
+from stacked_dae.inference.pretrained_layers import row_means
+from stacked_dae.nn.activations import replace_missing
+from stacked_dae.nn.reconstruction import decode, reconstruct_hidden
 
 
 class StackedDAETransformer(_Base):
@@ -36,8 +40,8 @@ class StackedDAETransformer(_Base):
         random_state: an int makes the result repeatable.
         verbose: show progress.
 
-    Fitted: ``stack_`` (:class:`~stacked_dae.nn.stack.EncoderStack`, float64), ``n_features_in_``,
-    ``feature_names_in_``.
+    Fitted: ``stack_`` (:class:`~stacked_dae.nn.stack.EncoderStack`, float64), ``autoencoders_`` (the layers with their
+    decoders, lowest first), ``n_features_in_``, ``feature_names_in_``.
     NaN is a missing value: it enters as 0, as a destroyed input does, and is left out of the loss.
     """
 
@@ -57,4 +61,34 @@ class StackedDAETransformer(_Base):
         with self._reporter() as reporter:
             layers = self._pretrained(scaled[train], scaled[held_out if len(held_out) else train], reporter)
         self._keep(self._stack(layers, 0))
+        self.autoencoders_ = [layer.double().requires_grad_(False) for layer in layers]
         return self
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Return the rows that codes of the uppermost layer stand for: (n, h) → (n, d), in the units of the inputs.
+
+        Raises:
+            ValueError: ``X`` has another number of codes.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=np.float64)
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {codes.shape[1]} columns, but the codes of the uppermost layer are {self._n_features_out}"
+            )
+        rebuilt: Array = decode(self.autoencoders_, torch.from_numpy(codes)).numpy() * self.width_ + self.shift_
+        return rebuilt
+
+    def score_samples(self, X: Any) -> Array:
+        """Return how usual each row of ``X``, (n, d), is, (n,): the lower, the more it is an anomaly.
+
+        An eighth of the columns is hidden at a time, and the layers rebuild them from the others. The score is minus
+        the mean squared error over the values that a row has, in the scale of the columns; 0 for a row without any.
+        """
+        check_is_fitted(self)
+        X = self._validated(X)
+        x = torch.from_numpy(self._scaled(X))
+        rebuilt = reconstruct_hidden(self.autoencoders_, replace_missing(x), torch.arange(X.shape[1])).numpy()
+        # Not clipped to [0, 1]: far beyond is far.
+        errors = np.square((X - self.shift_) / self.width_ - rebuilt)
+        return -np.nan_to_num(row_means(errors))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.errors import DataError
+from stacked_dae.inference.file_rows import labelled_file_rows
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.utils.intervals import wilson_interval
 
@@ -90,7 +91,7 @@ def score_file(model: StackedDAE, path: str | Path) -> FileScore:
         DataError: the file differs in kind from the one it was trained on, has another class, or no label.
     """
     labels, probabilities = [], []
-    for rows, known in model.labelled_file_rows(path):
+    for rows, known in labelled_file_rows(model, path):
         labels.append(known)
         if (known >= 0).any():
             probabilities.append(model.probabilities_of(rows[known >= 0]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from stacked_dae.config.schema import Activation, Weights
-from stacked_dae.data.disk_array import Inputs
-from stacked_dae.data.tabular.files import open_table
-from stacked_dae.data.tabular.frames import columns_of
-from stacked_dae.data.tabular.loading import inputs_of, table_rows
-from stacked_dae.data.tabular.preprocessing import Preprocessing
+from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.tabular.frames import columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
+from stacked_dae.inference.loading import load_layers, load_network
+from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import MixedClassifier, network_of
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.runs.stage_names import FINETUNE, stage_name
-from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.type_hints import matches_type
 
 FORMATS = (1, 2)
 """Of a saved model: 2 is that of a mixed classifier, which the first versions cannot read."""
-_BATCH = 4096
 # Column of the class where there is no table.
 _TARGET = "y"
 _HEADER = {
@@ -52,13 +50,21 @@ class StackedDAE:
         stack: the network: encoders under a softmax head, or a mixed classifier.
         preprocessing: of a table, how its rows become inputs.
         finetuned: whether the stack's head has learnt classes.
+        pretrained: loads the layers as pre-training left them, with their decoders; None for a saved model.
     """
 
     def __init__(
-        self, stack: EncoderStack | MixedClassifier, preprocessing: Preprocessing | None, *, finetuned: bool
+        self,
+        stack: EncoderStack | MixedClassifier,
+        preprocessing: Preprocessing | None,
+        *,
+        finetuned: bool,
+        pretrained: Callable[[], list[DenoisingAutoencoder]] | None = None,
     ) -> None:
         self.stack = stack.eval().requires_grad_(False)
         self.preprocessing, self.finetuned = preprocessing, finetuned
+        self._pretrained = pretrained
+        self._autoencoders: list[DenoisingAutoencoder] | None = None
 
     @staticmethod
     def from_run(folder: str | Path, weights: Weights | None = None) -> StackedDAE:
@@ -73,22 +79,8 @@ class StackedDAE:
             StageError: it is not a run folder, its files have changed, or it has no such weights.
         """
         run = RunFolder.open(Path(folder))
-        config = run.config()
-        if weights is None:
-            weights = "finetuned" if run.has_done(FINETUNE) else "pretrained"
-        names = [FINETUNE] if weights == "finetuned" else [stage_name(k) for k in range(1, len(config.layers()) + 1)]
-        for name in names:
-            if not run.has_done(name):
-                raise StageError(f"{folder} has no trained {name}; run its fit to the end, or ask for other weights")
-        tensors = [load_file(run.weights_path(name)) for name in names]
-        if weights == "finetuned":
-            (state,) = tensors
-        else:
-            state = {
-                f"encoders.{k}.{name}": layer[name] for k, layer in enumerate(tensors) for name in ("weight", "bias")
-            }
-        preprocessing = run.preprocessing()
-        return _made(state, [layer.activation for layer in config.layers()], preprocessing)
+        network, layers = load_network(run, weights), partial(load_layers, run)
+        return StackedDAE(network, run.preprocessing(), finetuned=network.outputs > 0, pretrained=layers)
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file (.safetensors: tensors and JSON, nothing that runs)."""
@@ -175,6 +167,88 @@ class StackedDAE:
         """
         return self.codes_of(self.inputs_of(rows), layer)
 
+    def decode(self, codes: Any, layer: int | None = None) -> Any:
+        """Return the rows that codes of layer ``layer`` (the uppermost if None) stand for: of a table, columns by name.
+
+        The codes are those of the layers as pre-training left them: ``from_run(RUN, "pretrained").encode``.
+
+        Raises:
+            StageError: the model has no decoders.
+            ConfigError: the model has no such layer.
+            DataError: the codes are of another shape.
+        """
+        return self._restored(self.pretrained_layers(layer).decode(codes))
+
+    def reconstruct(self, rows: Any, layer: int | None = None) -> Any:
+        """Return the rows as the pre-trained layers rebuild them from their codes of layer ``layer``.
+
+        Of a table, numbers come in their units, and names are those of the training rows. Missing values are rebuilt
+        too.
+
+        Args:
+            rows: raw, n of them.
+            layer: from 1; the uppermost if None.
+
+        Returns:
+            Of a table, a frame of pandas, polars or pyarrow where ``rows`` is one, else its columns by name; otherwise
+            inputs as the network takes them, (n, d) float32.
+
+        Raises:
+            StageError: the model has no decoders.
+            ConfigError: the model has no such layer.
+            DataError: the rows differ in kind from those it was trained on.
+        """
+        return self._restored(self.pretrained_layers(layer).reconstruct(self.inputs_of(rows)), rows)
+
+    def reconstruction_errors(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:
+        """Return how far each value is from what the other columns of its row say of it.
+
+        An eighth of the columns is hidden at a time, and the pre-trained layers rebuild them from the others. The error
+        is squared: of a number in standard deviations of the training rows (in their span where they are scaled to
+        [0, 1]); of a name half the squared distance of the one-hot inputs, about 1 where another name is certain.
+
+        Args:
+            rows: raw, n of them.
+            layer: from 1, the uppermost that takes part; the uppermost of all if None.
+
+        Returns:
+            (n, columns), NaN where the value is missing. Without a table the columns are the inputs.
+
+        Raises:
+            StageError: the model has no decoders.
+            ConfigError: the model has no such layer.
+            DataError: the rows differ in kind from those it was trained on.
+        """
+        layers = self.pretrained_layers(layer)
+        if self.preprocessing is None:
+            return layers.errors(self.inputs_of(rows), None)
+        values = columns_of(rows, self.preprocessing)
+        return layers.errors(self.preprocessing.transform(values), values)
+
+    def anomaly_scores(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:
+        """Return how unusual each row is: the mean of its :meth:`reconstruction_errors`, (n,); raises as that does."""
+        return row_means(self.reconstruction_errors(rows, layer))
+
+    def pretrained_layers(self, layer: int | None = None) -> PretrainedLayers:
+        """Return the layers as pre-training left them, up to ``layer``; all if None.
+
+        Raises:
+            StageError: the model has no decoders: it was saved, or its run pre-trained no layers.
+            ConfigError: the model has no such layer.
+        """
+        k = self.check_layer(layer)
+        if self._pretrained is None:
+            raise StageError("a saved model has no decoders; StackedDAE.from_run of its run folder has them")
+        if self._autoencoders is None:
+            self._autoencoders = [layer.requires_grad_(False) for layer in self._pretrained()]
+        return PretrainedLayers(self._autoencoders[:k], self.preprocessing)
+
+    def _restored(self, inputs: NDArray[np.float32], rows: Any = None) -> Any:
+        """Return inputs of the network as rows; of a table, in the kind of ``rows``."""
+        if self.preprocessing is None:
+            return inputs
+        return frame_like(rows, self.preprocessing.restore(inputs))
+
     def check_layer(self, layer: int | None) -> int:
         """Return the number of a layer, the uppermost for None; raise ConfigError for one that does not exist."""
         depth = len(self.stack.widths)
@@ -191,13 +265,13 @@ class StackedDAE:
     def probabilities_of(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return the probability of each class of inputs as the network takes them: (n, d) → (n, classes)."""
         self.check_finetuned()
-        return np.concatenate([self.stack(x).softmax(1).numpy() for x in _blocks(inputs)])
+        return np.concatenate([self.stack(x).softmax(1).numpy() for x in blocks_of(inputs)])
 
     @torch.no_grad()
     def codes_of(self, inputs: NDArray[Any], layer: int | None = None) -> NDArray[np.float32]:
         """Return the codes of inputs as the network takes them: (n, d) → (n, h)."""
         k = self.check_layer(layer)
-        return np.concatenate([self.stack.codes(x)[k - 1].numpy() for x in _blocks(inputs)])
+        return np.concatenate([self.stack.codes(x)[k - 1].numpy() for x in blocks_of(inputs)])
 
     def inputs_of(self, rows: Any) -> NDArray[Any]:
         """Return raw rows as the network takes them: (n, d) float32, NaN where a value is missing, or uint8.
@@ -218,86 +292,10 @@ class StackedDAE:
                 raise DataError(f"row {row}, input {column} is {inputs[row, column]}; remove or fill such values first")
         return inputs
 
-    def labelled_file_rows(self, path: str | Path) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Yield the rows of a file with the class of each, a block at a time; −1 where it has none.
-
-        The classes are in the column that the model was trained on, or, without a table, in one named y.
-
-        Raises:
-            StageError: the model was never fine-tuned.
-            DataError: the file differs in kind from the one it was trained on, or has another class.
-        """
-        self.check_finetuned()
-        places = {str(name): place for place, name in enumerate(self.classes)}
-        target = _TARGET if self.preprocessing is None else self.preprocessing.target
-        if self.preprocessing is not None:
-            blocks = (
-                (inputs_of(path, self.preprocessing, values), values[str(target)])
-                for values in table_rows(path, self.preprocessing, target=True)
-            )
-        else:
-            file = open_table(path)
-            if _TARGET not in file.names:
-                raise DataError(f"{path}: there is no column {_TARGET!r}, which holds the classes")
-            inputs = (rows for rows, _ in self.file_rows(path))
-            named = (values[_TARGET] for values in file.batches([_TARGET], {_TARGET}))
-            blocks = zip(inputs, named, strict=True)  # type: ignore[assignment]
-        start = 0
-        for rows, labels in blocks:
-            for at, label in enumerate(labels):
-                if label is not None and label not in places:
-                    raise DataError(
-                        f"{path}: column {target!r}, row {start + at + 1} is {label!r}, a class that the model was not"
-                        f" trained on; it knows {', '.join(map(str, self.classes[:8]))}{', …' * (len(places) > 8)}"
-                    )
-            yield rows, np.array([-1 if label is None else places[label] for label in labels], np.int64)
-            start += len(labels)
-
-    def file_rows(self, path: str | Path) -> Iterator[tuple[NDArray[Any], list[tuple[str, int, str]]]]:
-        """Yield the rows of a file, a block at a time: the network's inputs, and the names unseen in training.
-
-        An unseen name is (column, row of the block, value).
-
-        Raises:
-            DataError: the file differs in kind from the one it was trained on; the text names column and row.
-        """
-        if self.preprocessing is not None:
-            for values in table_rows(path, self.preprocessing):
-                yield inputs_of(path, self.preprocessing, values), self.preprocessing.unseen(values)
-            return
-        file = open_table(path)
-        names = [name for name in file.names if name not in file.indexes]
-        if len(names) == len(self.columns) + 1 and _TARGET in names:
-            names.remove(_TARGET)
-        if len(names) != len(self.columns):
-            raise DataError(f"{path}: {len(names)} columns, but the model takes {len(self.columns)}")
-        start = 0
-        for values in file.batches(names):
-            text = next((name for name in names if values[name].dtype == object), None)
-            if text is not None:
-                raise DataError(f"{path}: column {text!r} holds text, but the model takes numbers")
-            block = np.stack([values[name] for name in names], axis=1)
-            bad = np.argwhere(~np.isfinite(block))
-            if len(bad):
-                row, column = bad[0]
-                raise DataError(
-                    f"{path}: column {names[column]!r}, row {start + row + 1} is {block[row, column]}; fill it first"
-                )
-            yield block.astype(np.uint8 if file.is_bytes else np.float32), []
-            start += len(block)
-        if not start:
-            raise DataError(f"{path}: it has no rows")
-
 
 def _is_whole(name: str) -> bool:
     """Return whether a class is a whole number, and no text such as 007."""
     return name.removeprefix("-").isdecimal() and str(int(name)) == name
-
-
-def _blocks(inputs: Inputs) -> Iterator[torch.Tensor]:
-    rows = DeviceRows(inputs, torch.device("cpu"))
-    for start in range(0, len(inputs), _BATCH):
-        yield rows.read(slice(start, start + _BATCH))
 
 
 def _made(

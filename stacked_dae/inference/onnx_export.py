@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked_dae.data.tabular.preprocessing import UNSEEN, NumericColumn, Preprocessing, Values
+from stacked_dae.data.columns.columns import UNSEEN, NumericColumn
+from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.columns.values import Values
 from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.nn.activations import ACTIVATIONS

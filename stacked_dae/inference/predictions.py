@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice, repeat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.tabular.files import open_table
+from stacked_dae.data.tabular.frames import listed_columns
 from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.inference.file_rows import FileRows, file_rows
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.progress import Reporter
@@ -31,7 +33,7 @@ def write_predictions(
         model: says the classes.
         data: file of rows.
         out: the CSV file.
-        reporter: says which names training had not seen.
+        reporter: says which columns are passed over, and which names training had not seen.
         keep_columns: columns of ``data`` that come first in each line, such as an identifier.
 
     Raises:
@@ -41,26 +43,21 @@ def write_predictions(
     """
     count = 0
     written = ["class", *(f"p_{name}" for name in model.classes)]
-    kept = _kept_rows(data, keep_columns, written)
+    kept = kept_rows(data, keep_columns, written)
 
-    def write(file: IO[bytes]) -> None:
+    def lines() -> Iterator[list[Any]]:
         nonlocal count
-        text = io.TextIOWrapper(file, "utf-8", newline="")
-        lines = csv.writer(text, lineterminator="\n")
         classes = np.array(model.classes)
-        lines.writerow([*keep_columns, *written])
-        for inputs in _inputs(model, data, reporter):
-            probabilities = model.probabilities_of(inputs)
+        yield [*keep_columns, *written]
+        for rows in rows_of(model, data, reporter, keep_columns):
+            probabilities = model.probabilities_of(rows.inputs)
             named = classes[probabilities.argmax(1)].tolist()
-            lines.writerows(
-                [*first, name, *map(_shown, row)]
-                for first, name, row in zip(islice(kept, len(inputs)), named, probabilities.tolist(), strict=True)
+            yield from (
+                [*next(kept), name, *map(_shown, row)] for name, row in zip(named, probabilities.tolist(), strict=True)
             )
-            count += len(inputs)
-        text.flush()
-        text.detach()
+            count += len(named)
 
-    write_atomically(out, write)
+    write_atomically(out, lambda file: write_csv_lines(file, lines()))
     return count
 
 
@@ -73,8 +70,8 @@ def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: 
         ConfigError: .parquet without pyarrow.
         DataError: the data differ in kind from those the model was trained on; nothing is written.
     """
-    blocks = (model.codes_of(inputs, layer) for inputs in _inputs(model, data, reporter))
-    write = {".parquet": _as_parquet, ".csv": _as_csv}.get(out.suffix, _as_npy)
+    blocks = (model.codes_of(rows.inputs, layer) for rows in rows_of(model, data, reporter))
+    write = {".parquet": _as_parquet, ".csv": _as_csv}.get(out.suffix, write_npy)
     count = 0
 
     def counted() -> Iterator[NDArray[np.float32]]:
@@ -87,7 +84,7 @@ def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: 
     return count
 
 
-def _kept_rows(data: Path, names: Sequence[str], written: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+def kept_rows(data: Path, names: Sequence[str], written: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
     """Return the values of these columns, a tuple for each row, as the file has them."""
     if not names:
         return repeat(())
@@ -99,7 +96,7 @@ def _kept_rows(data: Path, names: Sequence[str], written: Sequence[str]) -> Iter
         if name in names[:k]:
             raise ConfigError(f"{where} is named twice; name it once")
         if name in written:
-            raise ConfigError(f"{where} has the name of a column that predict writes; rename it")
+            raise ConfigError(f"{where} has the name of a column that is written; rename it")
         if name in file.unusable:
             raise ConfigError(f"{where} holds {file.unusable[name]}, neither numbers nor text; leave it out")
     batches = file.batches(names, set(names))
@@ -110,21 +107,37 @@ def _shown(probability: float) -> str:
     return f"{probability:.6g}"
 
 
-def _inputs(model: StackedDAE, data: Path, reporter: Reporter) -> Iterator[NDArray[Any]]:
-    """Yield the network's inputs for the rows of a file; report names that training had not seen."""
+def rows_of(
+    model: StackedDAE, data: Path, reporter: Reporter, keep_columns: Collection[str] = ()
+) -> Iterator[FileRows]:
+    """Yield the rows of a file; report the columns passed over, and names that training had not seen."""
     start, count = 0, 0
-    for inputs, unseen in model.file_rows(data):
-        for column, row, value in unseen:
+    for rows in file_rows(model, data):
+        if start == 0 and model.preprocessing is not None:
+            extra = [name for name in model.preprocessing.unknown(open_table(data).names) if name not in keep_columns]
+            if extra:
+                reporter.say(f"{data}: the model has no {listed_columns(extra)}; passed over")
+        for column, row, value in rows.unseen:
             count += 1
             if count <= _REPORTED:
                 reporter.say(f"{data}: column {column!r}, row {start + row + 1} is {value!r}, unseen in training")
-        start += len(inputs)
-        yield inputs
+        start += len(rows.inputs)
+        yield rows
     if count > _REPORTED:
         reporter.say(f"{data}: {count} such values in all; they share the input for unseen names")
 
 
-def _as_npy(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
+def write_csv_lines(file: IO[bytes], lines: Iterable[Sequence[Any]]) -> None:
+    """Write lines of values to an open CSV file."""
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    text.flush()
+    text.detach()
+
+
+def write_npy(file: IO[bytes], blocks: Iterator[NDArray[np.float32]], width: int) -> None:
+    """Write blocks of rows, (n, width) float32, to an open .npy file."""
+
     # The number of rows is known at the end; a header of version 1.0 keeps its length as that grows.
     def header(rows: int) -> None:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})

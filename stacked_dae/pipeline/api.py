@@ -7,7 +7,8 @@ from pathlib import Path
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.inference.loading import load_stack, run_data
+from stacked_dae.inference.loading import load_stack
+from stacked_dae.inference.run_data import run_data
 from stacked_dae.nn.components import Components
 from stacked_dae.pipeline.parts import ArgumentsLike, CallbacksLike, LightningParts, LoggersLike, MetricsLike
 from stacked_dae.pipeline.runner import RunJob

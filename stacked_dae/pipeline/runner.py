@@ -13,7 +13,8 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset, check_unit_interval
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.inference.loading import known_preprocessing, layers_preprocessing, load_layers, load_stack
+from stacked_dae.inference.loading import load_layers, load_stack
+from stacked_dae.inference.run_data import known_preprocessing, layers_preprocessing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.mixed_classifier import MixedClassifier
@@ -203,7 +204,7 @@ class RunJob:
         """Return the layers to stack: trained here, trained by the parent, or with their first weights."""
         data, components = self.data, self.experiment.components
         if self.experiment.parent is not None:
-            return load_layers(self.experiment.parent, data, components)
+            return load_layers(self.experiment.parent, components)
         layers = build_layers(self.config, data.inputs, data.table, components)
         if self.config.model == "mlp":
             scale_untrained_layers(layers, self.config.layers(), data.train.inputs, self.config.seed)

@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.inference.loading import load_layers, run_data
+from stacked_dae.inference.loading import load_layers
+from stacked_dae.inference.run_data import run_data
 from stacked_dae.reporting.figures import confusion, curves, layer_pictures, samples, save
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
@@ -36,7 +37,7 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     # Without its custom components the layers cannot be built.
     is_whole = len(trained) == len(folder.config().layers()) and folder.manifest.components is None
     if trained and is_whole:
-        made |= layer_pictures(load_layers(folder, data), data, folder.config().seed)
+        made |= layer_pictures(load_layers(folder), data, folder.config().seed)
     if folder.has_result:
         made["confusion"] = confusion(folder.result(), data.table.classes if data.table else ())
     (folder.path / "figures").mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stacked_dae.inference.file_scores import FileScore
+from stacked_dae.inference.rebuilt_rows import Anomalies
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
@@ -20,7 +22,8 @@ _MODELS = {
     "mlp": "never pre-trained (control)",
 }
 
-
+# Of a file's columns, those whose errors are printed.
+_COLUMNS = 8
 _SHARES = {
     "inputs": "heads on the inputs",
     "codes": "heads on inputs and codes",
@@ -121,6 +124,24 @@ def print_layers(folder: RunFolder) -> None:
         )
         inputs = layer.units
     console.print(table)
+
+
+def print_anomalies(anomalies: Anomalies) -> None:
+    """Print the rows with the highest scores and what is unusual in them, then the columns with the greatest errors."""
+    console = Console(highlight=False)
+    table = Table()
+    table.add_column("row", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("its columns with the greatest errors")
+    for row in anomalies.unusual:
+        listed = ", ".join(f"{name} {error:.3g}" for name, error in row.columns)
+        table.add_row(str(row.row), f"{row.score:.3g}", escape(listed))
+    console.print(table)
+    console.print(f"median score of all rows {anomalies.median:.3g}")
+    known = {name: error for name, error in anomalies.by_column.items() if not math.isnan(error)}
+    worst = sorted(known, key=lambda name: -known[name])[:_COLUMNS]
+    listed = ", ".join(f"{name} {known[name]:.3g}" for name in worst)
+    console.print(escape(f"mean error by column, the greatest first: {listed}"), soft_wrap=True)
 
 
 def print_file_score(score: FileScore) -> None:

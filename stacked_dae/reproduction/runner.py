@@ -246,7 +246,7 @@ def _on_codes(
     )
     folder = RunFolder.open(chosen.layers)
     codes = data
-    for k, layer in enumerate(load_layers(folder, data), 1):
+    for k, layer in enumerate(load_layers(folder), 1):
         codes = _coded(codes, layer, folder)
         if f"svm-codes-{k}" not in there:
             yield _by_machine(problem, f"svm-codes-{k}", data, codes, request, reporter)

@@ -51,7 +51,7 @@ def filters_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter:
     for nu in FILTER_NOISE:
         reporter.say(f"{data.name}: filters at ν = {nu:.0%}")
         run = pretrain(_config(data, source, seed, 1, nu), out / f"nu_{nu:g}", dataset=data, reporter=reporter)
-        sheets.append((nu, load_layers(run, data)[0].weight.detach().numpy()[:100]))
+        sheets.append((nu, load_layers(run)[0].weight.detach().numpy()[:100]))
     figure = Figure(figsize=(3.2 * len(sheets), 3.5), layout="constrained")
     for axes, (nu, weights) in zip(figure.subplots(1, len(sheets)), sheets, strict=True):
         axes.imshow(filters_sheet(weights, data.image_shape), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")

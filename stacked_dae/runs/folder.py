@@ -14,7 +14,7 @@ from typing import Any
 from stacked_dae.config.identity import fingerprint
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
-from stacked_dae.data.tabular.preprocessing import Preprocessing
+from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.runs.fingerprints import stage_fingerprints
 from stacked_dae.runs.integrity import is_intact, parse_checksummed, read_small, with_checksum

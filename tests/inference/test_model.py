@@ -99,7 +99,7 @@ def test_columns_that_are_kept_come_first_in_each_line(kind, run, table, tmp_pat
     [
         (["ages"], "has no column 'ages' (did you mean 'age'?)"),
         (["age", "city", "age"], "'age' of new.parquet is named twice"),
-        (["class"], "has the name of a column that predict writes; rename it"),
+        (["class"], "has the name of a column that is written; rename it"),
         (["when"], "holds timestamp[ns], neither numbers nor text"),
     ],
 )

@@ -242,7 +242,7 @@ def test_each_layer_trains_on_the_clean_codes_of_the_one_below(tmp_path, monkeyp
         greedy, "ChunkLoader", lambda rows, *a, **k: given.append(np.array(rows)) or loader(rows, *a, **k)
     )
     folder = api.pretrain(small(), tmp_path / "run", dataset=DATA)
-    layers = loading.load_layers(folder, DATA)
+    layers = loading.load_layers(folder)
     with torch.no_grad():
         for rows, inputs in zip(given[2:], (DATA.train.inputs, DATA.valid.inputs), strict=True):
             direct = torch.sigmoid(torch.from_numpy(inputs) @ layers[0].weight.t() + layers[0].bias)

@@ -54,7 +54,7 @@ def test_the_setting_serves_pre_trained_layers_and_the_control(model, tmp_path):
         assert rows[0]["train_loss"] != plain[0]["train_loss"]
         return
     x = torch.from_numpy(blobs().train.inputs)
-    layers = load_layers(run, blobs())
+    layers = load_layers(run)
     for layer in layers:
         limit = (3 / x.square().sum(1).mean()).sqrt()
         assert layer.weight.detach().abs().max() == pytest.approx(float(limit), rel=0.1)

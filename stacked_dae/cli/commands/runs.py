@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from stacked_dae.cli.options import (
+    AnomaliesOptions,
     EncodeOptions,
     EvaluateOptions,
     ExportOptions,
     PredictOptions,
+    ReconstructOptions,
     RunDataOptions,
     RunOptions,
 )
@@ -84,6 +86,38 @@ def run_encode(options: EncodeOptions) -> None:
     with command_reporter() as reporter:
         rows = write_codes(model, Path(options.data), layer, out, reporter)
     print(f"{out}: {rows} rows of {model.stack.widths[layer - 1]} codes, layer {layer}")
+
+
+def run_reconstruct(options: ReconstructOptions) -> None:
+    """Write each row of a file as the pre-trained layers rebuild it."""
+    out = _output(options.out, options.data, ".csv", ".npy")
+    if out.suffix == ".npy" and options.keep_columns:
+        raise ConfigError("--keep-columns applies only with --out FILE.csv")
+    from stacked_dae.inference.model import StackedDAE
+    from stacked_dae.inference.rebuilt_rows import write_reconstructions
+    from stacked_dae.utils.progress import command_reporter
+
+    model = StackedDAE.from_run(options.run)
+    layer = model.check_layer(options.layer)
+    with command_reporter() as reporter:
+        rows = write_reconstructions(model, Path(options.data), layer, out, reporter, options.keep_columns or ())
+    print(f"{out}: {rows} rows, rebuilt from the codes of layer {layer}")
+
+
+def run_anomalies(options: AnomaliesOptions) -> None:
+    """Write how unusual each row of a file is, and by which columns; print the most unusual."""
+    out = _output(options.out, options.data, ".csv")
+    from stacked_dae.inference.model import StackedDAE
+    from stacked_dae.inference.rebuilt_rows import write_anomalies
+    from stacked_dae.reporting.run_summary import print_anomalies
+    from stacked_dae.utils.progress import command_reporter
+
+    model = StackedDAE.from_run(options.run)
+    layer = model.check_layer(options.layer)
+    with command_reporter() as reporter:
+        found = write_anomalies(model, Path(options.data), layer, out, reporter, options.keep_columns or ())
+    print_anomalies(found)
+    print(f"{out}: {found.rows} rows")
 
 
 def run_export(options: ExportOptions) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from stacked_dae.data.tabular.column_errors import leave_out
-from stacked_dae.data.tabular.preprocessing import NUMBER, Values, name_of
+from stacked_dae.data.columns.errors import leave_out
+from stacked_dae.data.columns.values import NUMBER, Values, name_of
 from stacked_dae.errors import DataError
 
 

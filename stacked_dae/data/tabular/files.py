@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.columns.values import Values
 from stacked_dae.data.tabular.arrow_columns import column_values, describe_unusable, names_of, numbers_where_all_are
 from stacked_dae.data.tabular.csv_dialect import Dialect, find_dialect
-from stacked_dae.data.tabular.preprocessing import Values
 from stacked_dae.errors import DataError
 
 ROWS = 8192

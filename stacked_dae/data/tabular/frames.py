@@ -1,30 +1,36 @@
-"""Rows in memory as a table: pandas DataFrames, mappings of names to arrays, arrays."""
+"""Rows in memory as a table: frames of pandas, polars and pyarrow, mappings of names to arrays, arrays."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.tabular.preprocessing import (
-    LARGEST,
-    NUMBER,
-    CategoricalColumn,
-    Preprocessing,
-    Values,
-    is_missing,
-    name_of,
-)
+from stacked_dae.data.columns.columns import CategoricalColumn
+from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.columns.values import LARGEST, NUMBER, Values, is_missing, name_of
 from stacked_dae.errors import DataError, suggest
+
+# Columns passed over that a warning names.
+_SHOWN = 5
 
 
 def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
-    """Return the columns of raw rows by name, as :class:`Preprocessing` takes them."""
-    names = preprocessing.names
-    if hasattr(rows, "keys"):
-        keys = [(str(key), key) for key in rows.keys()]  # noqa: SIM118
+    """Return the columns of raw rows by name, as :class:`Preprocessing` takes them.
+
+    Rows whose columns have names are matched by them; a column that the model does not know is passed over with a
+    warning. Others, an (n, columns) array, have them in the model's order.
+
+    Raises:
+        DataError: a column is not there, is there twice, or holds what the model does not take.
+    """
+    names, own = preprocessing.names, column_names(rows)
+    if own is not None:
+        keys = [(str(key), key) for key in own]
         there = [name for name, _ in keys]
         for name in names:
             if there.count(name) != 1:
@@ -35,6 +41,9 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
                 )
                 raise DataError(f"the rows {what}; the model was trained on one, so give exactly one")
         found = {name: _objects(rows[key]) for name, key in keys if name in names}
+        extra = preprocessing.unknown(there)
+        if extra:
+            warnings.warn(f"the model has no {listed_columns(extra)}; passed over", stacklevel=4)
     else:
         array = np.asarray(rows, dtype=object)
         if array.ndim != 2 or array.shape[1] != len(names):
@@ -52,12 +61,62 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
     }
 
 
+def column_names(rows: Any) -> list[Any] | None:
+    """Return the names of the columns of a frame, mapping or structured array; None where they have none.
+
+    Raises:
+        DataError: it is a frame of a query that has not run.
+    """
+    if hasattr(rows, "collect"):
+        raise DataError(f"the rows are a {type(rows).__name__}, a query that has not run; give rows.collect()")
+    if hasattr(rows, "keys"):
+        return list(rows.keys())
+    for names in (getattr(rows, "column_names", None), getattr(rows, "columns", None)):
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    fields = getattr(getattr(rows, "dtype", None), "names", None)
+    return None if fields is None else list(fields)
+
+
+def frame_like(rows: Any, columns: Mapping[str, Values]) -> Any:
+    """Return columns as a frame of the library that ``rows`` is of, with its index; as a dict if of none."""
+    plain = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
+    library = type(rows).__module__.partition(".")[0]
+    if library == "pandas" and hasattr(rows, "index"):
+        return type(rows)(plain, index=rows.index)
+    if library == "polars":
+        return type(rows)(plain)
+    if library == "pyarrow":
+        return type(rows).from_pydict(plain)
+    return dict(columns)
+
+
+def listed_columns(names: Sequence[str]) -> str:
+    """Return these columns in words, the first of many: columns 'a', 'b', ... and 5 others."""
+    shown = ", ".join(map(repr, names[:_SHOWN]))
+    more = f" and {len(names) - _SHOWN} others" if len(names) > _SHOWN else ""
+    return f"column{'s' * (len(names) > 1)} {shown}{more}"
+
+
 def _objects(values: Any) -> NDArray[Any]:
     """Return a column as objects; floats of 32 bits, which would come as 64, in their own width."""
-    objects = np.asarray(values, dtype=object)
-    if str(getattr(values, "dtype", "")) in ("float32", "Float32", "float[pyarrow]"):
+    # Of pyarrow and polars: NumPy makes floats of whole numbers beside a null, and a name of a null in a dictionary.
+    listed = getattr(values, "to_pylist", None) or (getattr(values, "to_list", None) if _is_polars(values) else None)
+    objects = np.asarray(values, dtype=object) if listed is None else _object_array(listed())
+    kind = str(getattr(values, "dtype", getattr(values, "type", "")))
+    if kind in ("float32", "Float32", "float[pyarrow]", "float"):
         objects = np.array([value if is_missing(value) else np.float32(value) for value in objects], object)
     return objects
+
+
+def _is_polars(values: Any) -> bool:
+    return type(values).__module__.partition(".")[0] == "polars"
+
+
+def _object_array(values: list[Any]) -> NDArray[Any]:
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
 
 
 def _numbers_of(name: str, values: NDArray[Any]) -> Values:

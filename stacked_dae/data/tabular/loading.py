@@ -13,20 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.columns.columns import CategoricalColumn, Column, NumericColumn
+from stacked_dae.data.columns.errors import ColumnError, list_option
+from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.columns.values import Values, canonical, name_of
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
-from stacked_dae.data.tabular.column_errors import ColumnError, list_option
 from stacked_dae.data.tabular.csv_dialect import DecimalError
 from stacked_dae.data.tabular.files import TableFile, open_table
-from stacked_dae.data.tabular.preprocessing import (
-    CategoricalColumn,
-    Column,
-    NumericColumn,
-    Preprocessing,
-    Values,
-    canonical,
-    name_of,
-)
 from stacked_dae.data.tabular.rows import TableRows, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
 from stacked_dae.errors import ConfigError, DataError, suggest

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.tabular.column_errors import list_option
+from stacked_dae.data.columns.errors import list_option
 from stacked_dae.data.tabular.loading import (
     describe_errors,
     find_inputs,

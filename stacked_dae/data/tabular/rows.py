@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.columns.values import NUMBER, Values
 from stacked_dae.data.tabular.files import TableFile
-from stacked_dae.data.tabular.preprocessing import NUMBER, Values
 from stacked_dae.errors import DataError
 from stacked_dae.utils.seeding import derive_seed
 

@@ -11,17 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.tabular.column_errors import ColumnError, leave_out, list_option
+from stacked_dae.data.columns.columns import Column
+from stacked_dae.data.columns.errors import ColumnError, leave_out, list_option
+from stacked_dae.data.columns.fitting import RunningMoments, fit_categorical, fit_numeric
+from stacked_dae.data.columns.values import LARGEST, NUMBER, Values
 from stacked_dae.data.tabular.files import TableFile
-from stacked_dae.data.tabular.preprocessing import (
-    LARGEST,
-    NUMBER,
-    Column,
-    RunningMoments,
-    Values,
-    fit_categorical,
-    fit_numeric,
-)
 from stacked_dae.errors import DataError
 
 # A column with more names than these is taken for an identifier; no need to count further.

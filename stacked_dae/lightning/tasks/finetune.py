@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.inference.model import StackedDAE
+from stacked_dae.inference.loading import load_network
 from stacked_dae.lightning.batches import inputs_of, labelled
 from stacked_dae.lightning.tasks.base import Interval, MetricsLike, OptimizerLike, SchedulerLike, Task
 from stacked_dae.lightning.tasks.closed_form import ClosedForm, Fast
 from stacked_dae.lightning.tasks.encoders import EncoderLike, encoders_of
 from stacked_dae.nn.stack import Encoder, EncoderStack, LinearHead
+from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.seeding import derive_seed
 
 
@@ -143,17 +144,17 @@ class FinetuneTask(Task):
             StageError: it is not a run folder, or its files have changed.
             ConfigError: as for the class.
         """
-        model = StackedDAE.from_run(run)
-        stack, outputs = model.stack, model.stack.outputs
+        stack = load_network(RunFolder.open(Path(run)))
+        outputs = stack.outputs
         # A mixed classifier knows the classes, but has no one head.
         regression = isinstance(stack, EncoderStack) and stack.regression
-        continues = model.finetuned and regression == cls._regression
+        continues = outputs > 0 and regression == cls._regression
         if not continues and cls._size not in arguments:
             raise ConfigError(f"{run} was not fine-tuned for this task, so {cls._size} must be given")
         same = continues and arguments.setdefault(cls._size, outputs) == outputs
         if same and isinstance(stack, EncoderStack) and arguments.get("head") is None:
             arguments["head"] = copy.deepcopy(stack.head).requires_grad_(True)
-        return cls(model.stack, **arguments)
+        return cls(stack, **arguments)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits: (B, d) → (B, num_classes)."""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stacked_dae.cli.main import main
-from stacked_dae.data.tabular.column_errors import list_option
+from stacked_dae.data.columns.errors import list_option
 
 FIT = ["fit", "--pretrain.units", "[3]", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
 

@@ -13,8 +13,8 @@ from helpers.tables import SETTINGS
 from stacked_dae import StackedDAE
 from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
+from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.tabular.loading import read_table
-from stacked_dae.data.tabular.preprocessing import Preprocessing
 from stacked_dae.pipeline import api
 
 CODES = ["007", "010", "10", "100", "1E2", "7"]

@@ -22,10 +22,11 @@ from stacked_dae.cli.main import main
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
+from stacked_dae.data.columns.fitting import RunningMoments
+from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.data.registry import load_data
 from stacked_dae.data.tabular.loading import read_table
-from stacked_dae.data.tabular.preprocessing import Preprocessing, RunningMoments
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.pipeline import api
 from stacked_dae.runs.folder import RunFolder

@@ -17,6 +17,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.data.tabular.csv_dialect import find_dialect
 from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.errors import DataError
+from stacked_dae.inference.file_rows import file_rows
 from stacked_dae.pipeline import api
 
 
@@ -62,10 +63,10 @@ def test_a_model_reads_another_dialect_than_that_it_was_trained_on(frame, tmp_pa
     frame.to_csv(tmp_path / "plain.csv", index=False)
     run = api.fit(config_from_dict(settings(tmp_path / "plain.csv")), tmp_path / "run")
     model = StackedDAE.from_run(run.path)
-    expected = np.concatenate([rows for rows, _ in model.file_rows(tmp_path / "plain.csv")])
+    expected = np.concatenate([rows.inputs for rows in file_rows(model, tmp_path / "plain.csv")])
     for name, write in WRITERS.items():
         write(frame, tmp_path / name)
-        found = np.concatenate([rows for rows, _ in model.file_rows(tmp_path / name)])
+        found = np.concatenate([rows.inputs for rows in file_rows(model, tmp_path / name)])
         assert np.array_equal(found, expected, equal_nan=True), name
 
 

@@ -14,9 +14,10 @@ from helpers.tables import people, settings
 
 from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.data.tabular.preprocessing import name_of
+from stacked_dae.data.columns.values import name_of
 from stacked_dae.errors import DataError, StageError
 from stacked_dae.inference import onnx_export
+from stacked_dae.inference.file_rows import file_rows
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.pipeline import api
 from stacked_dae.runs.folder import RunFolder
@@ -69,9 +70,9 @@ def test_csv_parquet_and_frames_give_one_answer(place, trained, tmp_path):
         out = tmp_path / f"{kind}.csv"
         assert main(["predict", str(place / trained), "--data", str(place / f"t.{kind}"), "--out", str(out)]) == 0
         assert np.allclose(pd.read_csv(out)[["p_0", "p_1"]], expected, atol=2e-6)
-        inputs = np.concatenate([rows for rows, unseen in model.file_rows(place / f"t.{kind}")])
+        inputs = np.concatenate([rows.inputs for rows in file_rows(model, place / f"t.{kind}")])
         assert np.array_equal(inputs, model.inputs_of(frame), equal_nan=True)
-        assert not [new for _, unseen in model.file_rows(place / f"t.{kind}") for new in unseen], "nothing is unseen"
+        assert not [new for rows in file_rows(model, place / f"t.{kind}") for new in rows.unseen], "nothing is unseen"
     assert (
         model.preprocessing == StackedDAE.from_run(place / ("csv" if trained == "parquet" else "parquet")).preprocessing
     )
@@ -249,7 +250,7 @@ def test_null_columns_of_parquet(tmp_path):
     run = api.fit(config_from_dict(settings(tmp_path / "t.parquet", target="y", drop=["n"])), tmp_path / "run")
     parquet.write_table(pa.table({**columns, "b": pa.nulls(60)}), tmp_path / "new.parquet")
     assert not [
-        new for _, unseen in StackedDAE.from_run(run.path).file_rows(tmp_path / "new.parquet") for new in unseen
+        new for rows in file_rows(StackedDAE.from_run(run.path), tmp_path / "new.parquet") for new in rows.unseen
     ]
 
 
@@ -289,8 +290,8 @@ def test_far_rows_of_a_standardised_table_are_refused(tmp_path):
     frame = pd.read_csv(file).assign(income=9e29)
     frame.to_csv(tmp_path / "far.csv", index=False)
     model = StackedDAE.from_run(run.path)
-    for inputs, _ in model.file_rows(tmp_path / "far.csv"):
-        assert np.isfinite(inputs[~np.isnan(inputs)]).all()
+    for rows in file_rows(model, tmp_path / "far.csv"):
+        assert np.isfinite(rows.inputs[~np.isnan(rows.inputs)]).all()
     assert np.isfinite(model.predict_proba(frame)).all()
 
 
