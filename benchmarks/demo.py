@@ -3,8 +3,9 @@
     python benchmarks/demo.py [--seeds N] [--out FOLDER]
 
 Pre-trains one stack on all training images of configs/demo.yaml. Then, for each seed, draws the labels and trains two
-networks with them: the pre-trained stack, and the control, the same network from random weights. Ends with a table,
-FOLDER/demo.json and FOLDER/demo.png. A demo that was cut goes on where it was.
+networks with them: the pre-trained stack, and the control, the same network from random weights. Logistic regression
+and the majority class learn from the same labels. Ends with a table, FOLDER/demo.json and FOLDER/demo.png. A demo that
+was cut goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from stacked_dae.utils.progress import Reporter, TerminalReporter
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"sda": "pre-trained", "mlp": "never pre-trained"}
+BASELINES = {"logistic_regression": "logistic regression", "majority_class": "majority class"}
 
 
 def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
     config = config_from_dict(yaml.safe_load(path.read_text()), str(path))
     layers = pretrain(config, out / "layers", reporter=reporter)
     draw_run(layers)
-    errors: dict[str, list[float]] = {model: [] for model in NAMES}
+    errors: dict[str, list[float]] = {name: [] for name in (*NAMES, *BASELINES)}
     seconds: dict[str, float] = {
         "pretrain": sum(record.seconds or 0.0 for record in layers.manifest.stages.values()),
         **dict.fromkeys(NAMES, 0.0),
@@ -46,7 +48,9 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
     for seed in range(seeds):
         for model, name in NAMES.items():
             reporter.say(f"seed {seed}: {name}")
-            chosen = replace(config, seed=seed, model=model)
+            # Both have the same labels, and so the same baselines.
+            tuned = replace(config.finetune, baselines=model == "sda")
+            chosen = replace(config, seed=seed, model=model, finetune=tuned)
             folder = out / f"{model}-{seed}"
             if model == "sda":
                 done = finetune(chosen, folder, layers.path, reporter=reporter)
@@ -54,6 +58,8 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
                 done = fit(chosen, folder, reporter=reporter)
             result = done.result()
             errors[model].append(result.test_error_percent)
+            for name, error in (result.baselines or {}).items():
+                errors[name].append(error)
             seconds[model] += done.stage("finetune").seconds or 0.0
             n_test = result.n_test
     return {
@@ -74,16 +80,15 @@ def table(result: dict[str, Any]) -> Table:
         f" n = {result['n_test']}",
     )
     sheet.add_column("label draw")
-    for name in NAMES.values():
+    for name in (*NAMES.values(), "gain", *BASELINES.values()):
         sheet.add_column(name, justify="right")
-    sheet.add_column("gain", justify="right")
-    errors = result["test_error_percent"]
-    for i, seed in enumerate(result["seeds"]):
-        sda, mlp = errors["sda"][i], errors["mlp"][i]
-        sheet.add_row(f"seed {seed}", f"{sda:.2f}", f"{mlp:.2f}", f"{mlp - sda:.2f}")
-    means = result["mean_test_error_percent"]
-    sheet.add_section()
-    sheet.add_row("mean", f"{means['sda']:.2f}", f"{means['mlp']:.2f}", f"{means['mlp'] - means['sda']:.2f}")
+    errors, means = result["test_error_percent"], result["mean_test_error_percent"]
+    draws = {f"seed {seed}": {name: errors[name][i] for name in errors} for i, seed in enumerate(result["seeds"])}
+    for title, found in (*draws.items(), ("mean", means)):
+        if title == "mean":
+            sheet.add_section()
+        figures = (found["sda"], found["mlp"], found["mlp"] - found["sda"], *(found[name] for name in BASELINES))
+        sheet.add_row(title, *(f"{figure:.2f}" for figure in figures))
     return sheet
 
 
@@ -92,16 +97,17 @@ def picture(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     errors, means = result["test_error_percent"], result["mean_test_error_percent"]
-    places = {"mlp": 0, "sda": 1}
-    for mlp, sda in zip(errors["mlp"], errors["sda"], strict=True):
-        axes.plot([0, 1], [mlp, sda], color="0.7", marker="o", markersize=4, zorder=1)
+    places = {"logistic_regression": 0, "mlp": 1, "sda": 2}
+    for draw in zip(*(errors[model] for model in places), strict=True):
+        axes.plot(list(places.values()), draw, color="0.7", marker="o", markersize=4, zorder=1)
     for model, place in places.items():
-        axes.hlines(means[model], place - 0.14, place + 0.14, color="C3" if model == "mlp" else "C0", lw=3, zorder=2)
+        axes.hlines(means[model], place - 0.14, place + 0.14, color="C0" if model == "sda" else "C3", lw=3, zorder=2)
         axes.annotate(
             f"{means[model]:.1f} %", (place + 0.17, means[model]), va="center", fontsize=11, fontweight="bold"
         )
-    axes.set_xticks([0, 1], [f"{NAMES['mlp']}\n(control)", f"{NAMES['sda']}\nwithout labels"])
-    axes.set_xlim(-0.4, 1.6)
+    names = [BASELINES["logistic_regression"], f"{NAMES['mlp']}\n(control)", f"{NAMES['sda']}\nwithout labels"]
+    axes.set_xticks(list(places.values()), names)
+    axes.set_xlim(-0.4, 2.7)
     axes.set_ylabel("test error (%)")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
@@ -132,8 +138,8 @@ def main() -> int:
     Console().print(table(result))
     means = result["mean_test_error_percent"]
     print(
-        f"mean test error: pre-trained {means['sda']:.2f} %, never pre-trained {means['mlp']:.2f} %"
-        f" ({time.monotonic() - started:.0f} s)"
+        f"mean test error: pre-trained {means['sda']:.2f} %, never pre-trained {means['mlp']:.2f} %,"
+        f" logistic regression {means['logistic_regression']:.2f} % ({time.monotonic() - started:.0f} s)"
     )
     print(f"figure: {options.out / 'demo.png'}")
     return 0

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from stacked_dae.pipeline.api import evaluate as evaluate
     from stacked_dae.pipeline.api import finetune as finetune
     from stacked_dae.pipeline.api import fit as fit
+    from stacked_dae.pipeline.api import measure_baselines as measure_baselines
     from stacked_dae.pipeline.api import pretrain as pretrain
     from stacked_dae.runs.folder import RunFolder as RunFolder
 
@@ -77,6 +78,7 @@ _MODULES = {
     "fit": "pipeline.api",
     "load_data": "data.registry",
     "make_dataset": "data.dataset",
+    "measure_baselines": "pipeline.api",
     "pretrain": "pipeline.api",
     "pretrain_greedy": "lightning.greedy",
 }

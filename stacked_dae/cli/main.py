@@ -19,6 +19,7 @@ from stacked_dae.utils.signals import SIGNALS, Interrupted, handle_signals
 _RUN: Mapping[str, Callable[[Any], None]] = {
     "summary": runs.run_summary,
     "evaluate": runs.run_evaluate,
+    "baselines": runs.run_baselines,
     "plot": runs.run_plot,
     "predict": runs.run_predict,
     "encode": runs.run_encode,

@@ -226,6 +226,9 @@ TRAINING_COMMANDS: Mapping[str, Command] = {
 OTHER_COMMANDS: Mapping[str, Command] = {
     "summary": Command("print a run: data, layers, stages, result", RunOptions),
     "evaluate": Command("compute the test error of a finished run again, or test it on new rows", EvaluateOptions),
+    "baselines": Command(
+        "test what a run should beat on its rows: logistic regression, SVM, gradient boosting, MLP", RunDataOptions
+    ),
     "plot": Command("draw the figures of a run", RunDataOptions),
     "predict": Command(
         "predict class and probabilities of each row of a file (--data FILE --out preds.csv)", PredictOptions

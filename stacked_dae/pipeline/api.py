@@ -1,15 +1,18 @@
-"""The workflow in Python: pre-train, fine-tune, test and evaluate in a run folder."""
+"""The workflow in Python: pre-train, fine-tune, test and evaluate in a run folder, and what a result should beat."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stacked_dae.config.schema import Config
-from stacked_dae.data.dataset import Dataset
+from stacked_dae.data.dataset import Dataset, Split
+from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.loading import load_stack
 from stacked_dae.inference.run_data import run_data
 from stacked_dae.nn.components import Components
+from stacked_dae.pipeline.baselines import BASELINES, MORE_BASELINES, baseline_errors
 from stacked_dae.pipeline.parts import ArgumentsLike, CallbacksLike, LightningParts, LoggersLike, MetricsLike
 from stacked_dae.pipeline.runner import RunJob
 from stacked_dae.runs.folder import RunFolder
@@ -146,9 +149,51 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     if not folder.has_done(FINETUNE):
         raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
     data = run_data(folder, dataset, root)
-    found = score(load_stack(folder), data.load_test(), resolve_device(folder.config().trainer))
+    return _scored(folder, data, data.load_test())
+
+
+def measure_baselines(
+    run: str | Path, *, dataset: Dataset | None = None, root: str | None = None, reporter: Reporter | None = None
+) -> RunFolder:
+    """Test what the result of a run should beat on its rows, add it to ``result.json``, and return the run folder.
+
+    The majority class, logistic regression, a support vector machine with an RBF kernel, gradient boosting and a
+    multilayer perceptron, each with the labels that the run had. What the result has already is not tested again.
+
+    Args:
+        run: folder of a finished run.
+        dataset: its data, where they were given as a Dataset.
+        root: folder of the data files.
+        reporter: shows progress.
+
+    Raises:
+        StageError: the run has no result, or it or the data have changed.
+    """
+    folder, reporter = RunFolder.open(Path(run)), reporter or Reporter()
+    with folder.locked():
+        result, config = folder.result(), folder.config()
+        known = dict(result.baselines or {})
+        missing = [name for name in (*BASELINES, *MORE_BASELINES) if name not in known]
+        if missing:
+            data = run_data(folder, dataset, root)
+            test = data.load_test()
+            _scored(folder, data, test)
+            classes = data.table.classes if data.table else ()
+            rows = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
+            learns = config.learns_from_validation
+            for name, error in baseline_errors(data, rows, test, with_validation=learns, names=missing):
+                reporter.say(f"{name.replace('_', ' ')}: {error:.2f} %")
+                # As they come, so that what was cut is not measured again.
+                known[name] = error
+                folder.write_result(replace(result, baselines=known))
+    return folder
+
+
+def _scored(folder: RunFolder, data: Dataset, test: Split) -> Score:
+    """Return the test error of a run on ``test``; raise StageError if it was tested on other rows."""
+    found = score(load_stack(folder), test, resolve_device(folder.config().trainer))
     if folder.has_result and folder.result().test_rows != found.rows:
         raise StageError(
-            f"{run} was tested on other rows than {data.name!r} has now; give the data that it was tested on"
+            f"{folder.path} was tested on other rows than {data.name!r} has now; give the data that it was tested on"
         )
     return found

@@ -244,7 +244,7 @@ class RunJob:
                 tested = score(tested_stack, test, self.device, self._measures(FINETUNE))
                 # Each process has the same rows, and the first writes.
                 baselines = (
-                    baseline_errors(data, self.labelled, test, with_validation=self.config.learns_from_validation)
+                    dict(baseline_errors(data, self.labelled, test, with_validation=self.config.learns_from_validation))
                     if self.config.tests_baselines and distributed.is_rank_zero()
                     else None
                 )
@@ -289,6 +289,14 @@ class RunJob:
             store=store,
         )
 
+    def _earlier_baselines(self, test: Score) -> dict[str, float]:
+        """Return what an earlier result of these weights has on these rows."""
+        try:
+            earlier = self.folder.result()
+        except StageError:
+            return {}
+        return (earlier.baselines or {}) if earlier.test_rows == test.rows else {}
+
     def _write_result(
         self, stack: EncoderStack | MixedClassifier, test: Score, baselines: dict[str, float] | None
     ) -> None:
@@ -320,7 +328,7 @@ class RunJob:
                     "python": platform.python_version(),
                 },
                 metrics=dict(test.measures) or None,
-                baselines=baselines,
+                baselines={**self._earlier_baselines(test), **(baselines or {})} or None,
                 mixture=stack.parts() if isinstance(stack, MixedClassifier) else None,
             )
         )

@@ -14,7 +14,7 @@ from stacked_dae.inference.rebuilt_rows import Anomalies
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
-from stacked_dae.utils.intervals import with_interval
+from stacked_dae.utils.intervals import interval, with_interval
 
 _MODELS = {
     "sda": "stacked denoising autoencoders",
@@ -83,13 +83,29 @@ def never_predicted(confusion: Sequence[Sequence[int]], names: Sequence[str] | N
 def print_baselines(console: Console, result: Result) -> None:
     """Print the test errors of the baselines, and whether the stack is better than the best of them."""
     assert result.baselines is not None
-    named = {name.replace("_", " "): error for name, error in result.baselines.items()}
+    named = {_named(name): error for name, error in result.baselines.items()}
     listed = ", ".join(f"{name} {error:.2f} %" for name, error in named.items())
     best = min(named, key=lambda name: named[name])
     line = f"baselines on the same rows: {listed}"
     if result.test_error_percent >= named[best]:
         line += f"; the stack does not beat {best} here"
     console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_baseline_table(result: Result) -> None:
+    """Print the test error of a run and of each baseline, the lowest first; the run in bold."""
+    errors = {"stack": result.test_error_percent, **(result.baselines or {})}
+    table = Table(title=escape(f"{result.dataset}: the same labels, the same {result.n_test} test rows"))
+    table.add_column("method")
+    table.add_column("test error %, 95 % interval", justify="right")
+    for name, error in sorted(errors.items(), key=lambda item: item[1]):
+        text = with_interval(error, interval(error, result.n_test), result.n_test)
+        table.add_row(_named(name), text, style="bold" if name == "stack" else None)
+    Console(highlight=False).print(table)
+
+
+def _named(baseline: str) -> str:
+    return {"rbf_svm": "RBF SVM", "mlp": "MLP"}.get(baseline, baseline.replace("_", " "))
 
 
 def print_layers(folder: RunFolder) -> None:

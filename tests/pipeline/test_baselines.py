@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 from helpers.small_runs import blobs, small
 from helpers.tables import people, settings
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.pipeline import api
-from stacked_dae.pipeline.baselines import baseline_errors
+from stacked_dae.pipeline.baselines import MORE_BASELINES, baseline_errors
 from stacked_dae.reporting.columns import baseline_key, baseline_of
 from stacked_dae.reporting.run_summary import never_predicted
 
@@ -29,7 +32,7 @@ def asking(wanted, **changes):
 
 def test_errors_are_those_of_scikit_learn():
     data = blobs()
-    errors = baseline_errors(data, None, data.load_test())
+    errors = dict(baseline_errors(data, None, data.load_test()))
     x, y, test = data.train.inputs, data.train.labels, data.load_test()
     most = np.bincount(y).argmax()
     assert errors["majority_class"] == pytest.approx(100 * np.mean(test.labels != most))
@@ -46,10 +49,10 @@ def test_errors_are_those_of_scikit_learn():
 def test_they_learn_from_the_labels_that_the_stack_has():
     data = blobs()
     one = np.array([int(np.flatnonzero(data.train.labels == label)[0]) for label in range(3)])
-    few = baseline_errors(data, one, data.load_test())
-    assert few["logistic_regression"] > baseline_errors(data, None, data.load_test())["logistic_regression"]
+    few = dict(baseline_errors(data, one, data.load_test()))
+    assert few["logistic_regression"] > dict(baseline_errors(data, None, data.load_test()))["logistic_regression"]
     same = np.flatnonzero(data.train.labels == 1)[:5]
-    assert baseline_errors(data, same, data.load_test()).keys() == {"majority_class"}
+    assert dict(baseline_errors(data, same, data.load_test())).keys() == {"majority_class"}
 
 
 def test_tables_have_them_unless_they_are_not_wanted_and_others_if_they_are(tmp_path):
@@ -119,7 +122,71 @@ def test_missing_values_and_bytes_are_inputs_too(tmp_path):
     pixels = blobs()
     whole = replace(pixels, train=replace(pixels.train, inputs=(pixels.train.inputs * 255).astype(np.uint8)))
     test = replace(pixels.load_test(), inputs=(pixels.load_test().inputs * 255).astype(np.uint8))
-    expected = baseline_errors(pixels, None, pixels.load_test())
-    assert baseline_errors(whole, None, test)["logistic_regression"] == pytest.approx(
+    expected = dict(baseline_errors(pixels, None, pixels.load_test()))
+    assert dict(baseline_errors(whole, None, test))["logistic_regression"] == pytest.approx(
         expected["logistic_regression"], abs=2.3
     )
+
+
+def test_more_of_them_are_tested_later_and_kept(tmp_path, capsys):
+    people(tmp_path / "people.csv")
+    table = config_from_dict(settings(tmp_path / "people.csv"))
+    run = api.fit(table, tmp_path / "run")
+    first = run.result()
+    assert main(["baselines", str(run.path)]) == 0
+    said = capsys.readouterr().out
+    for name in ("stack", "logistic regression", "RBF SVM", "gradient boosting", "MLP", "majority class"):
+        assert name in said
+    after = run.result()
+    assert after.baselines.keys() == {*first.baselines, "rbf_svm", "gradient_boosting", "mlp"}
+    assert replace(after, baselines=first.baselines) == first
+    for name, error in after.baselines.items():
+        assert f"{error:.2f}" in said, name
+    # A test of further measures does not lose them.
+    more = replace(table, finetune=replace(table.finetune, metrics=["f1"]))
+    assert api.fit(more, run.path).result().baselines == after.baselines
+
+
+def test_more_of_them_are_those_of_scikit_learn():
+    data = blobs()
+    x, y, test = data.train.inputs, data.train.labels, data.load_test()
+    scaler = StandardScaler().fit(x)
+    errors = dict(baseline_errors(data, None, test, names=MORE_BASELINES))
+    for name, model in zip(
+        MORE_BASELINES,
+        (SVC(), HistGradientBoostingClassifier(random_state=0), MLPClassifier(random_state=0)),
+        strict=True,
+    ):
+        found = model.fit(scaler.transform(x), y).predict(scaler.transform(test.inputs))
+        assert errors[name] == pytest.approx(100 * np.mean(found != test.labels), abs=1.2)
+
+
+def test_a_cut_baseline_is_not_tested_again(tmp_path, monkeypatch):
+    run = api.fit(small(), tmp_path / "run", dataset=blobs())
+    made = api.baseline_errors
+
+    def cut(*arguments, names, **settings):
+        for found in made(*arguments, names=names, **settings):
+            yield found
+            if found[0] == "rbf_svm":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "baseline_errors", cut)
+    with pytest.raises(KeyboardInterrupt):
+        api.measure_baselines(run.path, dataset=blobs())
+    assert set(run.result().baselines) == {"majority_class", "logistic_regression", "rbf_svm"}
+    asked = []
+    monkeypatch.setattr(
+        api, "baseline_errors", lambda *a, names, **s: asked.extend(names) or made(*a, names=names, **s)
+    )
+    assert set(api.measure_baselines(run.path, dataset=blobs()).result().baselines) >= {"gradient_boosting", "mlp"}
+    assert asked == ["gradient_boosting", "mlp"]
+
+
+def test_a_run_without_a_result_is_one_line(tmp_path, capsys):
+    people(tmp_path / "people.csv")
+    run = api.pretrain(config_from_dict(settings(tmp_path / "people.csv")), tmp_path / "run")
+    assert main(["baselines", str(run.path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "has no result.json" in error

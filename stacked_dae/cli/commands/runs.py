@@ -41,6 +41,17 @@ def run_evaluate(options: EvaluateOptions) -> None:
         print(out)
 
 
+def run_baselines(options: RunDataOptions) -> None:
+    """Test what the result of a run should beat, and print all beside it."""
+    from stacked_dae.pipeline.api import measure_baselines
+    from stacked_dae.reporting.run_summary import print_baseline_table
+    from stacked_dae.utils.progress import command_reporter
+
+    with command_reporter() as reporter:
+        folder = measure_baselines(options.run, root=options.root, reporter=reporter)
+    print_baseline_table(folder.result())
+
+
 def run_plot(options: RunDataOptions) -> None:
     """Draw the figures of a run."""
     from stacked_dae.reporting.run_figures import draw_run
