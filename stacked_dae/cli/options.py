@@ -154,6 +154,8 @@ class DataOptions:
         "Character between the fields of a CSV file (check only).", flag="data.delimiter"
     )
     decimal: Decimal | None = _option("Decimal mark of a CSV file, . or , (check only).", flag="data.decimal")
+    header: bool | None = _option("Whether a CSV file's first line names its columns (check only).", flag="data.header")
+    na_values: list[str] | None = _option("What stands for a missing value (check only).", flag="data.na_values")
 
 
 @dataclass(frozen=True)

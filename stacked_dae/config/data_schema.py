@@ -11,6 +11,9 @@ from stacked_dae.config.checks import default_of, require, require_choice, requi
 Scale = Literal["minmax", "standard"]
 Decimal = Literal[".", ","]
 Source = Literal["regenerated", "original"]
+_OF_TABLES = (
+    *("target", "keep", "drop", "categorical", "scale", "split", "delimiter", "decimal", "header", "na_values"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class DataConfig:
     """Character between the fields of a CSV file; found in the file when null (tables only)."""
     decimal: Decimal | None = None
     """Decimal mark of a CSV file, . or ,; found in the file when null (tables only)."""
+    header: bool = True
+    """Whether the first line of a CSV file names its columns; f0, f1, … name them where it does not (tables only)."""
+    na_values: list[str] = field(default_factory=list)
+    """What stands for a missing value, beside an empty field, NA, NaN, null and N/A (tables only)."""
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
     source: Source = "regenerated"
@@ -65,7 +72,7 @@ class DataConfig:
             f"data.delimiter and data.decimal must differ; both are {self.decimal!r}",
         )
         if self.path is None:
-            for name in ("target", "keep", "drop", "categorical", "scale", "split", "delimiter", "decimal"):
+            for name in _OF_TABLES:
                 given = getattr(self, name) != default_of(DataConfig, name)
                 require(not given, f"data.{name} applies only to a table: name its file with data.path")
         else:

@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.tabular.files import open_table
 from stacked_dae.data.tabular.frames import listed_columns
 from stacked_dae.errors import ConfigError, suggest
@@ -43,7 +44,7 @@ def write_predictions(
     """
     count = 0
     written = ["class", *(f"p_{name}" for name in model.classes)]
-    kept = kept_rows(data, keep_columns, written)
+    kept = kept_rows(model, data, keep_columns, written)
 
     def lines() -> Iterator[list[Any]]:
         nonlocal count
@@ -84,11 +85,14 @@ def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: 
     return count
 
 
-def kept_rows(data: Path, names: Sequence[str], written: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+def kept_rows(
+    model: StackedDAE, data: Path, names: Sequence[str], written: Sequence[str]
+) -> Iterator[tuple[str | None, ...]]:
     """Return the values of these columns, a tuple for each row, as the file has them."""
+    reading = Reading() if model.preprocessing is None else model.preprocessing.reading
     if not names:
         return repeat(())
-    file = open_table(data)
+    file = open_table(data, reading)
     for k, name in enumerate(names):
         where = f"--keep-columns: column {name!r} of {data}"
         if name not in file.names:
@@ -114,7 +118,8 @@ def rows_of(
     start, count = 0, 0
     for rows in file_rows(model, data):
         if start == 0 and model.preprocessing is not None:
-            extra = [name for name in model.preprocessing.unknown(open_table(data).names) if name not in keep_columns]
+            there = open_table(data, model.preprocessing.reading).names
+            extra = [name for name in model.preprocessing.unknown(there) if name not in keep_columns]
             if extra:
                 reporter.say(f"{data}: the model has no {listed_columns(extra)}; passed over")
         for column, row, value in rows.unseen:

@@ -72,7 +72,7 @@ def write_reconstructions(
         DataError: the data differ in kind from those it was trained on; nothing is written.
     """
     count = 0
-    layers, kept = model.pretrained_layers(layer), kept_rows(data, keep_columns, model.columns)
+    layers, kept = model.pretrained_layers(layer), kept_rows(model, data, keep_columns, model.columns)
 
     def rebuilt() -> Iterator[NDArray[np.float32]]:
         nonlocal count
@@ -113,7 +113,7 @@ def write_anomalies(
         DataError: the data differ in kind from those it was trained on; nothing is written.
     """
     written = ["score", *(f"error_{name}" for name in model.columns)]
-    layers, kept = model.pretrained_layers(layer), kept_rows(data, keep_columns, written)
+    layers, kept = model.pretrained_layers(layer), kept_rows(model, data, keep_columns, written)
     scores: list[NDArray[np.float64]] = []
     total, known = np.zeros(len(model.columns)), np.zeros(len(model.columns))
     unusual: list[UnusualRow] = []

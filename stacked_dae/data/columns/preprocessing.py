@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.columns.columns import CategoricalColumn, Column, NumericColumn
+from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.columns.values import Values
 from stacked_dae.utils.type_hints import matches_type
 
@@ -29,6 +30,7 @@ class Preprocessing:
         classes: its values, in the order of the labels; those of whole numbers by size, others by the alphabet.
         as_written: whether names are text as the file has it, where that is not how a number is written: 007, 1E2.
         from_layers: whether the columns were fitted on another table, that of the pre-trained layers.
+        reading: what the user said of how its text is read.
     """
 
     columns: list[Column]
@@ -36,6 +38,7 @@ class Preprocessing:
     classes: list[str]
     as_written: bool = False
     from_layers: bool = False
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def names(self) -> list[str]:
@@ -95,7 +98,8 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return {name: value for name, value in asdict(self).items() if name not in _FLAGS or value}
+        values = {**asdict(self), "reading": self.reading.to_dict()}
+        return {name: value for name, value in values.items() if name not in (*_FLAGS, "reading") or value}
 
     @staticmethod
     def from_dict(values: Any) -> Preprocessing:
@@ -107,6 +111,9 @@ class Preprocessing:
         hints: dict[str, Any] = {"columns": list[dict[str, Any]], "target": str | None, "classes": list[str]}
         flags = [name for name in _FLAGS if isinstance(values, dict) and name in values]
         hints |= dict.fromkeys(flags, bool)
+        reading = Reading()
+        if isinstance(values, dict) and "reading" in values:
+            reading, hints["reading"] = Reading.from_dict(values["reading"]), dict
         if not _has(values, hints) or not values["columns"]:
             raise ValueError("columns are missing")
         columns: list[Column] = []
@@ -117,7 +124,8 @@ class Preprocessing:
                 columns.append(CategoricalColumn(**column))
             else:
                 raise ValueError("a column is neither numeric nor categorical")
-        return Preprocessing(columns, values["target"], values["classes"], **{name: values[name] for name in flags})
+        said = {name: values[name] for name in flags}
+        return Preprocessing(columns, values["target"], values["classes"], **said, reading=reading)
 
 
 def _has(values: Any, hints: Mapping[str, Any]) -> bool:

@@ -16,9 +16,10 @@ _SAMPLE = 2**16
 _ROWS = 200
 DELIMITERS = (",", ";", "\t", "|")
 """The delimiters that are looked for."""
-_WITH_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
-_WHOLE_OR_EMPTY = re.compile(r"\s*([+-]?\d+)?\s*", re.ASCII)
-_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", re.ASCII)
+_BESIDE = r"[\s()$€£¥%+-]*"
+_WITH_COMMA = re.compile(rf"{_BESIDE}(\d+|\d{{1,3}}(\.\d{{3}})+),\d+{_BESIDE}", re.ASCII)
+_WHOLE_OR_EMPTY = re.compile(rf"{_BESIDE}(\d+|\d{{1,3}}(\.\d{{3}})+)?{_BESIDE}", re.ASCII)
+_THOUSANDS = re.compile(rf"{_BESIDE}[1-9]\d{{0,2}},\d{{3}}{_BESIDE}", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.tabular.arrow_columns import column_values, describe_unusable, names_of, numbers_where_all_are
 from stacked_dae.data.tabular.csv_dialect import Dialect, find_dialect
@@ -21,6 +22,12 @@ ROWS = 8192
 # Bytes of a CSV file that are read at a time; a line must fit.
 _BLOCK = 2**22
 _CSV, _FEATHER = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".feather", ".arrow")
+_BESIDE = r"[\s()$€£¥%+-]*"
+_POINTS_AND_COMMA = rf"^{_BESIDE}\d{{1,3}}(\.\d{{3}})+,\d+{_BESIDE}$"
+_DECIMAL_COMMA = rf"^({_BESIDE}\d*),(\d+([eE][+-]?\d+)?{_BESIDE})$"
+# What columns are seldom named.
+_FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)
+_AS_FOUND = Reading()
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+", re.ASCII)
 ENDINGS = (*_CSV, ".parquet", *_FEATHER, ".npy", ".npz")
 """What the name of a table's file ends in."""
@@ -39,6 +46,8 @@ class TableFile(Protocol):
     """What the columns hold that are neither numbers nor text, by name."""
     notices: Sequence[str]
     """Lines that say how the file was read, where that may be wrong."""
+    may_lack_header: bool
+    """True if a line that names the columns may hold values."""
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         """Go through these columns, some rows at a time.
@@ -52,12 +61,12 @@ class TableFile(Protocol):
         ...
 
 
-def open_table(path: str | Path, delimiter: str | None = None, decimal: str | None = None) -> TableFile:
+def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
     """Return the table in a file, whose ending says what it is.
 
     Args:
         path: ends in .csv or .tsv (also compressed: .csv.gz, .tsv.gz), .parquet, .feather, .arrow, .npy or .npz.
-        delimiter, decimal: those of a CSV file; found in its beginning if None.
+        reading: what was said of how its text is read; but for ``na_values``, which :class:`WrittenFile` knows.
 
     Raises:
         DataError: it does not exist, has another ending, or is not readable; or two of its columns share a name.
@@ -71,7 +80,7 @@ def open_table(path: str | Path, delimiter: str | None = None, decimal: str | No
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty")
     if ending in _CSV:
-        file: TableFile = _Csv(path, find_dialect(path, delimiter, decimal))
+        file: TableFile = _Csv(path, find_dialect(path, reading.delimiter, reading.decimal), reading.header)
     elif ending == ".parquet":
         file = _Parquet(path)
     elif ending in _FEATHER:
@@ -116,13 +125,18 @@ class _Csv:
     is_bytes = False
     unusable: Mapping[str, str] = {}
 
-    def __init__(self, path: Path, dialect: Dialect) -> None:
-        self._path, self._dialect = path, dialect
+    def __init__(self, path: Path, dialect: Dialect, header: bool) -> None:
+        self._path, self._dialect, self._header = path, dialect, header
         with closing(self._open()) as reader:
             self.names: list[str] = reader.schema.names
         self.indexes = _indexes(self.names)
         unsure = f"{path}: it is not UTF-8, so it is read as Windows-1252 (Latin-1); save it as UTF-8 if that is wrong"
-        self.notices: Sequence[str] = [unsure] if dialect.encoding == "cp1252" else []
+        values = (
+            f"{path}: its first line names the columns {', '.join(self.names[:4])}, …; if it holds values, name them"
+            " there, or have them named f0, f1, …: --data.header false"
+        )
+        self.may_lack_header = header and any(_FRACTION.fullmatch(name) for name in self.names)
+        self.notices: Sequence[str] = [unsure] * (dialect.encoding == "cp1252") + [values] * self.may_lack_header
 
     def _open(self, names: Sequence[str] | None = None) -> Any:
         pa = _arrow(self._path)
@@ -139,7 +153,12 @@ class _Csv:
         try:
             return csv.open_csv(
                 self._path,
-                read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False, encoding=self._dialect.encoding),
+                read_options=csv.ReadOptions(
+                    block_size=_BLOCK,
+                    use_threads=False,
+                    encoding=self._dialect.encoding,
+                    autogenerate_column_names=not self._header,
+                ),
                 parse_options=parse,
                 convert_options=csv.ConvertOptions(
                     column_types=kinds,
@@ -172,13 +191,16 @@ class _Csv:
 
         if as_text or self._dialect.decimal == ".":
             return column
-        return pc.replace_substring_regex(column, r"^(\s*[+-]?\d*),(\d+([eE][+-]?\d+)?\s*)$", r"\1.\2")
+        # With a comma behind them, points part thousands.
+        parted = pc.fill_null(pc.match_substring_regex(column, _POINTS_AND_COMMA), False)
+        column = pc.if_else(parted, pc.replace_substring(column, ".", ""), column)
+        return pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")
 
 
 class _ArrowFile:
     """A file whose columns have types, read by record batches of pyarrow's."""
 
-    is_bytes = False
+    is_bytes = may_lack_header = False
     notices: Sequence[str] = ()
     kind: str
 
@@ -242,6 +264,7 @@ class _Feather(_ArrowFile):
 class _Arrays:
     """Arrays with equal numbers of rows; each column of a 2-D one is a column, a 1-D one is one column."""
 
+    may_lack_header = False
     notices: Sequence[str] = ()
     unusable: Mapping[str, str] = {}
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stacked_dae.data.columns.columns import CategoricalColumn
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import LARGEST, NUMBER, Values, is_missing, name_of
+from stacked_dae.data.columns.written_numbers import written_number
 from stacked_dae.errors import DataError, suggest
 
 # Columns passed over that a warning names.
@@ -53,6 +54,13 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
     if len(lengths) != 1 or len(next(iter(lengths))) != 1 or not next(iter(lengths))[0]:
         shapes = " and ".join(sorted(map(str, lengths)))
         raise DataError(f"every column must have as many rows, one or more; there are columns of shape {shapes}")
+    na_values = preprocessing.reading.na_values
+    if na_values:
+        missing = {name_of(name) for name in na_values}
+        found = {
+            name: _object_array([None if name_of(value) in missing else value for value in values])
+            for name, values in found.items()
+        }
     return {
         column.name: np.array([name_of(v, as_written=preprocessing.as_written) for v in found[column.name]], object)
         if isinstance(column, CategoricalColumn)
@@ -120,11 +128,18 @@ def _object_array(values: list[Any]) -> NDArray[Any]:
 
 
 def _numbers_of(name: str, values: NDArray[Any]) -> Values:
-    made = np.full(len(values), np.nan)
+    made, signs = np.full(len(values), np.nan), set()
     for at, value in enumerate(values):
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
             continue
         text = isinstance(value, str) and NUMBER.fullmatch(value) is not None
+        if isinstance(value, str) and not text and (found := written_number(value)) is not None:
+            text, (value, sign) = True, found
+            signs.add(sign)
+        elif text:
+            signs.add("")
+        if len(signs) > 1:
+            raise DataError(f"column {name!r} has numbers with {max(signs)!r} and others without; write them alike")
         # Of NumPy, Decimal and Fraction too.
         if not (text or isinstance(value, (int, float, Real, np.bool_)) or hasattr(value, "as_integer_ratio")):
             raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is not a number")

@@ -16,27 +16,14 @@ from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.columns.columns import CategoricalColumn, Column, NumericColumn
 from stacked_dae.data.columns.errors import ColumnError, list_option
 from stacked_dae.data.columns.preprocessing import Preprocessing
-from stacked_dae.data.columns.values import Values, canonical, name_of
+from stacked_dae.data.columns.values import Values, name_of
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
-from stacked_dae.data.tabular.csv_dialect import DecimalError
 from stacked_dae.data.tabular.files import TableFile, open_table
 from stacked_dae.data.tabular.rows import TableRows, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
+from stacked_dae.data.tabular.written_file import CanonicalFile, WrittenFile, described, open_data, reading_of
 from stacked_dae.errors import ConfigError, DataError, suggest
-
-
-class _CanonicalFile:
-    """A file's table with the names that the first versions gave: 7 for 007."""
-
-    def __init__(self, file: TableFile) -> None:
-        self._file = file
-        self.names, self.is_bytes, self.indexes, self.notices = file.names, file.is_bytes, file.indexes, file.notices
-        self.unusable = file.unusable
-
-    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
-        for values in self._file.batches(names, as_text):
-            yield {name: canonical(column) for name, column in values.items()}
 
 
 def read_table(
@@ -60,10 +47,13 @@ def read_table(
     """
     assert settings.path is not None
     path = Path(settings.path)
-    file: TableFile = open_data(path, settings)
     from_layers = known is not None and known.from_layers
+    # What a run began with as names stays names.
+    stays = known if known is not None and not from_layers else None
+    written = open_data(path, settings, stays)
+    file: TableFile = written
     if known is not None and not known.as_written and not from_layers:
-        file = _CanonicalFile(file)
+        file = CanonicalFile(file)
     columns: list[Column]
     errors: list[ColumnError] = []
     if known is not None and from_layers:
@@ -75,7 +65,7 @@ def read_table(
         rows = read_rows(path, file, settings)
         scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
         names, left_out = leave_out_identifiers(path, scans, settings, known)
-        notices += [*left_out, *copies_of_the_target(path, scans, names, settings)]
+        notices += [*left_out, *copies_of_the_target(path, scans, names, settings), *described(path, written, names)]
         columns, errors = fit_columns(scans, names, settings)
     message = describe_errors(rows, errors, settings)
     if message is not None:
@@ -84,15 +74,16 @@ def read_table(
     names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
     as_written |= known is not None and from_layers and known.as_written
-    preprocessing = Preprocessing(columns, settings.target, classes, as_written, from_layers)
-    if not as_written and not isinstance(file, _CanonicalFile):
+    reading = stays.reading if stays is not None else reading_of(settings)
+    preprocessing = Preprocessing(columns, settings.target, classes, as_written, from_layers, reading)
+    if not as_written and not isinstance(file, CanonicalFile):
         # As the model's later rows will be.
-        file = _CanonicalFile(file)
-    written = path.stat()
+        file = CanonicalFile(file)
+    state = path.stat()
 
     def split(which: int) -> Split:
         now = path.stat()
-        if (now.st_size, now.st_mtime_ns) != (written.st_size, written.st_mtime_ns):
+        if (now.st_size, now.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
             raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
         inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         return Split(inputs, labels[part == which])
@@ -100,18 +91,6 @@ def read_table(
     return Dataset(
         settings.title, len(classes), split(0), split(1), lambda: split(2), table=preprocessing, notices=notices
     )
-
-
-def open_data(path: Path, settings: DataConfig) -> TableFile:
-    """Return the file of a table, read as the settings say.
-
-    Raises:
-        DataError: it is not readable.
-    """
-    try:
-        return open_table(path, settings.delimiter, settings.decimal)
-    except DecimalError as error:
-        raise DataError(f"{error}, or, if it is the decimal mark: --data.decimal ,") from None
 
 
 def table_rows(
@@ -129,9 +108,9 @@ def table_rows(
         DataError: a column is not there, or holds text where the model's training rows held numbers.
     """
     path = Path(path)
-    file = file or open_table(path)
+    file = file or WrittenFile(path, open_table(path, preprocessing.reading), preprocessing.reading.na_values)
     if not preprocessing.as_written:
-        file = _CanonicalFile(file)
+        file = CanonicalFile(file)
     names, texts = list(preprocessing.names), set(preprocessing.categorical())
     if target:
         assert preprocessing.target is not None
@@ -161,6 +140,7 @@ def _check_roles(file: TableFile, settings: DataConfig, roles: Mapping[str, Sequ
                 raise ConfigError(
                     f"data.{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
                     f" {', '.join(file.names[:20])}{', …' if len(file.names) > 20 else ''}"
+                    f"{', or, if these are values: --data.header false' if file.may_lack_header else ''}"
                 )
 
 

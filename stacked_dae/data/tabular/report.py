@@ -14,10 +14,10 @@ from stacked_dae.data.tabular.loading import (
     describe_errors,
     find_inputs,
     leave_out_identifiers,
-    open_data,
 )
 from stacked_dae.data.tabular.rows import SPLITS, count_labels, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, copies_of_the_target, fit_columns, scan_columns
+from stacked_dae.data.tabular.written_file import described, open_data
 
 _MOST_SHOWN = 5
 _MOST_MISSING = 0.5
@@ -94,7 +94,7 @@ def check_table(settings: DataConfig) -> TableReport:
     scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
     inputs, left_out = leave_out_identifiers(path, scans, settings)
     columns, errors = fit_columns(scans, inputs, settings)
-    notices += [*left_out, *copies_of_the_target(path, scans, inputs, settings)]
+    notices += [*left_out, *copies_of_the_target(path, scans, inputs, settings), *described(path, file, inputs)]
     notices += [
         f"{path}: column {name!r} is missing in {100 * scans[name].missing / len(rows):.0f} % of the rows"
         for name in (column.name for column in columns)
@@ -150,6 +150,12 @@ def _command(settings: DataConfig, drop: Sequence[str]) -> str:
     if isinstance(settings.split, str):
         single["split"] = settings.split
     words += [word for key, value in single.items() if value for word in (f"--data.{key}", shlex.quote(value))]
-    lists = {"keep": settings.keep, "drop": drop, "categorical": settings.categorical}
+    words += [] if settings.header else ["--data.header", "false"]
+    lists = {
+        "keep": settings.keep,
+        "drop": drop,
+        "categorical": settings.categorical,
+        "na_values": settings.na_values,
+    }
     words += [list_option(f"data.{key}", names) for key, names in lists.items() if names]
     return " ".join(words)

@@ -124,11 +124,14 @@ class ColumnScan:
         is_named: whether the user says that it holds names.
         may_identify: whether it may be found to be an identifier; not where the user asked for the column.
         classes: number of classes; 0 without a target.
+        na_values: what stands for a missing value already.
     """
 
-    def __init__(self, path: Path, name: str, *, is_named: bool, may_identify: bool, classes: int) -> None:
+    def __init__(
+        self, path: Path, name: str, *, is_named: bool, may_identify: bool, classes: int, na_values: Sequence[str]
+    ) -> None:
         self.name, self.is_named = name, is_named
-        self._path = path
+        self._path, self._na_values = path, na_values
         self.count = self.missing = 0
         self.error: ColumnError | None = None
         self.moments = RunningMoments()
@@ -175,7 +178,8 @@ class ColumnScan:
                 str(self._path),
                 self.name,
                 f"holds numbers and text: row {number_at} is {number}, row {text_at} is {text!r}",
-                f"correct it, or, if all are names: {list_option('data.categorical', [self.name])}",
+                f"correct it, or, if all are names: {list_option('data.categorical', [self.name])}, or, if {text!r}"
+                f" stands for a missing value: {list_option('data.na_values', [*self._na_values, text])}",
             )
         if self.copy is not None:
             known = is_training & (labels >= 0)
@@ -273,6 +277,7 @@ def scan_columns(
             is_named=name in settings.categorical,
             may_identify=name not in asked,
             classes=classes,
+            na_values=settings.na_values,
         )
         for name in names
     }

@@ -1,0 +1,206 @@
+"""Tables as people write them: amounts, percentages, marks for missing values, files without a header."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from helpers.tables import settings
+
+from stacked_dae.cli.main import main
+from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.loading import config_from_dict
+from stacked_dae.data.columns.columns import CategoricalColumn, NumericColumn
+from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.tabular.loading import read_table
+from stacked_dae.errors import DataError
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.pipeline import api
+
+ROWS = 90
+
+
+def read(path, known=None, **data):
+    config = DataConfig(path=str(path), **{"target": "y", **data})
+    return read_table(config, scratch=path.parent / "scratch", budget_bytes=10**9, known=known)
+
+
+@pytest.fixture
+def plain():
+    random = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "amount": (random.random(ROWS) * 9000).round(2),
+            "share": (random.random(ROWS) * 100).round(1),
+            "count": random.integers(0, 50, ROWS).astype(float),
+            "word": random.choice(["red", "blue"], ROWS),
+            "y": random.choice(["p", "q"], ROWS),
+        }
+    )
+
+
+def as_written(frame):
+    return frame.assign(
+        amount=[f"${value:,.2f}" for value in frame["amount"]], share=[f"{value} %" for value in frame["share"]]
+    )
+
+
+def in_european(frame, path):
+    amounts = [f"{value:_.2f} €".replace(".", ",").replace("_", ".") for value in frame["amount"]]
+    shares = [f"{value}%".replace(".", ",") for value in frame["share"]]
+    frame.assign(amount=amounts, share=shares).to_csv(path, sep=";", index=False, decimal=",")
+
+
+WRITERS = {
+    "t.csv": lambda frame, path: as_written(frame).to_csv(path, index=False),
+    "t.tsv": lambda frame, path: as_written(frame).to_csv(path, index=False, sep="\t"),
+    "t.parquet": lambda frame, path: as_written(frame).to_parquet(path),
+    "t.feather": lambda frame, path: as_written(frame).to_feather(path),
+    "t.npz": lambda frame, path: np.savez(path, **{n: as_written(frame)[n].to_numpy().astype(str) for n in frame}),
+    "european.csv": in_european,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_amounts_and_percentages_are_numbers(name, plain, tmp_path):
+    plain.to_csv(tmp_path / "plain.csv", index=False)
+    WRITERS[name](plain, tmp_path / name)
+    expected, found = read(tmp_path / "plain.csv"), read(tmp_path / name)
+    assert found.table == expected.table
+    assert np.array_equal(found.train.inputs, expected.train.inputs)
+    assert [line.split("is read")[0].split(":")[-1].strip() for line in found.notices] == [
+        "column 'amount'",
+        "column 'share'",
+    ]
+    assert " is read as numbers: " in found.notices[0]
+
+
+def test_predictions_read_them_too(plain, tmp_path):
+    as_written(plain).to_csv(tmp_path / "t.csv", index=False)
+    run = api.fit(config_from_dict(settings(tmp_path / "t.csv", target="y")), tmp_path / "run")
+    model = StackedDAE.from_run(run.path)
+    expected = model.predict_proba(plain)
+    frame = as_written(plain)
+    for rows in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame), frame[model.columns].to_numpy(object)):
+        assert np.array_equal(model.predict_proba(rows), expected)
+    for name, write in WRITERS.items():
+        write(plain, tmp_path / name)
+        out = tmp_path / "out.csv"
+        assert main(["predict", str(run.path), "--data", str(tmp_path / name), "--out", str(out)]) == 0
+        assert pd.read_csv(out)[["p_p", "p_q"]].to_numpy() == pytest.approx(expected, abs=1e-5), name
+
+
+def test_numbers_with_and_without_a_sign_are_not_mixed(plain, tmp_path):
+    mixed = as_written(plain)
+    mixed.loc[3, "share"] = "0.5"
+    mixed.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match="column 'share' holds numbers and text: row 4 is 0.5, row 1 is"):
+        read(tmp_path / "t.csv")
+    as_written(plain).to_csv(tmp_path / "good.csv", index=False)
+    run = api.fit(config_from_dict(settings(tmp_path / "good.csv", target="y")), tmp_path / "run")
+    model = StackedDAE.from_run(run.path)
+    with pytest.raises(DataError, match="column 'share' has numbers with '%' and others without"):
+        model.predict(mixed)
+    # In another batch of the file, too.
+    many = pd.concat([as_written(plain)] * 100, ignore_index=True)
+    many["share"] = many["share"].where(many.index < 8192, "0.5")
+    many.to_csv(tmp_path / "many.csv", index=False)
+    with pytest.raises(DataError, match="column 'share' has numbers with '%' and others without"):
+        read(tmp_path / "many.csv")
+
+
+def test_text_beside_amounts_stays_text(plain, tmp_path):
+    as_written(plain).assign(size=np.where(plain["y"] == "p", "$5", "cheap")).to_csv(tmp_path / "t.csv", index=False)
+    columns = {column.name: column for column in read(tmp_path / "t.csv").table.columns}
+    assert columns["size"].values == ["$5", "cheap"]
+
+
+def test_a_run_of_an_earlier_version_keeps_its_names(plain, tmp_path):
+    frame = as_written(plain).assign(size=np.where(plain["count"] > 20, "$5", "$10"))
+    frame.drop(columns=["amount", "share"]).to_csv(tmp_path / "t.csv", index=False)
+    known = Preprocessing(
+        [
+            NumericColumn("count", 0.0, 50.0, False),
+            CategoricalColumn("word", ["blue", "red"]),
+            CategoricalColumn("size", ["$10", "$5"]),
+        ],
+        "y",
+        ["p", "q"],
+    )
+    found = read(tmp_path / "t.csv", known=known).table
+    assert [type(column) for column in found.columns] == [NumericColumn, CategoricalColumn, CategoricalColumn]
+    assert isinstance(read(tmp_path / "t.csv").table.columns[-1], NumericColumn)
+
+
+def with_marks(frame):
+    marked = frame.astype(object)
+    marked.loc[::9, "count"], marked.loc[::7, "word"], marked.loc[::11, "amount"] = "?", "?", -999
+    return marked
+
+
+def test_values_that_stand_for_none_are_missing_everywhere(plain, tmp_path):
+    marked, missing = with_marks(plain), with_marks(plain).replace({"?": None, -999: None})
+    marked.loc[4, "y"], missing.loc[4, "y"] = "?", None
+    marked.to_csv(tmp_path / "t.csv", index=False)
+    missing.to_csv(tmp_path / "plain.csv", index=False)
+    with pytest.raises(DataError, match=r"if '\?' stands for a missing value: --data\.na_values '\[\"\?\"\]'"):
+        read(tmp_path / "t.csv")
+    said = {"na_values": ["?", "-999"]}
+    data, expected = read(tmp_path / "t.csv", **said), read(tmp_path / "plain.csv")
+    assert np.array_equal(data.train.inputs, expected.train.inputs, equal_nan=True)
+    assert np.array_equal(data.train.labels, expected.train.labels)
+    run = api.fit(config_from_dict(settings(tmp_path / "t.csv", target="y", **said)), tmp_path / "run")
+    model = StackedDAE.from_run(run.path)
+    assert model.preprocessing.to_dict()["reading"] == said
+    probabilities = model.predict_proba(missing)
+    assert np.array_equal(model.predict_proba(marked), probabilities)
+    assert np.array_equal(model.predict_proba(pl.from_pandas(marked.astype(str))), probabilities)
+    model.save(tmp_path / "m.safetensors")
+    assert np.array_equal(StackedDAE.load(tmp_path / "m.safetensors").predict_proba(marked), probabilities)
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(run.path), "--data", str(tmp_path / "t.csv"), "--out", str(out)]) == 0
+    assert pd.read_csv(out)[["p_p", "p_q"]].to_numpy() == pytest.approx(probabilities, abs=1e-5)
+    # The same call trains nothing again.
+    before = run.weights_path("finetune").stat().st_mtime_ns
+    api.fit(config_from_dict(settings(tmp_path / "t.csv", target="y", **said)), tmp_path / "run")
+    assert run.weights_path("finetune").stat().st_mtime_ns == before
+
+
+def test_a_file_without_a_header(plain, tmp_path, capsys):
+    plain.to_csv(tmp_path / "t.csv", index=False, header=False)
+    assert (
+        main(["fit", "--data.path", str(tmp_path / "t.csv"), "--data.target", "y", "--out", str(tmp_path / "r")]) == 2
+    )
+    assert "or, if these are values: --data.header false" in capsys.readouterr().err
+    assert "if it holds values" in read(tmp_path / "t.csv", target=None).notices[0]
+    data = read(tmp_path / "t.csv", target="f4", header=False)
+    assert data.table.names == ["f0", "f1", "f2", "f3"]
+    assert len(data.train) + len(data.valid) + len(data.load_test()) == ROWS
+    run = api.fit(config_from_dict(settings(tmp_path / "t.csv", target="f4", header=False)), tmp_path / "run")
+    out = tmp_path / "out.csv"
+    command = ["predict", str(run.path), "--data", str(tmp_path / "t.csv"), "--out", str(out)]
+    assert main([*command, "--keep-columns", "f3"]) == 0
+    found = pd.read_csv(out)
+    assert list(found["f3"]) == list(plain["word"])
+    frame = plain.set_axis(["f0", "f1", "f2", "f3", "f4"], axis=1)
+    assert found[["p_p", "p_q"]].to_numpy() == pytest.approx(
+        StackedDAE.from_run(run.path).predict_proba(frame), abs=1e-5
+    )
+    assert main(["data", "check", str(tmp_path / "t.csv"), "--target", "f4", "--data.header", "false"]) == 0
+    assert "--data.header false" in capsys.readouterr().out
+
+
+def test_a_decimal_comma_that_was_said_holds_for_later_rows(tmp_path):
+    lines = "".join(f"{1 + i % 7},{i:03};{'pq'[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("a;y\n" + lines)
+    with pytest.raises(
+        DataError, match=r"say which it is: --data\.decimal , for the decimal mark, --data\.decimal \. "
+    ):
+        read(tmp_path / "t.csv")
+    run = api.fit(config_from_dict(settings(tmp_path / "t.csv", target="y", decimal=",")), tmp_path / "run")
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(run.path), "--data", str(tmp_path / "t.csv"), "--out", str(out)]) == 0
+    assert read(tmp_path / "t.csv", decimal=",").table.columns[0].shift == 1.0
+    assert read(tmp_path / "t.csv", decimal=".").table.columns[0].shift == 1000.0
