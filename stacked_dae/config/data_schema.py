@@ -12,7 +12,8 @@ Scale = Literal["minmax", "standard"]
 Decimal = Literal[".", ","]
 Source = Literal["regenerated", "original"]
 _OF_TABLES = (
-    *("target", "keep", "drop", "categorical", "scale", "split", "delimiter", "decimal", "header", "na_values"),
+    *("target", "keep", "drop", "categorical", "scale", "split", "groups", "order"),
+    *("delimiter", "decimal", "header", "na_values"),
 )
 
 
@@ -39,6 +40,12 @@ class DataConfig:
     split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
     """Shares of training, validation and test rows, or the name of a column that says train, valid or test (tables
     only)."""
+    groups: str | None = None
+    """Column whose equal values stay together in one split, such as a patient's; no input unless data.keep names it
+    (tables only)."""
+    order: str | None = None
+    """Column of numbers or dates: the first rows are for training, the last for the test; no input unless data.keep
+    names it (tables only)."""
     delimiter: str | None = None
     """Character between the fields of a CSV file; found in the file when null (tables only)."""
     decimal: Decimal | None = None
@@ -89,6 +96,12 @@ class DataConfig:
                 "data.split must be three shares above 0 that sum to 1, such as [0.7, 0.1, 0.2], or the name of a"
                 f" column, not {shares!r}",
             )
+        given = [name for name in ("groups", "order") if getattr(self, name) is not None]
+        given += ["split"] * isinstance(self.split, str)
+        require(
+            len(given) < 2 or given == ["split"],
+            f"data.{' and data.'.join(given)}: give one; each says by itself which rows go where",
+        )
         if self.labels_per_class is not None:
             require_positive_int("data.labels_per_class", self.labels_per_class)
         require_number("data.memory_budget", self.memory_budget, 0.0)

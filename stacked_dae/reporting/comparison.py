@@ -15,7 +15,7 @@ from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Column, Compared
 from stacked_dae.utils.files import write_csv
 
 # Runs that differ in one of these are judged by different validation rows.
-_SAME_ROWS = ("data.name", "data.source", "data.path", "data.target", "data.split")
+_SAME_ROWS = ("data.name", "data.source", "data.path", "data.target", "data.split", "data.groups", "data.order")
 
 
 @dataclass(frozen=True)

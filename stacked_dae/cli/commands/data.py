@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Of a wide table the first columns tell enough, beside those that are not inputs.
 _MOST_COLUMNS = 40
-_OF_TABLES = ("target", "keep", "drop", "categorical", "split", "delimiter", "decimal", "header", "na_values")
+_OF_TABLES = (
+    *("target", "keep", "drop", "categorical", "split", "groups", "order"),
+    *("delimiter", "decimal", "header", "na_values"),
+)
 
 
 def run_data(options: DataOptions) -> None:

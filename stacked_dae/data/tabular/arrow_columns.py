@@ -60,6 +60,8 @@ def column_values(path: Path, name: str, column: Any, *, as_text: bool) -> Value
         known = names_of([*encoded.dictionary.to_pylist(), None])
         names = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
         return names if as_text else numbers_where_all_are(names)
+    if as_text and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        return names_of(column.cast(pa.string()).to_pylist())
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if pa.types.is_boolean(kind) or (as_text and is_number):
         # By way of NumPy's numbers where they are exact, as text where they are not.

@@ -25,6 +25,9 @@ from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_t
 from stacked_dae.data.tabular.written_file import CanonicalFile, WrittenFile, described, open_data, reading_of
 from stacked_dae.errors import ConfigError, DataError, suggest
 
+# Settings that name one column.
+_SINGLE_ROLES = ("target", "split", "groups", "order")
+
 
 def read_table(
     settings: DataConfig, *, scratch: Path, budget_bytes: int, known: Preprocessing | None = None
@@ -57,7 +60,7 @@ def read_table(
     columns: list[Column]
     errors: list[ColumnError] = []
     if known is not None and from_layers:
-        _check_roles(file, settings, {"target": [settings.target], "split": [settings.split]})
+        _check_roles(file, settings, {role: [getattr(settings, role)] for role in _SINGLE_ROLES})
         rows = read_rows(path, file, settings)
         columns, notices = known.columns, _check_columns(path, file, settings, known)
     else:
@@ -67,6 +70,7 @@ def read_table(
         names, left_out = leave_out_identifiers(path, scans, settings, known)
         notices += [*left_out, *copies_of_the_target(path, scans, names, settings), *described(path, written, names)]
         columns, errors = fit_columns(scans, names, settings)
+    notices += [f"{path}: {notice}" for notice in rows.notices]
     message = describe_errors(rows, errors, settings)
     if message is not None:
         raise DataError(f"{path}: {message}")
@@ -163,7 +167,8 @@ def _check_columns(path: Path, file: TableFile, settings: DataConfig, known: Pre
     for values in table_rows(path, known, file=file):
         for name, _, value in known.unseen(values):
             unseen.setdefault(name, set()).add(value)
-    others = [name for name in file.names if name not in [*known.names, settings.target, settings.split]]
+    roles = [getattr(settings, role) for role in _SINGLE_ROLES]
+    others = [name for name in file.names if name not in [*known.names, *roles]]
     notices = [f"{path}: columns left out, since the layers do not know them: {', '.join(others)}"] if others else []
     return [
         *file.notices,
@@ -190,14 +195,16 @@ def find_inputs(
         ConfigError: a setting names a column that is not there, or that cannot have this role.
     """
     asked_for = _asked_for(settings, known)
-    roles = ("keep", "drop", "categorical", "target", "split")
-    given = {role: getattr(settings, role) for role in roles}
-    _check_roles(file, settings, {role: [v] if role in roles[3:] else v for role, v in given.items()})
+    single = {role: [getattr(settings, role)] for role in _SINGLE_ROLES}
+    lists = {role: getattr(settings, role) for role in ("keep", "drop", "categorical")}
+    _check_roles(file, settings, {**lists, **single})
     if settings.target is not None:
-        for option, names in (("split", [settings.split]), ("drop", settings.drop)):
+        for option, names in {**single, "drop": settings.drop, "target": []}.items():
             if settings.target in names:
                 raise ConfigError(f"data.{option}: column {settings.target!r} of {settings.path} is the target, too")
-    others = {settings.target, settings.split if isinstance(settings.split, str) else None, *settings.drop}
+    # What parts the rows may be an input too, if the user says so.
+    parts = {settings.groups, settings.order} - {*settings.keep}
+    others = {settings.target, settings.split if isinstance(settings.split, str) else None, *settings.drop, *parts}
     for name in settings.keep:
         if name in others:
             raise ConfigError(

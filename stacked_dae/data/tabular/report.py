@@ -15,8 +15,9 @@ from stacked_dae.data.tabular.loading import (
     find_inputs,
     leave_out_identifiers,
 )
-from stacked_dae.data.tabular.rows import SPLITS, count_labels, read_rows
+from stacked_dae.data.tabular.rows import count_labels, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, copies_of_the_target, fit_columns, scan_columns
+from stacked_dae.data.tabular.splitting import SPLITS
 from stacked_dae.data.tabular.written_file import described, open_data
 
 _MOST_SHOWN = 5
@@ -95,6 +96,7 @@ def check_table(settings: DataConfig) -> TableReport:
     inputs, left_out = leave_out_identifiers(path, scans, settings)
     columns, errors = fit_columns(scans, inputs, settings)
     notices += [*left_out, *copies_of_the_target(path, scans, inputs, settings), *described(path, file, inputs)]
+    notices += [f"{path}: {notice}" for notice in rows.notices]
     notices += [
         f"{path}: column {name!r} is missing in {100 * scans[name].missing / len(rows):.0f} % of the rows"
         for name in (column.name for column in columns)
@@ -106,6 +108,7 @@ def check_table(settings: DataConfig) -> TableReport:
         special[settings.target] = "target"
     if isinstance(settings.split, str):
         special[settings.split] = "split"
+    special |= {name: role for role, name in (("groups", settings.groups), ("order", settings.order)) if name}
 
     def describe(name: str) -> ColumnReport:
         scan = scans.get(name)
@@ -147,6 +150,7 @@ def _command(settings: DataConfig, drop: Sequence[str]) -> str:
     words = ["stacked-dae", "fit" if settings.target is not None else "pretrain", "--config", "configs/table.yaml"]
     words += ["--data.path", shlex.quote(str(settings.path))]
     single = {"target": settings.target, "delimiter": settings.delimiter, "decimal": settings.decimal}
+    single |= {"groups": settings.groups, "order": settings.order}
     if isinstance(settings.split, str):
         single["split"] = settings.split
     words += [word for key, value in single.items() if value for word in (f"--data.{key}", shlex.quote(value))]

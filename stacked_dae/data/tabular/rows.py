@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.columns.values import NUMBER, Values
 from stacked_dae.data.tabular.files import TableFile
+from stacked_dae.data.tabular.splitting import SPLITS, UNUSED, ranks, split_by_chance, split_by_group, split_by_order
 from stacked_dae.errors import DataError
-from stacked_dae.utils.seeding import derive_seed
 
-SPLITS = ("train", "valid", "test")
-"""Names of the splits, in the order of their numbers."""
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
 # A label is a number that fits a file's 64 bits.
 _LARGEST_LABEL = 2**63 - 1
@@ -31,14 +29,16 @@ class TableRows:
     Args:
         classes: the values of the target, in the order of the labels.
         labels: (n,) int64, −1 for a row without a label.
-        splits: (n,) uint8, the place in :data:`SPLITS`; 0 for all where ``errors`` leave none to deal out.
+        splits: (n,) uint8, the place in SPLITS, or UNUSED; 0 for all where ``errors`` leave none to deal out.
         errors: why the rows cannot be learnt from, each one line without the file's name.
+        notices: what of them is not used, each one line without the file's name.
     """
 
     classes: list[str]
     labels: NDArray[np.int64]
     splits: NDArray[np.uint8]
     errors: list[str]
+    notices: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +64,10 @@ def read_rows(path: Path, file: TableFile, settings: DataConfig) -> TableRows:
         splits = _assign_splits(settings, labels, reader)
     except _RowsError as error:
         return TableRows(classes, labels, splits, [str(error)])
-    return TableRows(classes, labels, splits, _rare_classes(settings, classes, labels, splits))
+    unused = int((splits == UNUSED).sum())
+    by = f"data.groups {settings.groups}" if settings.groups is not None else f"data.order {settings.order}"
+    notices = [f"{unused} rows without a label are not used, since by {by} they belong to validation or test rows"]
+    return TableRows(classes, labels, splits, _rare_classes(settings, classes, labels, splits), notices * (unused > 0))
 
 
 def count_labels(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -85,11 +88,16 @@ class _Reader:
     def __init__(self, settings: DataConfig) -> None:
         self._target = settings.target
         self._split = settings.split if isinstance(settings.split, str) else None
+        self._together = settings.groups if settings.groups is not None else settings.order
         self._labels: list[NDArray[np.int32]] = []
         # The classes in the order in which they came.
         self._classes: dict[str, int] = {}
         self._error: _RowsError | None = None
         self.parts: list[NDArray[np.uint8]] = []
+        self.empty: int | None = None
+        """The first row without a group, or a place in the order; from 1."""
+        self.names: list[str] = []
+        """Of the group of each row, or its place in the order."""
         self.count = 0
 
     def read(self, file: TableFile) -> None:
@@ -98,6 +106,8 @@ class _Reader:
             what = f"column {self._target!r} holds {file.unusable[self._target]}"
             self._error = _RowsError(f"{what}, but the target names classes, by text or whole numbers")
         wanted = [name for name in (self._target, self._split) if name is not None and name not in file.unusable]
+        if self._together is not None:
+            wanted = [*wanted, self._together]
         # One column is enough to count the rows.
         wanted = wanted or [name for name in file.names if name not in file.unusable][:1]
         for values in file.batches(wanted, wanted):
@@ -110,6 +120,11 @@ class _Reader:
             if self._split is not None:
                 places = {name: place for place, name in enumerate(SPLITS)}
                 self.parts.append(np.array([places.get(v, len(SPLITS)) for v in values[self._split]], np.uint8))
+            if self._together is not None:
+                missing = next((at for at, name in enumerate(values[self._together]) if name is None), None)
+                if missing is not None and self.empty is None:
+                    self.empty = self.count + missing + 1
+                self.names += [name or "" for name in values[self._together]]
             self.count += len(next(iter(values.values())))
 
     def _numbered(self, labels: Values) -> NDArray[np.int32]:
@@ -157,30 +172,43 @@ class _Reader:
 def _assign_splits(settings: DataConfig, labels: NDArray[np.int64], reader: _Reader) -> NDArray[np.uint8]:
     """Return the split of each row.
 
-    No label decides where its row goes, and no run's seed: labelled rows are dealt by a shuffle of their numbers that
-    is always the same, and rows without a label are training rows.
+    No label decides where its row goes, and no run's seed.
     """
     part = np.zeros(reader.count, np.uint8)
+    labelled = (labels >= 0) | (settings.target is None)
+    if reader.empty is not None:
+        raise _RowsError(
+            f"column {settings.groups or settings.order!r}, row {reader.empty} is empty, so its split is not known;"
+            " fill it, or leave the row out"
+        )
     if isinstance(settings.split, str):
         part = np.concatenate(reader.parts)
         wrong = np.flatnonzero(part == len(SPLITS))
         if len(wrong):
             raise _RowsError(f"column {settings.split!r}, row {wrong[0] + 1} must be one of {', '.join(SPLITS)}")
-        empty = np.flatnonzero((part > 0) & (labels < 0) & (settings.target is not None))
+        empty = np.flatnonzero((part > 0) & ~labelled)
         if len(empty):
             name = SPLITS[part[empty[0]]]
             raise _RowsError(f"row {empty[0] + 1} is a {name} row, but column {settings.target!r} is empty there")
+    elif settings.groups is not None:
+        groups = np.unique(np.array(reader.names), return_inverse=True)[1].astype(np.int64)
+        part = split_by_group(groups, labelled, settings.split)
+    elif settings.order is not None:
+        keys = ranks(reader.names)
+        if isinstance(keys, int):
+            raise _RowsError(
+                f"column {settings.order!r}, row {keys + 1} is {reader.names[keys]!r}; data.order needs numbers alone,"
+                " or dates such as 2026-11-29 alone"
+            )
+        part = split_by_order(keys, labelled, settings.split)
     else:
-        rows = np.arange(reader.count) if settings.target is None else np.flatnonzero(labels >= 0)
-        np.random.Generator(np.random.PCG64(derive_seed(0, "split"))).shuffle(rows)
-        valid, test = (round(share * len(rows)) for share in settings.split[1:])
-        part[rows[:valid]] = 1
-        part[rows[valid : valid + test]] = 2
+        part = split_by_chance(labelled, settings.split)
+    what = f"{reader.count} rows"
+    if settings.groups is not None:
+        what = f"the {len(set(reader.names))} groups of column {settings.groups!r}"
     for which, name in enumerate(SPLITS):
         if not (part == which).any():
-            raise _RowsError(
-                f"{reader.count} rows are too few for a {name} row; give more rows, or other shares (data.split)"
-            )
+            raise _RowsError(f"{what} are too few for a {name} row; give more, or other shares (data.split)")
     return part
 
 
