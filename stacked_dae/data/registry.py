@@ -85,8 +85,8 @@ def check_data(config: DataConfig) -> None:
     """Raise DataError for an unknown data set, or a table whose file does not exist."""
     if config.path is None:
         check_name(config.name, config.source)
-    elif not Path(config.path).is_file():
-        raise DataError(f"data.path: file {config.path} does not exist (working directory: {Path.cwd()})")
+    elif not Path(config.path).exists():
+        raise DataError(f"data.path: {config.path} does not exist (working directory: {Path.cwd()})")
 
 
 def load_data(config: DataConfig, root: str | None = None, known: Preprocessing | None = None) -> Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.columns.values import Values
-from stacked_dae.data.tabular.files import open_table
+from stacked_dae.data.formats.opening import open_table
 from stacked_dae.data.tabular.loading import inputs_of, table_rows
 from stacked_dae.errors import DataError
 from stacked_dae.inference.model import StackedDAE

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.columns.reading import Reading
-from stacked_dae.data.tabular.files import open_table
+from stacked_dae.data.formats.opening import open_table
 from stacked_dae.data.tabular.frames import listed_columns
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.inference.file_rows import FileRows, file_rows

@@ -19,7 +19,8 @@ from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import Values, name_of
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
-from stacked_dae.data.tabular.files import TableFile, open_table
+from stacked_dae.data.formats.opening import open_table, parts_of
+from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.rows import TableRows, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
 from stacked_dae.data.tabular.written_file import CanonicalFile, WrittenFile, described, open_data, reading_of
@@ -83,11 +84,10 @@ def read_table(
     if not as_written and not isinstance(file, CanonicalFile):
         # As the model's later rows will be.
         file = CanonicalFile(file)
-    state = path.stat()
+    state = _state_of(path)
 
     def split(which: int) -> Split:
-        now = path.stat()
-        if (now.st_size, now.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+        if _state_of(path) != state:
             raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
         inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         return Split(inputs, labels[part == which])
@@ -95,6 +95,11 @@ def read_table(
     return Dataset(
         settings.title, len(classes), split(0), split(1), lambda: split(2), table=preprocessing, notices=notices
     )
+
+
+def _state_of(path: Path) -> list[tuple[Path, int, int]]:
+    """Return what changes where a table's files are written."""
+    return [(part, part.stat().st_size, part.stat().st_mtime_ns) for part in parts_of(path)]
 
 
 def table_rows(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.columns.values import NUMBER, Values
-from stacked_dae.data.tabular.files import TableFile
+from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.splitting import SPLITS, UNUSED, ranks, split_by_chance, split_by_group, split_by_order
 from stacked_dae.errors import DataError
 

@@ -15,7 +15,7 @@ from stacked_dae.data.columns.columns import Column
 from stacked_dae.data.columns.errors import ColumnError, leave_out, list_option
 from stacked_dae.data.columns.fitting import RunningMoments, fit_categorical, fit_numeric
 from stacked_dae.data.columns.values import LARGEST, NUMBER, Values
-from stacked_dae.data.tabular.files import TableFile
+from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.errors import DataError
 
 # A column with more names than these is taken for an identifier; no need to count further.

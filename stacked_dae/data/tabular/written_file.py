@@ -14,9 +14,10 @@ from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.columns.values import NUMBER, Values, canonical
 from stacked_dae.data.columns.written_numbers import without_missing, written_number, written_numbers
-from stacked_dae.data.tabular.arrow_columns import numbers_where_all_are
-from stacked_dae.data.tabular.csv_dialect import DecimalError
-from stacked_dae.data.tabular.files import TableFile, open_table
+from stacked_dae.data.formats.arrow_columns import numbers_where_all_are
+from stacked_dae.data.formats.csv_dialect import DecimalError
+from stacked_dae.data.formats.opening import open_table
+from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.errors import DataError
 
 

@@ -300,7 +300,7 @@ def test_bad_tables_are_one_line_and_write_nothing(case, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.txt", b"a\n1\n", "ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet, .feather, .arrow, .npy, .npz"),
+        ("t.txt", b"a\n1\n", "ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet, .feather, .arrow, .jsonl"),
         ("t.parquet", b"PAR1 and more of it", "not readable as Parquet"),
         ("t.npz", b"PK\x03\x04 and more of it", "not readable as npz"),
         ("t.npy", b"\x93NUMPY\x01\x00 and more of it", "not readable as npy"),

@@ -14,7 +14,7 @@ from helpers.tables import people, settings
 from stacked_dae import DAEDataModule, StackedDAE
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.data.tabular.csv_dialect import find_dialect
+from stacked_dae.data.formats.csv_dialect import find_dialect
 from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.errors import DataError
 from stacked_dae.inference.file_rows import file_rows

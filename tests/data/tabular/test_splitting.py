@@ -11,7 +11,7 @@ from stacked_dae import DAEDataModule
 from stacked_dae.cli.main import main
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.data.tabular.files import open_table
+from stacked_dae.data.formats.opening import open_table
 from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.data.tabular.rows import read_rows
 from stacked_dae.data.tabular.splitting import UNUSED, ranks, split_by_chance, split_by_group, split_by_order

@@ -1,0 +1,106 @@
+"""CSV and TSV files, read by pyarrow as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.data.columns.values import Values
+from stacked_dae.data.formats.arrow_columns import column_values
+from stacked_dae.data.formats.csv_dialect import Dialect
+from stacked_dae.data.formats.table_file import BLOCK, ROWS, import_pyarrow, indexes_of, reason_of
+from stacked_dae.errors import DataError
+
+_BESIDE = r"[\s()$€£¥%+-]*"
+_POINTS_AND_COMMA = rf"^{_BESIDE}\d{{1,3}}(\.\d{{3}})+,\d+{_BESIDE}$"
+_DECIMAL_COMMA = rf"^({_BESIDE}\d*),(\d+([eE][+-]?\d+)?{_BESIDE})$"
+# What columns are seldom named.
+_FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+class CsvFile:
+    """A CSV file.
+
+    Args:
+        path: the file.
+        dialect: how it is written.
+        header: whether its first line names the columns.
+    """
+
+    is_bytes = False
+    unusable: Mapping[str, str] = {}
+
+    def __init__(self, path: Path, dialect: Dialect, header: bool) -> None:
+        self._path, self._dialect, self._header = path, dialect, header
+        with closing(self._open()) as reader:
+            self.names: list[str] = reader.schema.names
+        self.indexes = indexes_of(self.names)
+        unsure = f"{path}: it is not UTF-8, so it is read as Windows-1252 (Latin-1); save it as UTF-8 if that is wrong"
+        values = (
+            f"{path}: its first line names the columns {', '.join(self.names[:4])}, …; if it holds values, name them"
+            " there, or have them named f0, f1, …: --data.header false"
+        )
+        self.may_lack_header = header and any(_FRACTION.fullmatch(name) for name in self.names)
+        self.notices: Sequence[str] = [unsure] * (dialect.encoding == "cp1252") + [values] * self.may_lack_header
+
+    def _open(self, names: Sequence[str] | None = None) -> Any:
+        pa = import_pyarrow(self._path)
+        from pyarrow import csv
+
+        # What a column holds is not guessed from its beginning.
+        kinds = {name: pa.string() for name in names or ()}
+        # Of one column, an empty line is a missing value.
+        parse = csv.ParseOptions(
+            delimiter=self._dialect.delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=names is None or len(self.names) > 1,
+        )
+        try:
+            return csv.open_csv(
+                self._path,
+                read_options=csv.ReadOptions(
+                    block_size=BLOCK,
+                    use_threads=False,
+                    encoding=self._dialect.encoding,
+                    autogenerate_column_names=not self._header,
+                ),
+                parse_options=parse,
+                convert_options=csv.ConvertOptions(
+                    column_types=kinds,
+                    include_columns=names,
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+        except (pa.ArrowException, UnicodeError, OSError) as error:
+            raise DataError(f"{self._path}: not readable as CSV ({reason_of(error)})") from None
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        """Go through these columns, some rows at a time: :meth:`TableFile.batches`."""
+        pa = import_pyarrow(self._path)
+        with closing(self._open(names)) as reader:
+            while True:
+                try:
+                    batch = reader.read_next_batch()
+                except StopIteration:
+                    return
+                except (pa.ArrowException, UnicodeError, OSError) as error:
+                    raise DataError(f"{self._path}: not readable as CSV ({reason_of(error)})") from None
+                for start in range(0, len(batch), ROWS):
+                    rows = batch.slice(start, ROWS)
+                    columns = {n: self._pointed(rows.column(n), n in as_text) for n in names}
+                    yield {n: column_values(self._path, n, columns[n], as_text=n in as_text) for n in names}
+
+    def _pointed(self, column: Any, as_text: bool) -> Any:
+        """Return a column with a point for the decimal comma; names stay as they are written."""
+        import pyarrow.compute as pc
+
+        if as_text or self._dialect.decimal == ".":
+            return column
+        # With a comma behind them, points part thousands.
+        parted = pc.fill_null(pc.match_substring_regex(column, _POINTS_AND_COMMA), False)
+        column = pc.if_else(parted, pc.replace_substring(column, ".", ""), column)
+        return pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")

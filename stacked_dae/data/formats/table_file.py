@@ -1,0 +1,70 @@
+"""What a file that holds a table can do, whatever its format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from stacked_dae.data.columns.values import Values
+from stacked_dae.errors import DataError
+
+ROWS = 8192
+"""Rows in a batch at the most."""
+BLOCK = 2**22
+"""Bytes of a text file that are read at a time; a line must fit."""
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+", re.ASCII)
+
+
+class TableFile(Protocol):
+    """A file that holds a table."""
+
+    names: list[str]
+    """Names of the columns."""
+    is_bytes: bool
+    """True if the file is an array of bytes, as images are."""
+    indexes: set[str]
+    """Columns that number the rows, as pandas writes an index."""
+    unusable: Mapping[str, str]
+    """What the columns hold that are neither numbers nor text, by name."""
+    notices: Sequence[str]
+    """Lines that say how the file was read, where that may be wrong."""
+    may_lack_header: bool
+    """True if a line that names the columns may hold values."""
+
+    def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        """Go through these columns, some rows at a time.
+
+        In each batch a column is float64 with NaN for a missing value, or, where one of its values is not a number or
+        it is among ``as_text``, objects: text, and None for a missing value.
+
+        Raises:
+            DataError: the file is damaged, or a column holds neither numbers nor text.
+        """
+        ...
+
+
+def indexes_of(names: Sequence[str], schema: Any = None) -> set[str]:
+    """Return the columns that pandas wrote for an index, by its metadata in the schema or by their names."""
+    noted = (schema.pandas_metadata or {}).get("index_columns", []) if schema is not None else []
+    return {name for name in names if name in noted or _INDEX.fullmatch(name)} | ({""} & set(names[:1]))
+
+
+def import_pyarrow(path: Path) -> Any:
+    """Return pyarrow; raise DataError where it is not installed."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise DataError(
+            f"{path}: CSV, Parquet and Feather are read by pyarrow: pip install 'stacked-dae[tables]'"
+        ) from None
+    return pyarrow
+
+
+def reason_of(error: Exception) -> str:
+    """Return the beginning of an error's text, on one line."""
+    text = " ".join(str(error).split())
+    if "straddling" in text:
+        return f"a line is longer than {BLOCK // 2**20} MiB"
+    return text if len(text) <= 200 else f"{text[:200]}…"
