@@ -25,7 +25,7 @@ class DataConfig:
     """Data set; `stacked-dae data list` names them all."""
     path: str | None = None
     """The user's table, in place of a data set: a file that ends in .csv or .tsv (also compressed: .csv.gz, .tsv.gz),
-    .parquet, .feather, .arrow, .jsonl, .npy or .npz, or a folder of such files, its parts."""
+    .parquet, .feather, .arrow, .jsonl, .npy or .npz, or a folder of such files, its parts, or of images by class."""
     target: str | None = None
     """Column of the class, text or whole numbers; rows where it is empty serve pre-training only (tables only)."""
     keep: list[str] = field(default_factory=list)

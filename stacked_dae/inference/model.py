@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from stacked_dae.config.schema import Activation, Weights
+from stacked_dae.data.columns.columns import check_pixels
 from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.formats.images import as_pixels, check_images
 from stacked_dae.data.tabular.frames import columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.inference.loading import load_layers, load_network
@@ -222,6 +224,9 @@ class StackedDAE:
         layers = self.pretrained_layers(layer)
         if self.preprocessing is None:
             return layers.errors(self.inputs_of(rows), None)
+        if self.preprocessing.are_pixels and isinstance(rows, np.ndarray) and rows.ndim > 1:
+            inputs = self._pixels_of(rows)
+            return layers.errors(inputs, dict(zip(self.columns, inputs.T, strict=True)))
         values = columns_of(rows, self.preprocessing)
         return layers.errors(self.preprocessing.transform(values), values)
 
@@ -273,6 +278,15 @@ class StackedDAE:
         k = self.check_layer(layer)
         return np.concatenate([self.stack.codes(x)[k - 1].numpy() for x in blocks_of(inputs)])
 
+    def _pixels_of(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return images, (n, …), uint8 or from 0 to 1, as the network takes them."""
+        check_images("the rows", images)
+        pixels = as_pixels(images).reshape(len(images), -1)
+        if pixels.shape[1] != len(self.columns):
+            raise DataError(f"the rows have {pixels.shape[1]} pixels each, but the model takes {len(self.columns)}")
+        check_pixels(pixels)
+        return pixels.astype(np.float32)
+
     def inputs_of(self, rows: Any) -> NDArray[Any]:
         """Return raw rows as the network takes them: (n, d) float32, NaN where a value is missing, or uint8.
 
@@ -280,6 +294,8 @@ class StackedDAE:
             DataError: the rows differ in kind from those the model was trained on.
         """
         if self.preprocessing is not None:
+            if self.preprocessing.are_pixels and isinstance(rows, np.ndarray) and rows.ndim > 1:
+                return self._pixels_of(rows)
             return self.preprocessing.transform(columns_of(rows, self.preprocessing))
         inputs = np.asarray(rows)
         width = len(self.columns)

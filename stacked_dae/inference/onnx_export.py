@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked_dae.data.columns.columns import UNSEEN, NumericColumn
+from stacked_dae.data.columns.columns import UNSEEN, NumericColumn, PixelColumn
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import Values
 from stacked_dae.errors import ConfigError, StackedDAEError
@@ -91,7 +91,8 @@ def example_rows(model: StackedDAE) -> Any:
     for column in model.preprocessing.columns:
         missing = draw.random(_CHECKED) < 0.1
         if isinstance(column, NumericColumn):
-            spread = draw.standard_normal(_CHECKED) if column.standardised else draw.uniform(-0.2, 1.2, _CHECKED)
+            ends = (0.0, 1.0) if isinstance(column, PixelColumn) else (-0.2, 1.2)
+            spread = draw.standard_normal(_CHECKED) if column.standardised else draw.uniform(*ends, _CHECKED)
             rows[column.name] = np.where(missing, np.nan, column.shift + column.width * spread)
         else:
             names = np.array([*column.values, UNSEEN], object)[draw.integers(0, len(column.values) + 1, _CHECKED)]

@@ -12,9 +12,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.columns.errors import listed
 from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.formats.opening import open_table
-from stacked_dae.data.tabular.frames import listed_columns
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.inference.file_rows import FileRows, file_rows
 from stacked_dae.inference.model import StackedDAE
@@ -121,7 +121,7 @@ def rows_of(
             there = open_table(data, model.preprocessing.reading).names
             extra = [name for name in model.preprocessing.unknown(there) if name not in keep_columns]
             if extra:
-                reporter.say(f"{data}: the model has no {listed_columns(extra)}; passed over")
+                reporter.say(f"{data}: the model has no {listed(extra)}; passed over")
         for column, row, value in rows.unseen:
             count += 1
             if count <= _REPORTED:

@@ -32,6 +32,13 @@ ELSEWHERE = {
     "wandb sweep": "integration/test_wandb.py::test_wandb_sweep_and_agent_run_a_shipped_sweep",
     "torchrun --nproc_per_node 2": "integration/test_distributed.py::test_several_processes_equal_one",
     "torchrun --nnodes": "integration/test_distributed.py::test_torchrun_on_two_machines",
+    "stacked-dae fit --data.path digits.npz": (
+        "data/formats/test_images.py::test_figures_are_drawn_in_the_shape_of_the_images"
+    ),
+    **dict.fromkeys(
+        ("stacked-dae fit --data.path photos", "stacked-dae predict runs/photos"),
+        "data/formats/test_images.py::test_a_model_of_images_answers_alike_for_every_kind_of_rows",
+    ),
     "sbatch": "integration/test_distributed.py::test_the_slurm_script_on_two_machines",
 }
 

@@ -60,6 +60,36 @@ class NumericColumn:
 
 
 @dataclass(frozen=True)
+class PixelColumn(NumericColumn):
+    """A column of the pixels of images, from 0 to 1: nothing of it is fitted, and it may be constant."""
+
+    shift: float = 0.0
+    width: float = 1.0
+    standardised: bool = False
+    pixel: bool = True
+
+    def transform(self, values: Values) -> NDArray[np.float32]:
+        """Return the inputs, (n, 1), NaN where a value is missing.
+
+        Raises:
+            DataError: a value is not from 0 to 1.
+        """
+        check_pixels(values)
+        return values.astype(np.float32)[:, None]
+
+
+def check_pixels(values: NDArray[Any]) -> None:
+    """Raise DataError where a pixel is not from 0 to 1."""
+    with np.errstate(invalid="ignore"):
+        beyond = (values < 0.0) | (values > 1.0)
+    if beyond.any():
+        raise DataError(
+            f"a pixel is {values[beyond][0]:g}; pixels are floats from 0 to 1, or bytes (uint8) in an array; convert"
+            " them"
+        )
+
+
+@dataclass(frozen=True)
 class CategoricalColumn:
     """A column of names, one input for each of its ``values`` in the training rows (sorted) and one for all others."""
 

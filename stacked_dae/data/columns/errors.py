@@ -12,6 +12,9 @@ from stacked_dae.errors import DataError
 # A name that YAML takes as text without quotes, whatever stands beside it.
 _BARE = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_]\w*(?: \w+)*", re.ASCII | re.IGNORECASE)
 
+# Of many columns, those that a line names.
+_SHOWN = 5
+
 
 class ColumnError(DataError):
     """A column that cannot be an input.
@@ -30,10 +33,21 @@ class ColumnError(DataError):
         super().__init__(f"{where}: {self.line}")
 
 
+class ConstantColumnError(ColumnError):
+    """A column that has one value, or none, in the training rows."""
+
+
 def list_option(option: str, names: Sequence[str]) -> str:
     """Return an option of the command line that names columns."""
     items = ", ".join(name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in names)
     return f"--{option} {shlex.quote(f'[{items}]')}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return these columns in words, the first of many: columns 'a', 'b', ... and 5 others."""
+    shown = ", ".join(map(repr, names[:_SHOWN]))
+    more = f" and {len(names) - _SHOWN} others" if len(names) > _SHOWN else ""
+    return f"column{'s' * (len(names) > 1)} {shown}{more}"
 
 
 def leave_out(name: str) -> str:

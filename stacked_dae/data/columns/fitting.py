@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.columns.columns import CategoricalColumn, NumericColumn
-from stacked_dae.data.columns.errors import ColumnError, leave_out, list_option
+from stacked_dae.data.columns.errors import ColumnError, ConstantColumnError, leave_out, list_option
 
 # With at most this many different names a column is not an identifier, however few the rows.
 _FEW = 30
@@ -98,6 +98,6 @@ def fit_categorical(
 
 def _check_varied(where: str, name: str, count: int, constant: bool, value: str) -> None:
     if not count:
-        raise ColumnError(where, name, "has no value in any training row", leave_out(name))
+        raise ConstantColumnError(where, name, "has no value in any training row", leave_out(name))
     if constant:
-        raise ColumnError(where, name, f"is {value} in every training row", leave_out(name))
+        raise ConstantColumnError(where, name, f"is {value} in every training row", leave_out(name))

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.columns.columns import CategoricalColumn, Column, NumericColumn
+from stacked_dae.data.columns.columns import CategoricalColumn, Column, NumericColumn, PixelColumn
 from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.columns.values import Values
 from stacked_dae.utils.type_hints import matches_type
 
 _NUMERIC = {"name": str, "shift": float, "width": float, "standardised": bool}
+_PIXEL = {**_NUMERIC, "pixel": bool}
 _CATEGORICAL = {"name": str, "values": list[str]}
 # Kept where they are true, so that other models stay as they were.
 _FLAGS = ("as_written", "from_layers")
@@ -56,6 +57,11 @@ class Preprocessing:
         return np.array(
             [isinstance(c, NumericColumn) and c.standardised for c in self.columns for _ in c.inputs], dtype=np.bool_
         )
+
+    @property
+    def are_pixels(self) -> bool:
+        """Whether all columns are the pixels of images."""
+        return all(isinstance(column, PixelColumn) for column in self.columns)
 
     def categorical(self) -> list[str]:
         """Return the names of the columns of names."""
@@ -118,7 +124,9 @@ class Preprocessing:
             raise ValueError("columns are missing")
         columns: list[Column] = []
         for column in values["columns"]:
-            if _has(column, _NUMERIC) and column["width"] > 0:
+            if _has(column, _PIXEL):
+                columns.append(PixelColumn(**column))
+            elif _has(column, _NUMERIC) and column["width"] > 0:
                 columns.append(NumericColumn(**column))
             elif _has(column, _CATEGORICAL):
                 columns.append(CategoricalColumn(**column))

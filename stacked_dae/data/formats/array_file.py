@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.arrow_columns import names_of, numbers_where_all_are
+from stacked_dae.data.formats.images import as_pixels, check_images, shape_of
 from stacked_dae.data.formats.table_file import ROWS, TableFile, indexes_of, reason_of
 from stacked_dae.errors import DataError
 
@@ -29,7 +30,10 @@ def open_arrays(path: Path) -> TableFile:
 
 
 class _Arrays:
-    """Arrays with equal numbers of rows; each column of a 2-D one is a column, a 1-D one is one column."""
+    """Arrays with equal numbers of rows.
+
+    Each column of a 2-D one is a column, a 1-D one is one column, and one of more dimensions holds images.
+    """
 
     may_lack_header = False
     notices: Sequence[str] = ()
@@ -38,8 +42,11 @@ class _Arrays:
     def __init__(self, path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
         self.names = []
+        pixels: list[str] = []
+        shapes = [array.shape[1:] for array in arrays.values() if array.ndim > 2]
+        self.image_shape = shape_of(shapes[0]) if len(shapes) == 1 else None
         for name, array in arrays.items():
-            if array.ndim not in (1, 2) or array.dtype.kind not in "biufUS":
+            if not array.ndim or (array.ndim > 2 and 0 in array.shape) or array.dtype.kind not in "biufUS":
                 raise DataError(
                     f"{path}: {name or 'the array'} of shape {array.shape} and type {array.dtype} is not a table of"
                     " numbers or text"
@@ -49,21 +56,31 @@ class _Arrays:
                     array = np.char.decode(array, "utf-8")
                 except UnicodeDecodeError:
                     raise DataError(f"{path}: {name or 'the array'} holds bytes that are not UTF-8 text") from None
-            wide = array if array.ndim == 2 else array[:, None]
+            images = array.ndim > 2
+            if images:
+                check_images(f"{path}: {name or 'the array'}", array)
+            wide = array.reshape(len(array), -1)
             for k in range(wide.shape[1]):
                 own = str(k) if not name else f"{name}_{k}"
                 self.names.append(name if array.ndim == 1 and name else own)
                 self._columns[self.names[-1]] = wide[:, k]
+                pixels += [own] * images
         lengths = {len(column) for column in self._columns.values()}
         if len(lengths) > 1:
             raise DataError(f"{path}: its arrays have {' and '.join(map(str, sorted(lengths)))} rows; they must agree")
+        self.pixels: Collection[str] = set(pixels)
+        self.unnamed: Collection[str] = {name for name in self.names if name not in arrays and name not in self.pixels}
         self.indexes = indexes_of(self.names)
         self.is_bytes = all(array.dtype == np.uint8 for array in arrays.values())
         self._rows = lengths.pop() if lengths else 0
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         for start in range(0, self._rows, ROWS):
-            yield {n: self._values(self._columns[n][start : start + ROWS], n in as_text) for n in names}
+            blocks = {n: self._columns[n][start : start + ROWS] for n in names}
+            yield {
+                n: as_pixels(block) if n in self.pixels else self._values(block, n in as_text)
+                for n, block in blocks.items()
+            }
 
     @staticmethod
     def _values(block: NDArray[Any], as_text: bool) -> Values:

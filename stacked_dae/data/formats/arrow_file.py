@@ -8,11 +8,11 @@ from typing import Any
 
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.arrow_columns import column_values, describe_unusable
-from stacked_dae.data.formats.table_file import ROWS, import_pyarrow, indexes_of, reason_of
+from stacked_dae.data.formats.table_file import ROWS, PlainFile, import_pyarrow, indexes_of, reason_of
 from stacked_dae.errors import DataError
 
 
-class _ArrowFile:
+class _ArrowFile(PlainFile):
     """A file whose columns have types, read by record batches of pyarrow's."""
 
     is_bytes = may_lack_header = False

@@ -11,7 +11,7 @@ from typing import Any
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.arrow_columns import column_values
 from stacked_dae.data.formats.csv_dialect import Dialect
-from stacked_dae.data.formats.table_file import BLOCK, ROWS, import_pyarrow, indexes_of, reason_of
+from stacked_dae.data.formats.table_file import BLOCK, ROWS, PlainFile, import_pyarrow, indexes_of, reason_of
 from stacked_dae.errors import DataError
 
 _BESIDE = r"[\s()$€£¥%+-]*"
@@ -21,7 +21,7 @@ _DECIMAL_COMMA = rf"^({_BESIDE}\d*),(\d+([eE][+-]?\d+)?{_BESIDE})$"
 _FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)
 
 
-class CsvFile:
+class CsvFile(PlainFile):
     """A CSV file.
 
     Args:

@@ -34,6 +34,7 @@ class TableFolder:
                     f"{path}: {parts[0].name} and {part.name} are no parts of one table: {what}; take one out of the"
                     " folder, or name the file"
                 )
+        self.pixels, self.image_shape, self.unnamed = first.pixels, first.image_shape, first.unnamed
         self.indexes = set().union(*(file.indexes for file in self._parts))
         self.unusable: Mapping[str, str] = {k: v for file in self._parts for k, v in file.unusable.items()}
         self.notices: Sequence[str] = list(dict.fromkeys(notice for file in self._parts for notice in file.notices))

@@ -13,11 +13,11 @@ import numpy as np
 
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.arrow_columns import names_of, numbers_where_all_are
-from stacked_dae.data.formats.table_file import ROWS, indexes_of, reason_of
+from stacked_dae.data.formats.table_file import ROWS, PlainFile, indexes_of, reason_of
 from stacked_dae.errors import DataError
 
 
-class JsonLinesFile:
+class JsonLinesFile(PlainFile):
     """A file of JSON lines, compressed by gzip where it ends in .gz; a key that a line lacks is a missing value."""
 
     is_bytes = may_lack_header = False

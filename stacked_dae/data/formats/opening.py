@@ -10,6 +10,7 @@ from stacked_dae.data.formats.arrow_file import FeatherFile, ParquetFile
 from stacked_dae.data.formats.csv_dialect import find_dialect
 from stacked_dae.data.formats.csv_file import CsvFile
 from stacked_dae.data.formats.folder import TableFolder
+from stacked_dae.data.formats.images import IMAGES, ImageFolder
 from stacked_dae.data.formats.json_lines import JsonLinesFile
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.errors import DataError
@@ -21,19 +22,24 @@ ENDINGS = (*_CSV, ".parquet", *_FEATHER, *_JSON_LINES, ".npy", ".npz")
 """What the name of a table's file ends in."""
 
 
-def parts_of(path: Path) -> list[Path]:
-    """Return the files of a table, a file or the parts in a folder; names that begin with . or _ are no parts."""
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a table: a file, or in a folder its parts, or its images where it has no parts.
+
+    Names that begin with . or _ are passed over.
+    """
     if not path.is_dir():
         return [path]
-    files = (file for file in path.rglob("*") if file.is_file() and file.name.lower().endswith(ENDINGS))
-    return sorted(file for file in files if not any(name[0] in "._" for name in file.relative_to(path).parts))
+    files = [file for file in path.rglob("*") if file.is_file()]
+    files = [file for file in files if not any(name[0] in "._" for name in file.relative_to(path).parts)]
+    parts = sorted(file for file in files if file.name.lower().endswith(ENDINGS))
+    return parts or sorted(file for file in files if file.name.lower().endswith(IMAGES))
 
 
 def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
     """Return the table in a file, whose ending says what it is.
 
     Args:
-        path: ends in one of :data:`ENDINGS`, or is a folder of such files, the parts of one table.
+        path: ends in one of :data:`ENDINGS`, or is a folder of such files, the parts of one table, or of images.
         reading: what was said of how its text is read; but for ``na_values``, which :class:`WrittenFile` knows.
 
     Raises:
@@ -41,9 +47,14 @@ def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
     """
     path = Path(path)
     if path.is_dir():
-        parts = parts_of(path)
+        parts = files_of(path)
         if not parts:
-            raise DataError(f"{path}: no file in this folder holds a table; it ends in {', '.join(ENDINGS)}")
+            raise DataError(
+                f"{path}: no file in this folder holds a table or an image; its name ends in"
+                f" {', '.join((*ENDINGS, *IMAGES))}"
+            )
+        if parts[0].name.lower().endswith(IMAGES):
+            return ImageFolder(path, parts)
         named = next((p.parent.name for p in parts if "=" in str(p.parent.relative_to(path))), None)
         if named is not None:
             raise DataError(

@@ -32,6 +32,12 @@ class TableFile(Protocol):
     """Lines that say how the file was read, where that may be wrong."""
     may_lack_header: bool
     """True if a line that names the columns may hold values."""
+    unnamed: Collection[str]
+    """Columns of an array, which nobody has named one by one."""
+    pixels: Collection[str]
+    """Columns that are the pixels of images, from 0 to 1."""
+    image_shape: tuple[int, int] | None
+    """(rows, columns) in which the pixels can be drawn; None where there are none, or they can't be."""
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         """Go through these columns, some rows at a time.
@@ -43,6 +49,14 @@ class TableFile(Protocol):
             DataError: the file is damaged, or a column holds neither numbers nor text.
         """
         ...
+
+
+class PlainFile:
+    """Base of the formats that hold no images and name each column."""
+
+    unnamed: Collection[str] = ()
+    pixels: Collection[str] = ()
+    image_shape: tuple[int, int] | None = None
 
 
 def indexes_of(names: Sequence[str], schema: Any = None) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.columns.columns import CategoricalColumn
+from stacked_dae.data.columns.errors import listed
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import LARGEST, NUMBER, Values, is_missing, name_of
 from stacked_dae.data.columns.written_numbers import written_number
 from stacked_dae.errors import DataError, suggest
-
-# Columns passed over that a warning names.
-_SHOWN = 5
 
 
 def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
@@ -44,7 +42,7 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
         found = {name: _objects(rows[key]) for name, key in keys if name in names}
         extra = preprocessing.unknown(there)
         if extra:
-            warnings.warn(f"the model has no {listed_columns(extra)}; passed over", stacklevel=4)
+            warnings.warn(f"the model has no {listed(extra)}; passed over", stacklevel=4)
     else:
         array = np.asarray(rows, dtype=object)
         if array.ndim != 2 or array.shape[1] != len(names):
@@ -97,13 +95,6 @@ def frame_like(rows: Any, columns: Mapping[str, Values]) -> Any:
     if library == "pyarrow":
         return type(rows).from_pydict(plain)
     return dict(columns)
-
-
-def listed_columns(names: Sequence[str]) -> str:
-    """Return these columns in words, the first of many: columns 'a', 'b', ... and 5 others."""
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    more = f" and {len(names) - _SHOWN} others" if len(names) > _SHOWN else ""
-    return f"column{'s' * (len(names) > 1)} {shown}{more}"
 
 
 def _objects(values: Any) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import Values, name_of
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray, Inputs
-from stacked_dae.data.formats.opening import open_table, parts_of
+from stacked_dae.data.formats.opening import files_of, open_table
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.rows import TableRows, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
@@ -68,9 +68,11 @@ def read_table(
         names, notices = find_inputs(file, settings, known)
         rows = read_rows(path, file, settings)
         scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
-        names, left_out = leave_out_identifiers(path, scans, settings, known)
-        notices += [*left_out, *copies_of_the_target(path, scans, names, settings), *described(path, written, names)]
-        columns, errors = fit_columns(scans, names, settings)
+        others, left_out = leave_out_identifiers(path, scans, settings, known)
+        notices += [*left_out, *copies_of_the_target(path, scans, others, settings), *described(path, written, others)]
+        names = [name for name in names if name in {*others, *file.pixels}]
+        columns, errors, constant = fit_columns(path, file, scans, names, settings)
+        notices += constant
     notices += [f"{path}: {notice}" for notice in rows.notices]
     message = describe_errors(rows, errors, settings)
     if message is not None:
@@ -92,14 +94,15 @@ def read_table(
         inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         return Split(inputs, labels[part == which])
 
+    shape = file.image_shape if preprocessing.are_pixels and len(columns) == len(file.pixels) else None
     return Dataset(
-        settings.title, len(classes), split(0), split(1), lambda: split(2), table=preprocessing, notices=notices
+        settings.title, len(classes), split(0), split(1), lambda: split(2), shape, table=preprocessing, notices=notices
     )
 
 
 def _state_of(path: Path) -> list[tuple[Path, int, int]]:
     """Return what changes where a table's files are written."""
-    return [(part, part.stat().st_size, part.stat().st_mtime_ns) for part in parts_of(path)]
+    return [(part, part.stat().st_size, part.stat().st_mtime_ns) for part in files_of(path)]
 
 
 def table_rows(

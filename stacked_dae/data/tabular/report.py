@@ -30,7 +30,7 @@ class ColumnReport:
 
     Args:
         name: its name.
-        role: input, target, split, dropped, index, identifier, or refused.
+        role: input, target, split, groups, order, dropped, left out, index, identifier, or refused.
         holds: numbers, names, or numbers and text; empty where it was not looked at.
         missing: rows without a value.
         values: its least, mean and greatest number, or its most common names with their shares, of the training rows.
@@ -94,15 +94,18 @@ def check_table(settings: DataConfig) -> TableReport:
     rows = read_rows(path, file, settings)
     scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
     inputs, left_out = leave_out_identifiers(path, scans, settings)
-    columns, errors = fit_columns(scans, inputs, settings)
+    pixels = [name for name in names if name in file.pixels]
+    columns, errors, constant = fit_columns(path, file, scans, [*pixels, *inputs], settings)
+    notices += constant
     notices += [*left_out, *copies_of_the_target(path, scans, inputs, settings), *described(path, file, inputs)]
     notices += [f"{path}: {notice}" for notice in rows.notices]
     notices += [
         f"{path}: column {name!r} is missing in {100 * scans[name].missing / len(rows):.0f} % of the rows"
-        for name in (column.name for column in columns)
+        for name in (column.name for column in columns if column.name in scans)
         if scans[name].missing > _MOST_MISSING * len(rows)
     ]
-    refused = {error.name for error in errors}
+    refused = [error.name for error in errors]
+    used = {column.name for column in columns}
     special = dict.fromkeys(settings.drop, "dropped")
     if settings.target is not None:
         special[settings.target] = "target"
@@ -112,10 +115,13 @@ def check_table(settings: DataConfig) -> TableReport:
 
     def describe(name: str) -> ColumnReport:
         scan = scans.get(name)
+        if name in pixels:
+            return ColumnReport(name, "input", "pixels", 0, "")
         if scan is None:
             role = special.get(name, "index" if name in file.indexes and not settings.keep else "left out")
             return ColumnReport(name, role, "", 0, "")
-        role = "refused" if name in refused else "input" if name in inputs else "identifier"
+        roles = {"refused": refused, "input": used, "left out": inputs}
+        role = next((role for role, those in roles.items() if name in those), "identifier")
         return ColumnReport(name, role, scan.holds, scan.missing, _values(scan))
 
     message = describe_errors(rows, errors, settings)
@@ -130,7 +136,7 @@ def check_table(settings: DataConfig) -> TableReport:
         unlabelled=int((rows.labels < 0).sum()) if settings.target is not None else 0,
         notices=notices,
         error=None if message is None else f"{path}: {message}",
-        command=None if rows.errors else _command(settings, [*settings.drop, *(error.name for error in errors)]),
+        command=None if rows.errors else _command(settings, [*settings.drop, *refused], images=bool(pixels)),
     )
 
 
@@ -145,9 +151,11 @@ def _values(scan: ColumnScan) -> str:
     return f"{moments.low:g} to {moments.high:g}, mean {moments.mean:.4g}" if moments.count else ""
 
 
-def _command(settings: DataConfig, drop: Sequence[str]) -> str:
+def _command(settings: DataConfig, drop: Sequence[str], *, images: bool) -> str:
     """Return a command line that trains on the table."""
-    words = ["stacked-dae", "fit" if settings.target is not None else "pretrain", "--config", "configs/table.yaml"]
+    words = ["stacked-dae", "fit" if settings.target is not None else "pretrain"]
+    # The defaults of the settings are those for images.
+    words += [] if images else ["--config", "configs/table.yaml"]
     words += ["--data.path", shlex.quote(str(settings.path))]
     single = {"target": settings.target, "delimiter": settings.delimiter, "decimal": settings.decimal}
     single |= {"groups": settings.groups, "order": settings.order}

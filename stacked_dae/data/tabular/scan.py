@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.columns.columns import Column
-from stacked_dae.data.columns.errors import ColumnError, leave_out, list_option
+from stacked_dae.data.columns.columns import Column, PixelColumn
+from stacked_dae.data.columns.errors import ColumnError, ConstantColumnError, leave_out, list_option, listed
 from stacked_dae.data.columns.fitting import RunningMoments, fit_categorical, fit_numeric
 from stacked_dae.data.columns.values import LARGEST, NUMBER, Values
 from stacked_dae.data.formats.table_file import TableFile
@@ -255,7 +255,7 @@ def scan_columns(
     labels: NDArray[np.int64],
     classes: int,
 ) -> Mapping[str, ColumnScan]:
-    """Go through these columns.
+    """Go through these columns, but for the pixels of images, of which nothing is fitted.
 
     Args:
         path: the file, for errors.
@@ -280,13 +280,14 @@ def scan_columns(
             na_values=settings.na_values,
         )
         for name in names
+        if name not in file.pixels
     }
-    for name in names:
+    for name in scans:
         if name in file.unusable:
             scans[name].error = ColumnError(
                 str(path), name, f"holds {file.unusable[name]}, neither numbers nor text", leave_out(name)
             )
-    readable = [name for name in names if name not in file.unusable]
+    readable = [name for name in scans if name not in file.unusable]
     start = 0
     for values in file.batches(readable, set(settings.categorical) & set(readable)) if readable else ():
         stop = start + len(values[readable[0]])
@@ -310,14 +311,22 @@ def copies_of_the_target(
 
 
 def fit_columns(
-    scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
-) -> tuple[list[Column], list[ColumnError]]:
-    """Return the columns, fitted on the training rows, and what is wrong with those that cannot be inputs."""
+    path: Path, file: TableFile, scans: Mapping[str, ColumnScan], names: Sequence[str], settings: DataConfig
+) -> tuple[list[Column], list[ColumnError], list[str]]:
+    """Return the columns, fitted on the training rows, what is wrong with others, and a line for those left out.
+
+    Columns that were not scanned are pixels. A constant column of an array is left out, unless it is the last.
+    """
     columns: list[Column] = []
     errors: list[ColumnError] = []
+    constant: list[ColumnError] = []
     for name in names:
         try:
-            columns.append(scans[name].fit(settings))
+            columns.append(scans[name].fit(settings) if name in scans else PixelColumn(name))
         except ColumnError as error:
-            errors.append(error)
-    return columns, errors
+            spare = isinstance(error, ConstantColumnError) and name in file.unnamed and name not in settings.keep
+            (constant if spare else errors).append(error)
+    if not columns or not constant:
+        return columns, [*errors, *constant], []
+    columns_are = listed([error.name for error in constant]) + (" is" if len(constant) == 1 else " are")
+    return columns, errors, [f"{path}: {columns_are} constant in the training rows, so left out"]

@@ -35,6 +35,7 @@ class WrittenFile:
         self._path, self._file, self._na_values, self._text = path, file, na_values, names
         self.names, self.is_bytes, self.indexes, self.notices = file.names, file.is_bytes, file.indexes, file.notices
         self.unusable, self.may_lack_header = file.unusable, file.may_lack_header
+        self.pixels, self.image_shape, self.unnamed = file.pixels, file.image_shape, file.unnamed
         self.written: dict[str, str] = {}
         """The first number of each column that has a mark or a sign, as it is written."""
 
@@ -90,6 +91,7 @@ class CanonicalFile:
         self._file = file
         self.names, self.is_bytes, self.indexes, self.notices = file.names, file.is_bytes, file.indexes, file.notices
         self.unusable, self.may_lack_header = file.unusable, file.may_lack_header
+        self.pixels, self.image_shape, self.unnamed = file.pixels, file.image_shape, file.unnamed
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
         """Go through these columns, some rows at a time: :meth:`TableFile.batches`."""
