@@ -39,6 +39,8 @@ class StageRecord:
         seconds: of its training; when done.
         best_epoch, best_valid_error_percent: of fine-tuning, when done.
         parts: names of the user's callbacks and Trainer arguments that could change the training; None without any.
+        dead_units: units of a layer, when done, with the same code for every row; None of an earlier version's.
+        saturated_percent: share of the layer's codes at an end of the activation, when done; None likewise.
     """
 
     fingerprint: str
@@ -50,6 +52,8 @@ class StageRecord:
     best_epoch: int | None = None
     best_valid_error_percent: float | None = None
     parts: list[str] | None = None
+    dead_units: int | None = None
+    saturated_percent: float | None = None
 
     @property
     def is_done(self) -> bool:

@@ -1,4 +1,4 @@
-"""The codes of one layer: made once, from clean inputs, in eval mode, and kept in memory or on disk."""
+"""The codes of one layer: made once, from clean inputs, in eval mode; dead units and saturated codes are counted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from stacked_dae.utils import distributed
 
 # Rows encoded at a time: large enough for full speed, small enough (16 MB for 1000 units) to stay in cache's reach.
 _BATCH = 4096
+
+# Ends of the activations that have two, and how near an end a code counts as at it: a hundredth of the way.
+_ENDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+_NEAR = 0.01
 
 
 def encode_inputs(
@@ -60,3 +64,24 @@ def encode_inputs(
         return in_memory
     distributed.barrier()
     return on_disk or DiskArray.open(file)
+
+
+def dead_units(codes: Tensor, activation: str) -> int:
+    """Return how many units have the same code for every row, to a hundredth of the way from end to end.
+
+    Args:
+        codes: (B, h).
+        activation: that of the layer; of relu and identity, which have no two ends, codes must be equal.
+    """
+    low, high = _ENDS.get(activation, (0.0, 0.0))
+    spread = codes.amax(0) - codes.amin(0)
+    return int((spread <= _NEAR * (high - low)).sum())
+
+
+def saturated_percent(codes: Tensor, activation: str) -> float:
+    """Return the share of codes, (B, h), at an end of the activation, in percent; 0 for relu and identity."""
+    if activation not in _ENDS:
+        return 0.0
+    low, high = _ENDS[activation]
+    near = _NEAR * (high - low)
+    return 100.0 * float(((codes < low + near) | (codes > high - near)).double().mean())

@@ -21,7 +21,7 @@ from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.builders import first_rows, scale_first_weights
-from stacked_dae.training.codes import encode_inputs
+from stacked_dae.training.codes import dead_units, encode_inputs, saturated_percent
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.optimizers import build_optimizer
 from stacked_dae.training.stage import fit_in_memory
@@ -31,6 +31,8 @@ from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
 
+# Shares of the units that are dead, and of the codes that are saturated, beyond which a line says so.
+_MOST, _ALMOST_ALL = 0.5, 0.9
 Labelled = tuple[Inputs, NDArray[Any], NDArray[np.int64] | None]
 """Inputs (n, d), labels (n,) int64 or targets (n, outputs) float32, and the numbers of the rows to use (None: all)."""
 
@@ -139,10 +141,24 @@ def pretrain_layers(
                 for part in rows.values()
             ]
             store.train(task, *loaders, epochs=config.epochs_on(len(rows["train"])))
-            store.save(name, layer)
+            store.save(name, layer, **_unit_counts(layer, name, rows["train"], store.reporter))
         if not all(store.is_done(later) for later in names[names.index(name) + 1 :]):
             rows = {part: _codes(layer, name, part, inputs, device, store) for part, inputs in rows.items()}
     store.delete_codes()
+
+
+def _unit_counts(layer: DenoisingAutoencoder, stage: str, inputs: Inputs, reporter: Reporter) -> dict[str, Any]:
+    """Return how many units of a layer are dead and codes saturated, for its record; say so where most are."""
+    x, units = first_rows(inputs), len(layer.bias)
+    with torch.no_grad():
+        codes = layer.encode(x.to(layer.bias.device, layer.bias.dtype))
+    dead, saturated = dead_units(codes, layer.activation), saturated_percent(codes, layer.activation)
+    if dead > _MOST * units or saturated > 100.0 * _ALMOST_ALL:
+        reporter.say(
+            f"{stage}: {dead} of {units} units are dead, {saturated:.0f} % of the codes saturated, so they hardly tell"
+            " rows apart; lower pretrain.optimizer.lr, or set pretrain.first_weights: scaled"
+        )
+    return {"dead_units": dead, "saturated_percent": round(saturated, 2)}
 
 
 def _optimizer(config: OptimizerConfig) -> Callable[[list[Tensor]], Optimizer]:

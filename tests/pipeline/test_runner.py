@@ -9,16 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.small_runs import blobs, small, stop_after
+from helpers.small_runs import MessageRecorder, blobs, small, stop_after
 from pytorch_lightning import Trainer
 from safetensors.torch import load_file
 
 from stacked_dae.config.loading import config_from_dict
+from stacked_dae.config.optimizer_schema import LayerOptimizerConfig
 from stacked_dae.data.dataset import make_dataset
 from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.inference import loading
 from stacked_dae.pipeline import api, run_store
+from stacked_dae.reporting.run_summary import print_summary
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.training import greedy
@@ -673,3 +675,20 @@ def test_each_update_sees_the_weights_of_the_one_before_in_lower_precision(tmp_p
     monkeypatch.setattr("stacked_dae.training.loader._CHUNK_FLOATS", 1)
     cut = fit(tmp_path / "cut", config)
     assert weights(cut) == weights(whole)
+
+
+def test_units_that_say_nothing_are_counted_and_said(tmp_path, capsys):
+    reporter = MessageRecorder()
+    run = api.pretrain(small(), tmp_path / "good", dataset=DATA, reporter=reporter)
+    record = run.stage("layer_1")
+    assert 0 <= record.dead_units <= 10
+    assert 0.0 <= record.saturated_percent < 90.0
+    assert not any("are dead" in line for line in reporter.lines)
+    wild = replace(small().pretrain, optimizer=LayerOptimizerConfig(name="sgd", lr=500.0))
+    bad = api.pretrain(small(pretrain=wild), tmp_path / "bad", dataset=DATA, reporter=reporter)
+    record = bad.stage("layer_1")
+    said = next(line for line in reporter.lines if "layer_1: " in line and "are dead" in line)
+    assert f"{record.dead_units} of 10 units are dead, {record.saturated_percent:.0f} % of the codes" in said
+    # What a run says of itself outlives the command.
+    print_summary(RunFolder.open(bad.path))
+    assert f"{record.saturated_percent:.0f} %" in capsys.readouterr().out
