@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import DiskArray, Inputs, iter_blocks
+from stacked_dae.data.formats.images import shape_of
 from stacked_dae.errors import DataError
 
 
@@ -96,15 +98,17 @@ def make_dataset(
 ) -> Dataset:
     """Return a checked Dataset of (inputs, labels) pairs of arrays; the test rows are checked when they are read.
 
-    Inputs of another type than uint8 become float32. The label −1 marks a training row without one, which is for
-    pre-training alone. Memory-mapped inputs (``np.load(FILE, mmap_mode="r")``) stay in
-    their file; see ``data.memory_budget``.
+    Inputs are (n, d), or images, (n, H, W) or with channels, whose pixels are the d inputs. Those of another type than
+    uint8 become float32. The label −1 marks a training row without one, which is for pre-training alone. Memory-mapped
+    inputs (``np.load(FILE, mmap_mode="r")``) stay in their file; see ``data.memory_budget``.
 
     Raises:
-        DataError: inputs that are not (n, d), not finite, or of another width; labels that are not whole numbers
+        DataError: inputs that are no such arrays, not finite, or of another width; labels that are not whole numbers
             from 0 (training rows: from −1), or not one per example.
     """
     first = _split(name, "training", *train, least=-1)
+    shape = np.shape(train[0])[1:]
+    image_shape = image_shape or (shape_of(shape) if len(shape) > 1 else None)
     classes = int(first.labels.max()) + 1
     if classes < 2:
         raise DataError(f"{name}: the training labels have one class only; fine-tuning needs two or more")
@@ -124,11 +128,15 @@ def make_dataset(
 def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, classes: int = 0, least: int = 0) -> Split:
     """Return the checked split."""
     where = f"{name}, {part} rows"
+    if isinstance(inputs, np.memmap) and inputs.ndim > 2 and inputs.size:
+        inputs = inputs.reshape(len(inputs), -1)
     on_disk = DiskArray.from_memmap(inputs) if isinstance(inputs, np.memmap) else None
-    x: Inputs = np.asarray(inputs) if on_disk is None else on_disk
-    y = np.asarray(labels)
-    if len(x.shape) != 2 or 0 in x.shape:
-        raise DataError(f"{where}: the inputs must be (examples, inputs), not of shape {x.shape}")
+    x: Inputs = array_of(where, inputs) if on_disk is None else on_disk
+    y = array_of(where, labels)
+    if len(x.shape) < 2 or 0 in x.shape:
+        raise DataError(f"{where}: the inputs must be (examples, inputs), or images, not of shape {x.shape}")
+    if isinstance(x, np.ndarray):
+        x = x.reshape(len(x), -1)
     if width and x.shape[1] != width:
         raise DataError(f"{where}: {x.shape[1]} inputs, but the training rows have {width}")
     if y.shape != (len(x),):

@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from stacked_dae.config.schema import Activation, Weights
+from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.columns import check_pixels
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.formats.images import as_pixels, check_images
-from stacked_dae.data.tabular.frames import columns_of, frame_like
+from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.inference.loading import load_layers, load_network
 from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
@@ -45,8 +46,9 @@ _HEADER = {
 class StackedDAE:
     """A trained stack with its preprocessing; :meth:`from_run` and :meth:`load` make one.
 
-    Rows are raw. For a table they are its columns by name (a pandas DataFrame, or a mapping of names to arrays) or, in
-    their order, an array; otherwise an (n, d) array, uint8 (0 to 255, used as 0 to 1) or float as the network takes it.
+    Rows are raw. For a table they are its columns by name (a frame of pandas, polars or pyarrow, or a mapping of names
+    to arrays) or, in their order, an array; otherwise an (n, d) array, or images of d pixels, uint8 (0 to 255, used as
+    0 to 1) or float as the network takes it.
 
     Args:
         stack: the network: encoders under a softmax head, or a mixed classifier.
@@ -224,8 +226,8 @@ class StackedDAE:
         layers = self.pretrained_layers(layer)
         if self.preprocessing is None:
             return layers.errors(self.inputs_of(rows), None)
-        if self.preprocessing.are_pixels and isinstance(rows, np.ndarray) and rows.ndim > 1:
-            inputs = self._pixels_of(rows)
+        if self.preprocessing.are_pixels and column_names(rows) is None:
+            inputs = self._pixels_of(array_of("the rows", rows))
             return layers.errors(inputs, dict(zip(self.columns, inputs.T, strict=True)))
         values = columns_of(rows, self.preprocessing)
         return layers.errors(self.preprocessing.transform(values), values)
@@ -280,6 +282,8 @@ class StackedDAE:
 
     def _pixels_of(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return images, (n, …), uint8 or from 0 to 1, as the network takes them."""
+        if images.ndim < 2 or not len(images):
+            raise DataError(f"the rows must be images, (n, …), one or more, not of shape {images.shape}")
         check_images("the rows", images)
         pixels = as_pixels(images).reshape(len(images), -1)
         if pixels.shape[1] != len(self.columns):
@@ -294,11 +298,13 @@ class StackedDAE:
             DataError: the rows differ in kind from those the model was trained on.
         """
         if self.preprocessing is not None:
-            if self.preprocessing.are_pixels and isinstance(rows, np.ndarray) and rows.ndim > 1:
-                return self._pixels_of(rows)
+            if self.preprocessing.are_pixels and column_names(rows) is None:
+                return self._pixels_of(array_of("the rows", rows))
             return self.preprocessing.transform(columns_of(rows, self.preprocessing))
-        inputs = np.asarray(rows)
+        inputs = array_of("the rows", rows)
         width = len(self.columns)
+        if inputs.ndim > 2 and len(inputs) and inputs[0].size == width:
+            inputs = inputs.reshape(len(inputs), width)
         if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) or inputs.dtype.kind not in "biuf":
             raise DataError(f"the rows must be (n, {width}) numbers, not {inputs.dtype} of shape {inputs.shape}")
         if inputs.dtype != np.uint8:

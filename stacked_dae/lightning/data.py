@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.data.arrays import array_of
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray
 from stacked_dae.data.registry import load_data, load_dataset
@@ -70,7 +71,12 @@ class DAEDataModule(pl.LightningDataModule):
                 raise ConfigError(f"unknown argument {name}{suggest(name, known)}")
         self._parts = {"train": train, "valid": valid, "test": test}
         for name, part in self._parts.items():
+            if hasattr(part, "to_numpy") or hasattr(part, "toarray"):
+                # A frame, or a sparse matrix, is no torch data set, though it can be indexed.
+                part = (part, None)
             if isinstance(part, (tuple, list)):
+                if not 1 <= len(part) <= 2:
+                    raise DataError(f"{name}: give (inputs, targets), two arrays, not {len(part)}")
                 self._parts[name] = _checked(name, *part)
         self.batch_size, self.shuffle, self.seed, self._loader = batch_size, shuffle, seed, loader
 
@@ -244,7 +250,7 @@ def _checked(name: str, inputs: Any, targets: Any = None) -> tuple[Any, Any]:
     if isinstance(inputs, np.memmap):
         inputs = DiskArray.from_memmap(inputs) or inputs
     if not isinstance(inputs, DiskArray):
-        inputs = np.asarray(inputs)
+        inputs = array_of(name, inputs)
         if inputs.dtype.kind not in "fub" or inputs.ndim < 2 or 0 in inputs.shape:
             raise DataError(
                 f"{name}: inputs must be floating-point numbers or uint8 of shape (examples, …), not {inputs.dtype} of"
@@ -253,7 +259,7 @@ def _checked(name: str, inputs: Any, targets: Any = None) -> tuple[Any, Any]:
         if inputs.dtype != np.uint8:
             inputs = np.ascontiguousarray(inputs, np.float32)
     if targets is not None:
-        targets = np.asarray(targets)
+        targets = array_of(name, targets)
         if targets.ndim == 0 or len(targets) != len(inputs):
             raise DataError(
                 f"{name}: {len(inputs)} examples but targets of shape {targets.shape}; there must be one per example"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.columns import CategoricalColumn
 from stacked_dae.data.columns.errors import listed
 from stacked_dae.data.columns.preprocessing import Preprocessing
@@ -44,7 +45,7 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
         if extra:
             warnings.warn(f"the model has no {listed(extra)}; passed over", stacklevel=4)
     else:
-        array = np.asarray(rows, dtype=object)
+        array = array_of("the rows", rows, object)
         if array.ndim != 2 or array.shape[1] != len(names):
             raise DataError(f"the rows must be (n, {len(names)}), the columns that the model has, not {array.shape}")
         found = {name: array[:, k] for k, name in enumerate(names)}
