@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.wandb_server import Server
 
 from stacked_dae import config_from_dict, fit
-from stacked_dae.config.schema import Config, TrackingConfig
+from stacked_dae.config.schema import Config
+from stacked_dae.config.tracking_schema import TrackingConfig
 from stacked_dae.tracking.mode import answers
 
 CONFIG = {

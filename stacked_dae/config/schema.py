@@ -13,6 +13,7 @@ from typing import Any, Literal
 from stacked_dae.config.checks import as_list, require, require_choice, require_number, require_positive_int
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig, OptimizerName, SchedulerInterval
+from stacked_dae.config.tracking_schema import TrackingConfig
 from stacked_dae.config.trainer_schema import TrainerConfig
 from stacked_dae.utils.type_hints import Auto
 
@@ -22,14 +23,13 @@ Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
 CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
 Model = Literal["sda", "saa", "mlp"]
 Head = Literal["softmax", "mixed"]
+ClassWeight = Literal["balanced"]
 MetricName = Literal[
     "accuracy", "balanced_accuracy", "f1", "precision", "recall", "auroc", "average_precision", "calibration_error",
     "cohen_kappa", "matthews_corrcoef",
 ]  # fmt: skip
 FirstWeights = Literal["glorot", "scaled"]
 Monitor = Literal["error", "error_then_loss", "loss"]
-LoggerName = Literal["csv", "tensorboard"]
-TrackingMode = Literal["auto", "online", "offline", "off"]
 
 # A table's layers learn little more after so many updates, and Adam's steps are too large where many inputs add up.
 _AUTO_UPDATES, _AUTO_LR, _AUTO_INPUTS = 300, 2e-3, 100
@@ -246,6 +246,9 @@ class FinetuneConfig:
     error_then_loss: of equal errors, which are common on few rows, that with the lowest loss; loss: the lowest loss."""
     dropout: float = 0.0
     """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
+    class_weight: ClassWeight | None = None
+    """balanced: each class weighs as much as any other, however few its labels (head mixed only); null: each label
+    weighs as much as any other."""
     metrics: list[MetricName] = field(default_factory=list)
     """Further measures, each epoch on the validation rows and at the end on the test rows. accuracy: in [0, 1];
     balanced_accuracy, f1, precision, recall, auroc, average_precision: means over the classes; calibration_error: of 15
@@ -262,6 +265,9 @@ class FinetuneConfig:
         require(len(set(self.metrics)) == len(self.metrics), "finetune.metrics names one measure twice")
         require_choice("finetune.monitor", self.monitor, Monitor)
         require_choice("finetune.head", self.head, Head)
+        if self.class_weight is not None:
+            require_choice("finetune.class_weight", self.class_weight, ClassWeight)
+            require(self.head == "mixed", "finetune.class_weight applies only to finetune.head mixed; leave one out")
         if self.head == "mixed":
             unread = {"monitor": self.monitor, "optimizer.scheduler": self.optimizer.scheduler}
             for name, value in unread.items():
@@ -269,29 +275,6 @@ class FinetuneConfig:
                 require(value in ("error", None), text)
         require_number("finetune.dropout", self.dropout, 0.0, 1.0)
         require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Weights & Biases; the run folder keeps its own records either way."""
-
-    mode: TrackingMode = "off"
-    """auto: online where there is an API key, else offline. $WANDB_MODE, where it is set, wins."""
-    project: str | None = None
-    """W&B project; $WANDB_PROJECT, else stacked-dae, when null."""
-    entity: str | None = None
-    """W&B user or team; your own default when null."""
-    group: str | None = None
-    """W&B group; $WANDB_RUN_GROUP, else the run folder's name, when null."""
-    tags: list[str] = field(default_factory=list)
-    """W&B tags."""
-    loggers: list[LoggerName] = field(default_factory=list)
-    """Lightning's own loggers, csv and tensorboard, each in a folder of its name in the run folder."""
-
-    def __post_init__(self) -> None:
-        require_choice("tracking.mode", self.mode, TrackingMode)
-        for name in self.loggers:
-            require_choice("tracking.loggers", name, LoggerName)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.loading import load_stack
 from stacked_dae.inference.run_data import run_data
 from stacked_dae.nn.components import Components
-from stacked_dae.pipeline.baselines import BASELINES, MORE_BASELINES, baseline_errors
+from stacked_dae.pipeline.baselines import BASELINES, MORE_BASELINES, baseline_errors, baseline_settings
 from stacked_dae.pipeline.parts import ArgumentsLike, CallbacksLike, LightningParts, LoggersLike, MetricsLike
 from stacked_dae.pipeline.runner import RunJob
 from stacked_dae.runs.folder import RunFolder
@@ -180,8 +180,7 @@ def measure_baselines(
             _scored(folder, data, test)
             classes = data.table.classes if data.table else ()
             rows = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
-            learns = config.learns_from_validation
-            for name, error in baseline_errors(data, rows, test, with_validation=learns, names=missing):
+            for name, error in baseline_errors(data, rows, test, **baseline_settings(config), names=missing):
                 reporter.say(f"{name.replace('_', ' ')}: {error:.2f} %")
                 # As they come, so that what was cut is not measured again.
                 known[name] = error

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stacked_dae.config.schema import ClassWeight, Config
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.training.loader import DeviceRows
 from stacked_dae.training.mixing.stage import labelled_examples
@@ -28,6 +29,7 @@ def baseline_errors(
     test: Split,
     *,
     with_validation: bool = False,
+    class_weight: ClassWeight | None = None,
     names: Sequence[str] = BASELINES,
 ) -> Iterator[tuple[str, float]]:
     """Yield the name and the test error, in percent, of baselines that learn from the labelled training rows.
@@ -41,6 +43,7 @@ def baseline_errors(
         labelled: the training rows with a label; None for all.
         test: the test rows.
         with_validation: whether the validation rows are learnt from too.
+        class_weight: of all but the first and the multilayer perceptron, which has none.
         names: of :data:`BASELINES` and :data:`MORE_BASELINES`.
     """
     from sklearn.impute import SimpleImputer
@@ -59,12 +62,19 @@ def baseline_errors(
             with warnings.catch_warnings():
                 # Of iterations, and of arguments that are to change their meaning.
                 warnings.simplefilter("ignore")
-                model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), _classifier(name, y))
+                model = make_pipeline(
+                    SimpleImputer(keep_empty_features=True), StandardScaler(), _classifier(name, y, class_weight)
+                )
                 model.fit(x, y)
             yield name, _error_percent(model.predict, test)
 
 
-def _classifier(name: str, y: NDArray[np.int64]) -> Any:
+def baseline_settings(config: Config) -> dict[str, Any]:
+    """Return what a run's settings say of its baselines, as arguments of :func:`baseline_errors`."""
+    return {"with_validation": config.learns_from_validation, "class_weight": config.finetune.class_weight}
+
+
+def _classifier(name: str, y: NDArray[np.int64], class_weight: ClassWeight | None) -> Any:
     """Return a new classifier of scikit-learn's for the labels ``y``."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
@@ -72,15 +82,17 @@ def _classifier(name: str, y: NDArray[np.int64]) -> Any:
     from sklearn.svm import SVC
 
     if name == "rbf_svm":
-        return SVC()
+        return SVC(class_weight=class_weight)
     if name == "gradient_boosting":
-        return HistGradientBoostingClassifier(random_state=0)
+        return HistGradientBoostingClassifier(class_weight=class_weight, random_state=0)
     if name == "mlp":
         return MLPClassifier(max_iter=1000, random_state=0)
     folds = min(_FOLDS, int(np.bincount(y)[np.unique(y)].min()))
     if folds < 2:
-        return LogisticRegression(max_iter=1000)
-    return LogisticRegressionCV(Cs=_STRENGTHS, cv=folds, scoring="neg_log_loss", max_iter=1000)
+        return LogisticRegression(class_weight=class_weight, max_iter=1000)
+    return LogisticRegressionCV(
+        Cs=_STRENGTHS, cv=folds, scoring="neg_log_loss", class_weight=class_weight, max_iter=1000
+    )
 
 
 def _error_percent(predict: Callable[[NDArray[Any]], NDArray[Any]], test: Split) -> float:

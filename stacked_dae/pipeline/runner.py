@@ -19,7 +19,7 @@ from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.pipeline.baselines import baseline_errors
+from stacked_dae.pipeline.baselines import baseline_errors, baseline_settings
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.run_store import RunStore, load_weights
 from stacked_dae.pipeline.stage_tasks import check_route, stage_route
@@ -244,7 +244,7 @@ class RunJob:
                 tested = score(tested_stack, test, self.device, self._measures(FINETUNE))
                 # Each process has the same rows, and the first writes.
                 baselines = (
-                    dict(baseline_errors(data, self.labelled, test, with_validation=self.config.learns_from_validation))
+                    dict(baseline_errors(data, self.labelled, test, **baseline_settings(self.config)))
                     if self.config.tests_baselines and distributed.is_rank_zero()
                     else None
                 )

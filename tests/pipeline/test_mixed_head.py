@@ -16,6 +16,7 @@ import torch
 import yaml
 from helpers.small_runs import blobs, small
 from helpers.tables import people
+from sklearn.utils.class_weight import compute_sample_weight
 
 from stacked_dae import FinetuneTask, StackedDAE, StackedDAEClassifier
 from stacked_dae.cli.main import main
@@ -23,6 +24,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError
 from stacked_dae.pipeline import api
 from stacked_dae.training.mixing.epoch_log import EpochLog
+from stacked_dae.training.mixing.stage import label_weights
 
 RECIPE = yaml.safe_load(Path("configs/table.yaml").read_text())
 LAYERS = {**RECIPE["pretrain"], "units": [12, 8]}
@@ -201,3 +203,44 @@ def test_auto_follows_the_data(rows, inputs, epochs, lr):
     assert (layer.epochs_on(rows), layer.lr_on(inputs)) == (epochs, pytest.approx(lr))
     (given,) = config_from_dict({"pretrain": {"units": 5, "epochs": 3, "optimizer": {"lr": 0.2}}}).layers()
     assert (given.epochs_on(rows), given.lr_on(inputs)) == (3, 0.2)
+
+
+def rare(place):
+    """Write a table of 300 rows, of which a tenth are of the class yes, and hard to tell."""
+    random = np.random.default_rng(0)
+    y = random.random(300) < 0.1
+    x = random.normal(size=(300, 4)) + 0.8 * y[:, None]
+    pd.DataFrame(x, columns=list("abcd")).assign(bought=np.where(y, "yes", "no")).to_csv(place, index=False)
+    return place
+
+
+def test_balanced_classes_are_seen_as_in_the_estimator(tmp_path):
+    file = rare(tmp_path / "t.csv")
+    plain = api.fit(table_config(file), tmp_path / "plain")
+    balanced = api.fit(table_config(file, finetune={"class_weight": "balanced"}), tmp_path / "balanced")
+
+    def called_yes(run):
+        return np.array(run.result().confusion)[:, 1].sum()
+
+    assert called_yes(balanced) > called_yes(plain) + 3
+    # Logistic regression beside it has the same weights, and so the same trade.
+    rows = pd.read_csv(file)
+    x, y = rows[list("abcd")], (rows["bought"] == "yes").astype(int)
+    estimator = StackedDAEClassifier(class_weight="balanced", random_state=0).fit(x, y)
+    found = StackedDAE.from_run(balanced.path).predict_proba(rows)[:, 1]
+    assert np.corrcoef(found, estimator.predict_proba(x)[:, 1])[0, 1] > 0.9
+    assert found.mean() == pytest.approx(estimator.predict_proba(x)[:, 1].mean(), abs=0.1)
+    assert plain.result().baselines["logistic_regression"] != balanced.result().baselines["logistic_regression"]
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = np.array([0, 0, 0, 2, 2, 1])
+    assert label_weights(labels, "balanced") == pytest.approx(compute_sample_weight("balanced", labels))
+    assert label_weights(labels, None).tolist() == [1.0] * 6
+
+
+def test_balanced_classes_need_the_mixed_head():
+    with pytest.raises(ConfigError, match="finetune.class_weight applies only to finetune.head mixed"):
+        config_from_dict({"finetune": {"class_weight": "balanced"}})
+    with pytest.raises(ConfigError, match="finetune.class_weight must be"):
+        config_from_dict({"finetune": {"class_weight": "fair", "head": "mixed"}})

@@ -11,7 +11,7 @@ from helpers.components import Inverting
 from helpers.small_runs import MessageRecorder, blobs, small
 
 from stacked_dae import Components
-from stacked_dae.config.schema import TrackingConfig
+from stacked_dae.config.tracking_schema import TrackingConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.pipeline import api
 from stacked_dae.tracking.base import TrackedJob

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked_dae.config.schema import FinetuneConfig
+from stacked_dae.config.schema import ClassWeight, FinetuneConfig
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
@@ -41,6 +41,14 @@ def labelled_examples(
     return torch.cat(inputs), np.concatenate(labels)
 
 
+def label_weights(labels: NDArray[np.int64], class_weight: ClassWeight | None) -> NDArray[np.float64]:
+    """Return the weight of each label, (n,), of mean 1: 1 for None; n / (classes · its class's labels) for balanced."""
+    if class_weight is None:
+        return np.ones(len(labels))
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return (len(labels) / (len(counts) * counts))[places]
+
+
 def train_mixture(
     stack: EncoderStack,
     settings: FinetuneConfig,
@@ -71,7 +79,7 @@ def train_mixture(
         torch.cat([x, others]),
         torch.arange(len(x)),
         torch.from_numpy(y),
-        torch.ones(len(x), dtype=torch.float64),
+        torch.from_numpy(label_weights(y, settings.class_weight)),
         data.classes,
         settings,
         torch.Generator().manual_seed(derive_seed(seed, "mixture")),
