@@ -39,7 +39,8 @@ class DataConfig:
     standard deviation 1. Columns of names are one-hot (tables only)."""
     split: list[float] | str = field(default_factory=lambda: [0.7, 0.1, 0.2])
     """Shares of training, validation and test rows, or the name of a column that says train, valid or test (tables
-    only)."""
+    only). Without validation rows (finetune.head mixed only) valid_loss is that of the training rows; without test rows
+    nothing is tested."""
     groups: str | None = None
     """Column whose equal values stay together in one split, such as a patient's; no input unless data.keep names it
     (tables only)."""
@@ -90,11 +91,11 @@ class DataConfig:
             require(self.name == "digits", f"data.name and data.path: give one, not {self.name!r} and {self.path!r}")
         if isinstance(self.split, list):
             shares = self.split
-            ok = len(shares) == 3 and all(0.0 < share < 1.0 for share in shares) and abs(sum(shares) - 1.0) < 1e-6
+            ok = len(shares) == 3 and min(shares) >= 0.0 < shares[0] and abs(sum(shares) - 1.0) < 1e-6
             require(
                 ok,
-                "data.split must be three shares above 0 that sum to 1, such as [0.7, 0.1, 0.2], or the name of a"
-                f" column, not {shares!r}",
+                "data.split must be three shares that sum to 1, of which the first is above 0, such as [0.7, 0.1, 0.2],"
+                f" or the name of a column, not {shares!r}",
             )
         given = [name for name in ("groups", "order") if getattr(self, name) is not None]
         given += ["split"] * isinstance(self.split, str)

@@ -59,6 +59,7 @@ class Dataset:
         image_shape: (rows, columns) where the d inputs are an image, else None.
         table: of a table, how its rows became inputs and labels.
         notices: lines that say what was left out of a table.
+        has_test: whether there are test rows.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Dataset:
     image_shape: tuple[int, int] | None = None
     table: Preprocessing | None = None
     notices: Sequence[str] = ()
+    has_test: bool = True
 
     @property
     def inputs(self) -> int:

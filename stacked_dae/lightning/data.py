@@ -165,7 +165,8 @@ class DAEDataModule(pl.LightningDataModule):
                 raise DataError(f"{data.name}: images=True needs rows in memory; load them, or use a torch Dataset")
             return inputs.reshape(-1, *shape), split.labels
 
-        return cls(rows(data.train), rows(data.valid), lambda: rows(data.load_test()), **arguments)
+        valid = rows(data.valid) if len(data.valid) else None
+        return cls(rows(data.train), valid, (lambda: rows(data.load_test())) if data.has_test else None, **arguments)
 
     @classmethod
     def from_torch(

@@ -149,6 +149,8 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
     if not folder.has_done(FINETUNE):
         raise StageError(f"{run} is not fine-tuned, so there is nothing to evaluate; run its fit to the end first")
     data = run_data(folder, dataset, root)
+    if not data.has_test:
+        raise StageError(f"{run} has no test rows (data.split); give labelled ones: evaluate {run} --data FILE")
     return _scored(folder, data, data.load_test())
 
 

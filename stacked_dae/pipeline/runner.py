@@ -86,12 +86,17 @@ class RunJob:
         self.device = resolve_device(config.trainer)
         known = layers_preprocessing(parent, config.data) if parent else known_preprocessing(self.folder)
         data = dataset or registry.load_data(config.data, known=known)
-        self.config, self.data, self.test = config, data, test
+        self.config, self.data, self.test = config, data, test and data.has_test
         self.experiment = Experiment(config, data, parent, components, self.parts.names)
         check_parent(self.experiment)
         _check_inputs(self.experiment)
         if finetune and not data.classes:
             raise ConfigError("data.target: name the column of the class; without one, pretrain only")
+        if finetune and not len(data.valid) and config.finetune.head != "mixed":
+            raise ConfigError(
+                "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a"
+                " share, or --finetune.head mixed, which cross-validates"
+            )
         classes = data.table.classes if data.table else ()
         self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
         self.stages = self.experiment.stages(finetune=finetune)
@@ -108,7 +113,7 @@ class RunJob:
         if not self.folder.is_new and not rerun:
             check_same_experiment(self.folder, self.stages, self.experiment)
         self.pending = pending_stages(self.folder, self.stages, rerun=rerun)
-        self.tests = test and finetune and not self._has_result()
+        self.tests = self.test and finetune and not self._has_result()
         self.session = TrackingSession(self.experiment, self.folder, self.stages, self.reporter)
         for notice in data.notices:
             self.reporter.say(notice)
@@ -216,7 +221,7 @@ class RunJob:
                     layers,
                     self.config.layers(),
                     data.train.inputs,
-                    data.valid.inputs,
+                    (data.valid if len(data.valid) else data.train).inputs,
                     seed=self.config.seed,
                     trainer=self.config.trainer,
                     store=self._store(tracker),

@@ -111,9 +111,8 @@ def layer_pictures(layers: Sequence[DenoisingAutoencoder], data: Dataset, seed: 
     """
     if data.image_shape is None:
         return {}
-    examples = DeviceRows(data.valid.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(data.valid) // 12)))[
-        :12
-    ]
+    rows = data.valid if len(data.valid) else data.train
+    examples = DeviceRows(rows.inputs, torch.device("cpu")).read(slice(0, None, max(1, len(rows) // 12)))[:12]
     return {
         "filters": filters(layers[0].weight.detach().numpy(), data.image_shape),
         "reconstructions": reconstructions(layers, examples, data.image_shape, seed),

@@ -38,21 +38,20 @@ def print_summary(folder: RunFolder) -> None:
     table.add_column("stage")
     table.add_column("epochs", justify="right")
     table.add_column("validation", justify="right")
-    table.add_column("dead units", justify="right")
-    table.add_column("saturated", justify="right")
+    table.add_column("dead, saturated", justify="right")
     table.add_column("seconds", justify="right")
     for stage, record in folder.manifest.stages.items():
         rows = folder.metrics(stage).rows()
         if not record.is_done or not rows:
-            table.add_row(stage, "", record.status, "", "", "")
+            table.add_row(stage, "", record.status, "", "")
         elif stage == FINETUNE:
             best = f"error {record.best_valid_error_percent:.2f} % (epoch {record.best_epoch})"
-            table.add_row(stage, str(record.epochs), best, "", "", f"{record.seconds:.1f}")
+            table.add_row(stage, str(record.epochs), best, "", f"{record.seconds:.1f}")
         else:
-            dead = "" if record.dead_units is None else str(record.dead_units)
-            saturated = "" if record.saturated_percent is None else f"{record.saturated_percent:.0f} %"
+            counted = record.dead_units is not None and record.saturated_percent is not None
+            units = f"{record.dead_units}, {record.saturated_percent:.0f} %" if counted else ""
             loss = f"loss {rows[-1]['valid_loss']:.4g}"
-            table.add_row(stage, str(record.epochs), loss, dead, saturated, f"{record.seconds:.1f}")
+            table.add_row(stage, str(record.epochs), loss, units, f"{record.seconds:.1f}")
     console = Console()
     console.print(table)
     if folder.has_result:

@@ -288,7 +288,9 @@ class RunFolder:
         """
         file = self.path / "result.json"
         if not file.is_file():
-            raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again")
+            raise StageError(
+                f"{self.path} has no result.json: the run is not finished, or it has no test rows; run its fit again"
+            )
         remedy = "give its fit again, which tests again and trains nothing"
         values = parse_checksummed(file, read_small(file), remedy)
         record = self.manifest.stages.get(FINETUNE)

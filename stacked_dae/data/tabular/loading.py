@@ -94,9 +94,22 @@ def read_table(
         inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         return Split(inputs, labels[part == which])
 
+    has_valid, has_test = (bool((part == which).any()) for which in (1, 2))
+    if not has_valid:
+        notices.append(f"{path}: no validation rows (data.split), so valid_loss is that of the training rows")
+    if not has_test:
+        notices.append(f"{path}: no test rows (data.split), so nothing is tested; evaluate RUN --data FILE tests later")
     shape = file.image_shape if preprocessing.are_pixels and len(columns) == len(file.pixels) else None
     return Dataset(
-        settings.title, len(classes), split(0), split(1), lambda: split(2), shape, table=preprocessing, notices=notices
+        settings.title,
+        len(classes),
+        split(0),
+        split(1),
+        lambda: split(2),
+        shape,
+        table=preprocessing,
+        notices=notices,
+        has_test=has_test,
     )
 
 

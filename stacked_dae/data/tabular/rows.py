@@ -207,7 +207,8 @@ def _assign_splits(settings: DataConfig, labels: NDArray[np.int64], reader: _Rea
     if settings.groups is not None:
         what = f"the {len(set(reader.names))} groups of column {settings.groups!r}"
     for which, name in enumerate(SPLITS):
-        if not (part == which).any():
+        wanted = isinstance(settings.split, str) or settings.split[which] > 0.0
+        if wanted and not (part == which).any():
             raise _RowsError(f"{what} are too few for a {name} row; give more, or other shares (data.split)")
     return part
 
@@ -224,7 +225,7 @@ def _rare_classes(
         how_many = "one row" if rows == 1 else f"{rows} rows"
         if not learnt[label]:
             what = f"{how_many} of class {name!r}, but no training row"
-        elif rows == 1:
+        elif rows == 1 and settings.split != [1.0, 0.0, 0.0]:
             what = f"one row of class {name!r}, too few to learn and to test"
         else:
             continue

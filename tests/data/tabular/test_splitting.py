@@ -162,3 +162,49 @@ def test_a_run_by_groups_and_its_report(tmp_path, capsys):
     module = DAEDataModule.from_table(str(tmp_path / "t.csv"), "y", groups="patient")
     module.setup("fit")
     assert sum(len(batch[0]) for batch in module.train_dataloader()) > 150
+
+
+def mixed(path, split):
+    finetune = {"head": "mixed", "epochs": 2}
+    return config_from_dict({**settings(path, target="y", split=split, drop=["patient", "when"]), "finetune": finetune})
+
+
+@pytest.mark.parametrize(
+    ("split", "rows"),
+    [([1.0, 0.0, 0.0], [300, 0, 0]), ([0.8, 0.0, 0.2], [240, 0, 60]), ([0.9, 0.1, 0.0], [270, 30, 0])],
+)
+def test_a_share_may_be_0(split, rows, tmp_path, capsys):
+    visits().to_csv(tmp_path / "t.csv", index=False)
+    config = mixed(tmp_path / "t.csv", split)
+    data = read_table(config.data, scratch=tmp_path, budget_bytes=10**9)
+    assert [len(data.train), len(data.valid), len(data.load_test())] == rows
+    assert [word for word in ("validation", "test") if f"no {word} rows" in " ".join(data.notices)] == [
+        word for word, count in zip(("validation", "test"), rows[1:], strict=True) if not count
+    ]
+    run = api.fit(config, tmp_path / "run")
+    assert run.has_result == (rows[2] > 0)
+    before = run.weights_path("finetune").stat().st_mtime_ns
+    assert api.fit(config, tmp_path / "run").weights_path("finetune").stat().st_mtime_ns == before
+    # The learning curves and the summary are there all the same.
+    assert run.metrics("layer_1").rows()[-1]["valid_loss"] > 0.0
+    assert main(["summary", str(run.path)]) == 0
+    command = ["evaluate", str(run.path)]
+    if rows[2]:
+        assert main(command) == 0
+    else:
+        assert main(command) == 2
+        assert "has no test rows (data.split); give labelled ones" in capsys.readouterr().err
+        assert main([*command, "--data", str(tmp_path / "t.csv")]) == 0
+    module = DAEDataModule.from_dataset(data)
+    module.setup("fit")
+    assert len(module.train_dataloader()) > 0
+
+
+def test_without_validation_rows_the_paper_s_network_is_refused(tmp_path):
+    visits().to_csv(tmp_path / "t.csv", index=False)
+    config = config_from_dict(settings(tmp_path / "t.csv", target="y", split=[0.8, 0.0, 0.2], drop=["patient", "when"]))
+    with pytest.raises(ConfigError, match="nothing chooses the epoch of finetune.head softmax; give them a share, or"):
+        api.fit(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="three shares that sum to 1, of which the first is above 0"):
+        DataConfig(path="t.csv", split=[0.0, 0.5, 0.5])
