@@ -74,7 +74,7 @@ class EvaluateOptions(RunDataOptions):
     """Options of evaluate."""
 
     data: File | None = _option("Labelled rows to test the run on; the test rows of its own data by default.")
-    out: File | None = _option("JSON file for the figures (with --data).")
+    out: File | None = _option("JSON file for the figures.")
 
 
 _ROWS = "File of rows with the columns that the run was trained on."

@@ -1,4 +1,4 @@
-"""What a model makes of the labelled rows of a file."""
+"""What a model makes of labelled rows: of a file, or of the test rows of its run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked_dae.data.disk_array import Inputs, iter_blocks
 from stacked_dae.errors import DataError
 from stacked_dae.inference.file_rows import labelled_file_rows
 from stacked_dae.inference.model import StackedDAE
@@ -17,7 +18,7 @@ from stacked_dae.utils.intervals import wilson_interval
 
 @dataclass(frozen=True)
 class FileScore:
-    """Figures of a model on the labelled rows of a file.
+    """Figures of a model on labelled rows.
 
     Args:
         n: labelled rows.
@@ -100,6 +101,13 @@ def score_file(model: StackedDAE, path: str | Path) -> FileScore:
     y, p = np.concatenate(labels), np.concatenate(probabilities).astype(np.float64)
     unlabelled = int((y < 0).sum())
     return _score(y[y >= 0], p / p.sum(1, keepdims=True), [str(name) for name in model.classes], unlabelled)
+
+
+def score_rows(model: StackedDAE, inputs: Inputs, labels: NDArray[np.int64]) -> FileScore:
+    """Return the figures of a fine-tuned model on inputs as the network takes them, (n, d), and their labels, (n,)."""
+    blocks = (model.probabilities_of(block) for block in iter_blocks(inputs))
+    p = np.concatenate(list(blocks)).astype(np.float64)
+    return _score(labels, p / p.sum(1, keepdims=True), [str(name) for name in model.classes], 0)
 
 
 def _score(y: NDArray[np.int64], p: NDArray[np.float64], classes: list[str], unlabelled: int) -> FileScore:

@@ -164,8 +164,8 @@ def print_anomalies(anomalies: Anomalies) -> None:
     console.print(escape(f"mean error by column, the greatest first: {listed}"), soft_wrap=True)
 
 
-def print_file_score(score: FileScore) -> None:
-    """Print what a model makes of the labelled rows of a file: class by class, then all."""
+def print_file_score(score: FileScore, *, with_error: bool = True) -> None:
+    """Print what a model makes of labelled rows: class by class, then all, the error among them if asked for."""
     console = Console(highlight=False)
     table = Table()
     for name in ("class", "rows", "predicted", "recall %", "precision %"):
@@ -176,7 +176,8 @@ def print_file_score(score: FileScore) -> None:
         table.add_row(escape(name), str(figures["rows"]), str(figures["predicted"]), *shares)
     console.print(table)
     low, high = score.interval
-    console.print(f"error {score.error_percent:.2f} % ({low:.2f} to {high:.2f}; 95 % interval, n = {score.n})")
+    if with_error:
+        console.print(f"error {score.error_percent:.2f} % ({low:.2f} to {high:.2f}; 95 % interval, n = {score.n})")
     area = "" if score.auroc is None else f", area under the curve {score.auroc:.3f}"
     console.print(
         f"balanced accuracy {score.balanced_accuracy:.3f}, macro F1 {score.macro_f1:.3f}{area},"

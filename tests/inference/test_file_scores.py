@@ -16,7 +16,9 @@ from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import DataError
 from stacked_dae.inference.file_scores import score_file
+from stacked_dae.inference.run_data import run_data
 from stacked_dae.pipeline import api
+from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.intervals import wilson_interval
 
 
@@ -95,9 +97,20 @@ def test_bad_files_are_one_line_and_write_nothing(change, words, run, new, tmp_p
     assert not out.exists()
 
 
-def test_the_report_needs_a_file_of_rows(run, capsys):
-    assert main(["evaluate", str(run), "--out", "x.json"]) == 2
-    assert "--out applies only with --data FILE" in capsys.readouterr().err
+def test_the_test_rows_of_a_run_are_reported_class_by_class(run, tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(run), "--out", str(out)]) == 0
+    said, figures, result = capsys.readouterr().out, json.loads(out.read_text()), RunFolder.open(run).result()
+    assert said.startswith("test error ")
+    assert figures["n"] == result.n_test
+    assert figures["confusion"] == result.confusion
+    assert figures["error_percent"] == pytest.approx(result.test_error_percent)
+    test = run_data(RunFolder.open(run)).load_test()
+    expected = log_loss(test.labels, StackedDAE.from_run(run).probabilities_of(test.inputs))
+    assert figures["log_loss"] == pytest.approx(expected, rel=1e-4)
+    for row in figures["classes"]:
+        assert row["class"] in said
+    assert "balanced accuracy" in said
 
 
 def test_arrays_have_their_classes_in_y(tmp_path):

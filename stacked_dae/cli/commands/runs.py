@@ -20,22 +20,23 @@ from stacked_dae.utils.files import check_output
 
 
 def run_evaluate(options: EvaluateOptions) -> None:
-    """Print the test error of a run, or what it makes of the rows of a file."""
-    if options.data is None:
-        if options.out is not None:
-            raise ConfigError("--out applies only with --data FILE")
-        from stacked_dae.pipeline.api import evaluate
-
-        print(f"test error {evaluate(options.run, root=options.root)}")
-        return
+    """Print the test error of a run, and what it makes of each class; of its test rows, or of the rows of a file."""
     out = _output(options.out, options.data, ".json") if options.out else None
-    from stacked_dae.inference.file_scores import score_file
+    from stacked_dae.inference.file_scores import score_file, score_rows
     from stacked_dae.inference.model import StackedDAE
+    from stacked_dae.inference.run_data import run_data
+    from stacked_dae.pipeline.api import evaluate
     from stacked_dae.reporting.run_summary import print_file_score
+    from stacked_dae.runs.folder import RunFolder
     from stacked_dae.utils.files import write_text
 
-    found = score_file(StackedDAE.from_run(options.run, "finetuned"), options.data)
-    print_file_score(found)
+    if options.data is None:
+        print(f"test error {evaluate(options.run, root=options.root)}")
+        test = run_data(RunFolder.open(Path(options.run)), root=options.root).load_test()
+        found = score_rows(StackedDAE.from_run(options.run, "finetuned"), test.inputs, test.labels)
+    else:
+        found = score_file(StackedDAE.from_run(options.run, "finetuned"), options.data)
+    print_file_score(found, with_error=options.data is not None)
     if out is not None:
         write_text(out, json.dumps(found.to_dict(), indent=2) + "\n")
         print(out)
