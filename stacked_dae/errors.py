@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 class StackedDAEError(Exception):
@@ -40,3 +44,11 @@ def lightning_hint(value: object) -> str:
     """Return the hint for an object of the package ``lightning``, whose classes are not those of pytorch_lightning."""
     foreign = type(value).__module__.split(".")[0] == "lightning"
     return "; import it from pytorch_lightning, not from lightning" if foreign else ""
+
+
+def warn_caller(text: str) -> None:
+    """Warn with a UserWarning at the innermost frame outside this package."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

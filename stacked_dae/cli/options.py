@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from stacked_dae.config.data_schema import Decimal, Source
+from stacked_dae.config.data_schema import Decimal, Scale, Source
 from stacked_dae.config.schema import Format, Weights
 from stacked_dae.reproduction.models import MODELS
 from stacked_dae.reproduction.published import PROBLEMS
@@ -149,6 +149,7 @@ class DataOptions:
     keep: list[str] | None = _option("Columns that are inputs (check only).", flag="data.keep")
     drop: list[str] | None = _option("Columns that are left out (check only).", flag="data.drop")
     categorical: list[str] | None = _option("Columns of names (check only).", flag="data.categorical")
+    scale: Scale | None = _option("minmax or standard (check only).", flag="data.scale")
     split: ColumnName | None = _option("Column that says train, valid or test (check only).", flag="data.split")
     groups: ColumnName | None = _option("Column whose equal values stay together (check only).", flag="data.groups")
     order: ColumnName | None = _option("Column by which the last rows are test rows (check only).", flag="data.order")

@@ -11,10 +11,11 @@ from stacked_dae.config.checks import default_of, require, require_choice, requi
 Scale = Literal["minmax", "standard"]
 Decimal = Literal[".", ","]
 Source = Literal["regenerated", "original"]
-_OF_TABLES = (
+TABLE_SETTINGS = (
     *("target", "keep", "drop", "categorical", "scale", "split", "groups", "order"),
     *("delimiter", "decimal", "header", "na_values"),
 )
+"""Settings that apply only to a table."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class DataConfig:
     header: bool = True
     """Whether the first line of a CSV file names its columns; f0, f1, … name them where it does not (tables only)."""
     na_values: list[str] = field(default_factory=list)
-    """What stands for a missing value, beside an empty field, NA, NaN, null and N/A (tables only)."""
+    """Texts and numbers that stand for a missing value, beside an empty field, NA, NaN, null and N/A (tables only)."""
     root: str | None = None
     """Folder of the data files; else $STACKED_DAE_DATA, else the user's cache folder."""
     source: Source = "regenerated"
@@ -80,7 +81,7 @@ class DataConfig:
             f"data.delimiter and data.decimal must differ; both are {self.decimal!r}",
         )
         if self.path is None:
-            for name in _OF_TABLES:
+            for name in TABLE_SETTINGS:
                 given = getattr(self, name) != default_of(DataConfig, name)
                 require(not given, f"data.{name} applies only to a table: name its file with data.path")
         else:

@@ -1,4 +1,4 @@
-"""What users have for an array, as one of NumPy's."""
+"""Conversion of the users' arrays to NumPy's."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def array_of(where: str, values: Any, dtype: Any = None) -> NDArray[Any]:
         values = values.detach().cpu()
     try:
         return np.asarray(values, dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise DataError(f"{where}: no array of numbers ({reason})") from None
+        raise DataError(f"{where}: must be an array, not {type(values).__name__} ({reason})") from None

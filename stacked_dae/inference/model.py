@@ -18,7 +18,7 @@ from stacked_dae.config.schema import Activation, Weights
 from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.columns import check_pixels
 from stacked_dae.data.columns.preprocessing import Preprocessing
-from stacked_dae.data.formats.images import as_pixels, check_images
+from stacked_dae.data.formats.images import as_pixels, check_images, shape_of
 from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.inference.loading import load_layers, load_network
@@ -32,8 +32,6 @@ from stacked_dae.utils.type_hints import matches_type
 
 FORMATS = (1, 2)
 """Of a saved model: 2 is that of a mixed classifier, which the first versions cannot read."""
-# Column of the class where there is no table.
-_TARGET = "y"
 _HEADER = {
     "format": int,
     "sizes": list[int],
@@ -186,7 +184,7 @@ class StackedDAE:
     def reconstruct(self, rows: Any, layer: int | None = None) -> Any:
         """Return the rows as the pre-trained layers rebuild them from their codes of layer ``layer``.
 
-        Of a table, numbers come in their units, and names are those of the training rows. Missing values are rebuilt
+        A table's numbers come in their units, and its names are those of the training rows. Missing values are rebuilt
         too.
 
         Args:
@@ -207,9 +205,10 @@ class StackedDAE:
     def reconstruction_errors(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:
         """Return how far each value is from what the other columns of its row say of it.
 
-        An eighth of the columns is hidden at a time, and the pre-trained layers rebuild them from the others. The error
-        is squared: of a number in standard deviations of the training rows (in their span where they are scaled to
-        [0, 1]); of a name half the squared distance of the one-hot inputs, about 1 where another name is certain.
+        An eighth of the columns is hidden at a time, and the pre-trained layers rebuild them from the others. Layers
+        learn that from masking noise, and from no other. The error is squared. That of a number is in standard
+        deviations of the training rows (in their span where they are scaled to [0, 1]); that of a name is half the
+        squared distance of the one-hot inputs, about 1 where another name is certain.
 
         Args:
             rows: raw, n of them.
@@ -240,12 +239,12 @@ class StackedDAE:
         """Return the layers as pre-training left them, up to ``layer``; all if None.
 
         Raises:
-            StageError: the model has no decoders: it was saved, or its run pre-trained no layers.
+            StageError: the model was not loaded from a run folder, or that has no pre-trained layers.
             ConfigError: the model has no such layer.
         """
         k = self.check_layer(layer)
         if self._pretrained is None:
-            raise StageError("a saved model has no decoders; StackedDAE.from_run of its run folder has them")
+            raise StageError("this model has no decoders; StackedDAE.from_run(RUN) of its run folder has them")
         if self._autoencoders is None:
             self._autoencoders = [layer.requires_grad_(False) for layer in self._pretrained()]
         return PretrainedLayers(self._autoencoders[:k], self.preprocessing)
@@ -285,6 +284,9 @@ class StackedDAE:
         if images.ndim < 2 or not len(images):
             raise DataError(f"the rows must be images, (n, …), one or more, not of shape {images.shape}")
         check_images("the rows", images)
+        shape, own = shape_of(images.shape[1:]), self.preprocessing.image_shape if self.preprocessing else None
+        if images.ndim > 2 and shape and own and shape != own:
+            raise DataError(f"the rows are images of {shape[0]}×{shape[1]}, but the model takes {own[0]}×{own[1]}")
         pixels = as_pixels(images).reshape(len(images), -1)
         if pixels.shape[1] != len(self.columns):
             raise DataError(f"the rows have {pixels.shape[1]} pixels each, but the model takes {len(self.columns)}")

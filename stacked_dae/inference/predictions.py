@@ -88,7 +88,12 @@ def write_codes(model: StackedDAE, data: Path, layer: int, out: Path, reporter: 
 def kept_rows(
     model: StackedDAE, data: Path, names: Sequence[str], written: Sequence[str]
 ) -> Iterator[tuple[str | None, ...]]:
-    """Return the values of these columns, a tuple for each row, as the file has them."""
+    """Return the values of these columns, a tuple for each row, as the file has them.
+
+    Raises:
+        ConfigError: a column is not there, is named twice, holds no text or numbers, or has the name of one of
+            ``written``, the columns that the file is to have.
+    """
     reading = Reading() if model.preprocessing is None else model.preprocessing.reading
     if not names:
         return repeat(())
@@ -101,7 +106,7 @@ def kept_rows(
             raise ConfigError(f"{where} is named twice; name it once")
         if name in written:
             raise ConfigError(f"{where} has the name of a column that is written; rename it")
-        if name in file.unusable:
+        if name in file.unusable and not file.unusable[name].startswith(("timestamp", "date")):
             raise ConfigError(f"{where} holds {file.unusable[name]}, neither numbers nor text; leave it out")
     batches = file.batches(names, set(names))
     return chain.from_iterable(zip(*(values[name] for name in names), strict=True) for values in batches)

@@ -15,6 +15,7 @@ from stacked_dae.data.disk_array import Inputs
 from stacked_dae.errors import DataError
 from stacked_dae.nn.activations import replace_missing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.nn.corruption import FixedMasking, Masking
 from stacked_dae.nn.reconstruction import decode, reconstruct, reconstruct_hidden
 from stacked_dae.training.loader import DeviceRows
 
@@ -32,6 +33,8 @@ class PretrainedLayers:
     def __init__(self, layers: Sequence[DenoisingAutoencoder], preprocessing: Preprocessing | None) -> None:
         self._layers, self._preprocessing = layers, preprocessing
         self.inputs = layers[0].weight.shape[1]
+        self.saw_hidden = isinstance(layers[0].corruption, (Masking, FixedMasking))
+        """Whether the lowest layer was trained with masking noise, so that an input of 0 is a hidden one to it."""
 
     def decode(self, codes: Any) -> NDArray[np.float32]:
         """Return the inputs that codes of the uppermost layer stand for: (n, h) → (n, d).

@@ -27,7 +27,7 @@ class UnusualRow:
 
     Args:
         row: its number, from 1.
-        score: mean of its columns' errors.
+        score: mean of its columns' squared errors, as :meth:`StackedDAE.reconstruction_errors` has them.
         columns: the columns with the greatest errors, the greatest first, each with its error.
     """
 
@@ -38,7 +38,7 @@ class UnusualRow:
 
 @dataclass(frozen=True)
 class Anomalies:
-    """What the scores of a file's rows came to.
+    """Summary of the scores of a file's rows.
 
     Args:
         rows: number of rows.
@@ -117,6 +117,12 @@ def write_anomalies(
     scores: list[NDArray[np.float64]] = []
     total, known = np.zeros(len(model.columns)), np.zeros(len(model.columns))
     unusual: list[UnusualRow] = []
+
+    if not layers.saw_hidden:
+        reporter.say(
+            "layer_1 was not pre-trained with masking noise (pretrain.corruption), so it has not learnt to rebuild"
+            " hidden columns; the scores say little"
+        )
 
     def lines() -> Iterator[list[Any]]:
         nonlocal total, known, unusual

@@ -169,7 +169,7 @@ def measure_baselines(
         reporter: shows progress.
 
     Raises:
-        StageError: the run has no result, or it or the data have changed.
+        StageError: the run has no test rows or no result, or it or the data have changed.
     """
     folder, reporter = RunFolder.open(Path(run)), reporter or Reporter()
     with folder.locked():

@@ -1,4 +1,4 @@
-"""What a result should beat, on the same rows: two that cost seconds, and three more."""
+"""Baselines for a result, on the same rows: two that cost seconds, and three more."""
 
 from __future__ import annotations
 

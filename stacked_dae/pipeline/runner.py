@@ -10,7 +10,7 @@ import torch
 
 from stacked_dae.config.schema import Config
 from stacked_dae.data import registry
-from stacked_dae.data.dataset import Dataset, check_unit_interval
+from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.loading import load_layers, load_stack
@@ -20,6 +20,7 @@ from stacked_dae.nn.components import Components
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.pipeline.baselines import baseline_errors, baseline_settings
+from stacked_dae.pipeline.checks import check_experiment, check_out
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.run_store import RunStore, load_weights
 from stacked_dae.pipeline.stage_tasks import check_route, stage_route
@@ -79,6 +80,7 @@ class RunJob:
                 f"dataset must be a Dataset, not {type(dataset).__name__}: make_dataset makes one from arrays;"
                 " write a frame to CSV or Parquet and name it in data.path"
             )
+        check_out("--out", Path(out), config.data.path)
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_create(Path(out))
         check_optimizers(config)
@@ -89,14 +91,7 @@ class RunJob:
         self.config, self.data, self.test = config, data, test and data.has_test
         self.experiment = Experiment(config, data, parent, components, self.parts.names)
         check_parent(self.experiment)
-        _check_inputs(self.experiment)
-        if finetune and not data.classes:
-            raise ConfigError("data.target: name the column of the class; without one, pretrain only")
-        if finetune and not len(data.valid) and config.finetune.head != "mixed":
-            raise ConfigError(
-                "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a"
-                " share, or --finetune.head mixed, which cross-validates"
-            )
+        check_experiment(self.experiment, finetune=finetune)
         classes = data.table.classes if data.table else ()
         self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
         self.stages = self.experiment.stages(finetune=finetune)
@@ -337,15 +332,3 @@ class RunJob:
                 mixture=stack.parts() if isinstance(stack, MixedClassifier) else None,
             )
         )
-
-
-def _check_inputs(experiment: Experiment) -> None:
-    """Raise an error where the first layer's loss or a custom component cannot use the inputs."""
-    config, data, components = experiment.config, experiment.data, experiment.components
-    custom_loss = components is not None and components.loss is not None
-    if config.layers()[0].loss == "cross_entropy" and config.model != "mlp" and not custom_loss:
-        check_unit_interval(data)
-    if components is not None:
-        if components.corruption is not None and config.model != "sda":
-            raise ConfigError(f"components.corruption: model {config.model} corrupts nothing; leave it out")
-        components.check(data.inputs)

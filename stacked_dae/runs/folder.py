@@ -288,9 +288,12 @@ class RunFolder:
         """
         file = self.path / "result.json"
         if not file.is_file():
-            raise StageError(
-                f"{self.path} has no result.json: the run is not finished, or it has no test rows; run its fit again"
-            )
+            if self.has_done(FINETUNE):
+                raise StageError(
+                    f"{self.path} has no result.json: it was not tested, or has no test rows (data.split);"
+                    f" evaluate {self.path} --data FILE tests it on labelled rows"
+                )
+            raise StageError(f"{self.path} has no result.json: the run is not finished; run its fit again")
         remedy = "give its fit again, which tests again and trains nothing"
         values = parse_checksummed(file, read_small(file), remedy)
         record = self.manifest.stages.get(FINETUNE)

@@ -39,8 +39,9 @@ class StageRecord:
         seconds: of its training; when done.
         best_epoch, best_valid_error_percent: of fine-tuning, when done.
         parts: names of the user's callbacks and Trainer arguments that could change the training; None without any.
-        dead_units: units of a layer, when done, with the same code for every row; None of an earlier version's.
-        saturated_percent: share of the layer's codes at an end of the activation, when done; None likewise.
+        dead_units: units of a layer, when done, with the same code for each of the first 4096 training rows; None for
+            a layer of an earlier version.
+        saturated_percent: share of these rows' codes at an end of the activation, when done; None likewise.
     """
 
     fingerprint: str

@@ -148,7 +148,7 @@ def pretrain_layers(
 
 
 def _unit_counts(layer: DenoisingAutoencoder, stage: str, inputs: Inputs, reporter: Reporter) -> dict[str, Any]:
-    """Return how many units of a layer are dead and codes saturated, for its record; say so where most are."""
+    """Return how many units are dead and codes saturated, of the first 4096 rows, for the record; say if most are."""
     x, units = first_rows(inputs), len(layer.bias)
     with torch.no_grad():
         codes = layer.encode(x.to(layer.bias.device, layer.bias.dtype))
@@ -156,7 +156,7 @@ def _unit_counts(layer: DenoisingAutoencoder, stage: str, inputs: Inputs, report
     if dead > _MOST * units or saturated > 100.0 * _ALMOST_ALL:
         reporter.say(
             f"{stage}: {dead} of {units} units are dead, {saturated:.0f} % of the codes saturated, so they hardly tell"
-            " rows apart; lower pretrain.optimizer.lr, or set pretrain.first_weights: scaled"
+            " rows apart; lower the learning rate of pre-training, or scale the first weights by the inputs"
         )
     return {"dead_units": dead, "saturated_percent": round(saturated, 2)}
 

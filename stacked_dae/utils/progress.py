@@ -108,7 +108,7 @@ class TerminalReporter(Reporter):
         self._print(f"{self._name}: {self._done}/{self._total} {self._unit}  {self._figures}".rstrip())
 
     def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 class JsonReporter(Reporter):

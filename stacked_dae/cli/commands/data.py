@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked_dae.cli.options import DataOptions
-from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.data_schema import TABLE_SETTINGS, DataConfig
 from stacked_dae.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 # Of a wide table the first columns tell enough, beside those that are not inputs.
 _MOST_COLUMNS = 40
-_OF_TABLES = (
-    *("target", "keep", "drop", "categorical", "split", "groups", "order"),
-    *("delimiter", "decimal", "header", "na_values"),
-)
 
 
 def run_data(options: DataOptions) -> None:
@@ -27,7 +23,7 @@ def run_data(options: DataOptions) -> None:
     if options.action == "check":
         _check(options)
         return
-    for name in _OF_TABLES:
+    for name in TABLE_SETTINGS:
         if getattr(options, name) is not None:
             flag = next(f.metadata.get("flag", name) for f in fields(options) if f.name == name)
             raise ConfigError(f"--{flag} is an option of data check, not of data {options.action}")
@@ -61,7 +57,7 @@ def _check(options: DataOptions) -> None:
     from stacked_dae.data.tabular.report import check_table
     from stacked_dae.utils.files import write_text
 
-    given = {name: getattr(options, name) for name in _OF_TABLES}
+    given = {name: getattr(options, name) for name in TABLE_SETTINGS}
     report = check_table(
         DataConfig(path=options.name, **{name: value for name, value in given.items() if value is not None})
     )

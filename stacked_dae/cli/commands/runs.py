@@ -31,8 +31,9 @@ def run_evaluate(options: EvaluateOptions) -> None:
     from stacked_dae.utils.files import write_text
 
     if options.data is None:
-        print(f"test error {evaluate(options.run, root=options.root)}")
-        test = run_data(RunFolder.open(Path(options.run)), root=options.root).load_test()
+        data = run_data(RunFolder.open(Path(options.run)), root=options.root)
+        print(f"test error {evaluate(options.run, dataset=data)}")
+        test = data.load_test()
         found = score_rows(StackedDAE.from_run(options.run, "finetuned"), test.inputs, test.labels)
     else:
         found = score_file(StackedDAE.from_run(options.run, "finetuned"), options.data)
@@ -155,6 +156,7 @@ def _output(out: str | None, data: str | None, *endings: str) -> Path:
     if file.suffix not in endings:
         raise ConfigError(f"--out {file}: it must end in {' or '.join(endings)}{suggest(file.suffix, endings)}")
     check_output("--out", file)
-    if data is not None and file.resolve() == Path(data).resolve():
-        raise ConfigError(f"--out {file}: that is the file to read; name another")
+    if data is not None and Path(data).resolve() in (file.resolve(), *file.resolve().parents):
+        what = "that is the file to read" if Path(data).is_file() else f"it lies in {data}, the folder to read"
+        raise ConfigError(f"--out {file}: {what}; name another")
     return file

@@ -22,13 +22,15 @@ class NumericColumn:
     """A column of numbers, one input: (value − shift) / width.
 
     In min-max scaling ``shift`` is the least training value and ``width`` their span, and values beyond are clipped to
-    [0, 1]. In standardising they are mean and standard deviation.
+    [0, 1]. In standardising they are mean and standard deviation. ``sign`` is the currency or percent sign that the
+    training rows bear in the file, if any.
     """
 
     name: str
     shift: float
     width: float
     standardised: bool
+    sign: str = ""
 
     @property
     def inputs(self) -> list[str]:

@@ -17,8 +17,9 @@ from stacked_dae.utils.type_hints import matches_type
 _NUMERIC = {"name": str, "shift": float, "width": float, "standardised": bool}
 _PIXEL = {**_NUMERIC, "pixel": bool}
 _CATEGORICAL = {"name": str, "values": list[str]}
-# Kept where they are true, so that other models stay as they were.
+# Kept where they are not at their default, so that other models stay as they were.
 _FLAGS = ("as_written", "from_layers")
+_LATER = (*_FLAGS, "reading", "image_shape")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Preprocessing:
         classes: its values, in the order of the labels; those of whole numbers by size, others by the alphabet.
         as_written: whether names are text as the file has it, where that is not how a number is written: 007, 1E2.
         from_layers: whether the columns were fitted on another table, that of the pre-trained layers.
-        reading: what the user said of how its text is read.
+        reading: options with which its files are read.
+        image_shape: (rows, columns) of its images, if it is of images that can be drawn.
     """
 
     columns: list[Column]
@@ -40,6 +42,7 @@ class Preprocessing:
     as_written: bool = False
     from_layers: bool = False
     reading: Reading = field(default_factory=Reading)
+    image_shape: tuple[int, int] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -52,6 +55,11 @@ class Preprocessing:
         return [name for column in self.columns for name in column.inputs]
 
     @property
+    def signs(self) -> dict[str, str]:
+        """Currency and percent signs of the columns that bear one, by name."""
+        return {c.name: c.sign for c in self.columns if isinstance(c, NumericColumn) and c.sign}
+
+    @property
     def standardised(self) -> NDArray[np.bool_]:
         """Mask of the inputs that are standardised, (d,); the others are in [0, 1]."""
         return np.array(
@@ -59,9 +67,14 @@ class Preprocessing:
         )
 
     @property
+    def pixels(self) -> list[str]:
+        """Names of the columns that are the pixels of images."""
+        return [column.name for column in self.columns if isinstance(column, PixelColumn)]
+
+    @property
     def are_pixels(self) -> bool:
-        """Whether all columns are the pixels of images."""
-        return all(isinstance(column, PixelColumn) for column in self.columns)
+        """True if all columns are the pixels of images."""
+        return len(self.pixels) == len(self.columns)
 
     def categorical(self) -> list[str]:
         """Return the names of the columns of names."""
@@ -104,8 +117,10 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        values = {**asdict(self), "reading": self.reading.to_dict()}
-        return {name: value for name, value in values.items() if name not in (*_FLAGS, "reading") or value}
+        columns = [{k: v for k, v in asdict(c).items() if k != "sign" or v} for c in self.columns]
+        shape = self.image_shape and [*self.image_shape]
+        values = {**asdict(self), "columns": columns, "reading": self.reading.to_dict(), "image_shape": shape}
+        return {name: value for name, value in values.items() if name not in _LATER or value}
 
     @staticmethod
     def from_dict(values: Any) -> Preprocessing:
@@ -120,20 +135,34 @@ class Preprocessing:
         reading = Reading()
         if isinstance(values, dict) and "reading" in values:
             reading, hints["reading"] = Reading.from_dict(values["reading"]), dict
+        shape = None
+        if isinstance(values, dict) and "image_shape" in values:
+            hints["image_shape"] = list[int]
+            shape = tuple(values["image_shape"]) if isinstance(values["image_shape"], list) else ()
         if not _has(values, hints) or not values["columns"]:
             raise ValueError("columns are missing")
         columns: list[Column] = []
         for column in values["columns"]:
+            sign = {"sign": str} if isinstance(column, dict) and "sign" in column else {}
             if _has(column, _PIXEL):
                 columns.append(PixelColumn(**column))
-            elif _has(column, _NUMERIC) and column["width"] > 0:
+            elif _has(column, {**_NUMERIC, **sign}) and column["width"] > 0:
                 columns.append(NumericColumn(**column))
             elif _has(column, _CATEGORICAL):
                 columns.append(CategoricalColumn(**column))
             else:
                 raise ValueError("a column is neither numeric nor categorical")
         said = {name: values[name] for name in flags}
-        return Preprocessing(columns, values["target"], values["classes"], **said, reading=reading)
+        if shape is not None and len(shape) != 2:
+            raise ValueError("its image_shape is not that of images")
+        return Preprocessing(
+            columns,
+            values["target"],
+            values["classes"],
+            **said,
+            reading=reading,
+            image_shape=shape,
+        )
 
 
 def _has(values: Any, hints: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What the user said of how a table's text is read; a part of the model, since its later rows are written alike."""
+"""Reading options of a table's files; a part of the model, since its later rows are read alike."""
 
 from __future__ import annotations
 
@@ -7,29 +7,37 @@ from typing import Any
 
 from stacked_dae.utils.type_hints import matches_type
 
-_KINDS: dict[str, Any] = {"delimiter": str | None, "decimal": str | None, "header": bool, "na_values": list[str]}
+_KINDS: dict[str, Any] = {
+    "delimiter": str | None,
+    "decimal": str | None,
+    "header": bool,
+    "na_values": list[str],
+    "colours": bool,
+}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was said of how a table's text is read.
+    """Reading options of a table's files, where they are not found in the file anew.
 
     Args:
         delimiter, decimal: of a CSV file; None to find them in it.
         header: whether the first line of a CSV file names the columns.
-        na_values: what stands for a missing value, beside what does anyway.
+        na_values: texts and numbers that stand for a missing value, beside those that do anyway.
+        colours: whether images of a folder are read as RGB.
     """
 
     delimiter: str | None = None
     decimal: str | None = None
     header: bool = True
     na_values: tuple[str, ...] = ()
+    colours: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was said, as plain values, for JSON."""
+        """Return the options that are not at their default, as plain values, for JSON."""
         default = asdict(Reading())
-        said = {name: value for name, value in asdict(self).items() if value != default[name]}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        found = {name: value for name, value in asdict(self).items() if value != default[name]}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
     @staticmethod
     def from_dict(values: Any) -> Reading:

@@ -1,4 +1,4 @@
-"""What single values of a table are: numbers, names, missing ones."""
+"""Single values of a table: numbers, names, missing ones."""
 
 from __future__ import annotations
 

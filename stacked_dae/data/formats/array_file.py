@@ -35,7 +35,7 @@ class _Arrays:
     Each column of a 2-D one is a column, a 1-D one is one column, and one of more dimensions holds images.
     """
 
-    may_lack_header = False
+    may_lack_header = colours = False
     notices: Sequence[str] = ()
     unusable: Mapping[str, str] = {}
 
@@ -75,6 +75,7 @@ class _Arrays:
         self._rows = lengths.pop() if lengths else 0
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        """Go through these columns, some rows at a time: :meth:`TableFile.batches`."""
         for start in range(0, self._rows, ROWS):
             blocks = {n: self._columns[n][start : start + ROWS] for n in names}
             yield {

@@ -23,6 +23,7 @@ def describe_unusable(schema: Any) -> dict[str, str]:
         tests = (
             pa.types.is_null,
             pa.types.is_string,
+            pa.types.is_string_view,
             pa.types.is_large_string,
             pa.types.is_boolean,
             pa.types.is_integer,
@@ -43,6 +44,8 @@ def column_values(path: Path, name: str, column: Any, *, as_text: bool) -> Value
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
         kind = column.type
+    if pa.types.is_string_view(kind):
+        column, kind = column.cast(pa.string()), pa.string()
     if pa.types.is_null(kind):
         return np.full(len(column), None, object) if as_text else np.full(len(column), np.nan)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

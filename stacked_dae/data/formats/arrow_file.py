@@ -38,6 +38,7 @@ class _ArrowFile(PlainFile):
         raise NotImplementedError
 
     def batches(self, names: Sequence[str], as_text: Collection[str] = ()) -> Iterator[dict[str, Values]]:
+        """Go through these columns, some rows at a time: :meth:`TableFile.batches`."""
         pa = import_pyarrow(self._path)
         try:
             for rows in self._record_batches(names):

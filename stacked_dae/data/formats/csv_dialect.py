@@ -7,19 +7,23 @@ import csv
 import gzip
 import io
 import re
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stacked_dae.data.columns.written_numbers import BESIDE, POINTED_THOUSANDS
 from stacked_dae.errors import DataError
 
 _SAMPLE = 2**16
 _ROWS = 200
 DELIMITERS = (",", ";", "\t", "|")
 """The delimiters that are looked for."""
-_BESIDE = r"[\s()$€£¥%+-]*"
-_WITH_COMMA = re.compile(rf"{_BESIDE}(\d+|\d{{1,3}}(\.\d{{3}})+),\d+{_BESIDE}", re.ASCII)
-_WHOLE_OR_EMPTY = re.compile(rf"{_BESIDE}(\d+|\d{{1,3}}(\.\d{{3}})+)?{_BESIDE}", re.ASCII)
-_THOUSANDS = re.compile(rf"{_BESIDE}[1-9]\d{{0,2}},\d{{3}}{_BESIDE}", re.ASCII)
+_WITH_COMMA = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS}),\d+{BESIDE}", re.ASCII)
+_WHOLE_OR_EMPTY = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS})?{BESIDE}", re.ASCII)
+# As pyarrow has them.
+_MISSING = ("NA", "N/A", "#N/A", "n/a", "NaN", "nan", "null", "NULL", "-NaN", "-nan")
+_THOUSANDS = re.compile(rf"{BESIDE}[1-9]\d{{0,2}},\d{{3}}{BESIDE}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,17 @@ class DecimalError(DataError):
     """A comma that may part thousands or be the decimal mark."""
 
 
-def find_dialect(path: Path, delimiter: str | None = None, decimal: str | None = None) -> Dialect:
+def ambiguous(path: Path, name: str, value: str) -> DecimalError:
+    """Return the error of a column with such a comma."""
+    return DecimalError(
+        f"{path}: column {name!r} has {value.strip()!r}, whose comma may part thousands or be the decimal mark; write"
+        " it with a decimal point and without marks between thousands"
+    )
+
+
+def find_dialect(
+    path: Path, delimiter: str | None = None, decimal: str | None = None, na_values: Sequence[str] = ()
+) -> Dialect:
     """Return how a CSV file, compressed by gzip where it ends in .gz, is written; what is given is not looked for.
 
     UTF-16 is told by its first bytes; what is not UTF-8 is taken for Windows-1252, of which Latin-1 is a part. The
@@ -56,7 +70,7 @@ def find_dialect(path: Path, delimiter: str | None = None, decimal: str | None =
         with path.open("rb") as opened:
             zipped = path.suffix.lower() == ".gz"
             sample = gzip.GzipFile(fileobj=opened).read(_SAMPLE) if zipped else opened.read(_SAMPLE)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not readable as CSV ({error})") from None
     encoding = _encoding_of(sample)
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample)
@@ -65,7 +79,7 @@ def find_dialect(path: Path, delimiter: str | None = None, decimal: str | None =
     if delimiter is None:
         delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else _delimiter_of(text)
     if decimal is None:
-        decimal = _decimal_of(path, _rows(text, delimiter))
+        decimal = _decimal_of(path, _rows(text, delimiter), {*_MISSING, *na_values})
     return Dialect(encoding, delimiter, decimal)
 
 
@@ -105,18 +119,15 @@ def _delimiter_of(text: str) -> str:
     return best if widths.get(best, 1) > 1 else ","
 
 
-def _decimal_of(path: Path, rows: list[list[str]]) -> str:
+def _decimal_of(path: Path, rows: list[list[str]], missing: Collection[str]) -> str:
     header, *body = rows or [[]]
     for k, name in enumerate(header):
-        fields = [row[k] for row in body if len(row) > k]
+        fields = [row[k] for row in body if len(row) > k and row[k].strip() not in missing]
         commas = [field for field in fields if _WITH_COMMA.fullmatch(field)]
         # Beside text or a decimal point a comma says nothing.
         if not commas or not all(_WITH_COMMA.fullmatch(f) or _WHOLE_OR_EMPTY.fullmatch(f) for f in fields):
             continue
         if all(_THOUSANDS.fullmatch(field) for field in commas):
-            raise DecimalError(
-                f"{path}: column {name!r} has {commas[0].strip()!r}, whose comma may part thousands or be the decimal"
-                " mark; write it with a decimal point and without marks between thousands"
-            )
+            raise ambiguous(path, name, commas[0])
         return ","
     return "."

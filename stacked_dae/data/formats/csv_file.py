@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.data.columns.values import Values
+from stacked_dae.data.columns.values import NUMBER, Values
+from stacked_dae.data.columns.written_numbers import BESIDE, POINTED_THOUSANDS, THOUSANDS_MARKS
 from stacked_dae.data.formats.arrow_columns import column_values
 from stacked_dae.data.formats.csv_dialect import Dialect
 from stacked_dae.data.formats.table_file import BLOCK, ROWS, PlainFile, import_pyarrow, indexes_of, reason_of
 from stacked_dae.errors import DataError
 
-_BESIDE = r"[\s()$€£¥%+-]*"
-_POINTS_AND_COMMA = rf"^{_BESIDE}\d{{1,3}}(\.\d{{3}})+,\d+{_BESIDE}$"
-_DECIMAL_COMMA = rf"^({_BESIDE}\d*),(\d+([eE][+-]?\d+)?{_BESIDE})$"
-# What columns are seldom named.
-_FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)
+_PARTED = rf"^{BESIDE}{POINTED_THOUSANDS}(,\d+)?{BESIDE}$"
+_POINTED = rf"^{BESIDE}\d*\.\d+([eE][+-]?\d+)?{BESIDE}$"
+_DECIMAL_COMMA = rf"^({BESIDE}\d*),(\d+([eE][+-]?\d+)?{BESIDE})$"
 
 
 class CsvFile(PlainFile):
@@ -43,7 +41,8 @@ class CsvFile(PlainFile):
             f"{path}: its first line names the columns {', '.join(self.names[:4])}, …; if it holds values, name them"
             " there, or have them named f0, f1, …: --data.header false"
         )
-        self.may_lack_header = header and any(_FRACTION.fullmatch(name) for name in self.names)
+        numbers = [k for k, name in enumerate(self.names) if NUMBER.fullmatch(name) and name != str(k)]
+        self.may_lack_header = header and bool(numbers)
         self.notices: Sequence[str] = [unsure] * (dialect.encoding == "cp1252") + [values] * self.may_lack_header
 
     def _open(self, names: Sequence[str] | None = None) -> Any:
@@ -59,8 +58,10 @@ class CsvFile(PlainFile):
             ignore_empty_lines=names is None or len(self.names) > 1,
         )
         try:
+            # By its name pyarrow knows .gz, but not .GZ.
+            zipped = self._path.suffix.lower() == ".gz"
             return csv.open_csv(
-                self._path,
+                pa.input_stream(str(self._path), compression="gzip" if zipped else None),
                 read_options=csv.ReadOptions(
                     block_size=BLOCK,
                     use_threads=False,
@@ -91,16 +92,22 @@ class CsvFile(PlainFile):
                     raise DataError(f"{self._path}: not readable as CSV ({reason_of(error)})") from None
                 for start in range(0, len(batch), ROWS):
                     rows = batch.slice(start, ROWS)
-                    columns = {n: self._pointed(rows.column(n), n in as_text) for n in names}
+                    columns = {n: self._pointed(n, rows.column(n), n in as_text) for n in names}
                     yield {n: column_values(self._path, n, columns[n], as_text=n in as_text) for n in names}
 
-    def _pointed(self, column: Any, as_text: bool) -> Any:
+    def _pointed(self, name: str, column: Any, as_text: bool) -> Any:
         """Return a column with a point for the decimal comma; names stay as they are written."""
         import pyarrow.compute as pc
 
         if as_text or self._dialect.decimal == ".":
             return column
-        # With a comma behind them, points part thousands.
-        parted = pc.fill_null(pc.match_substring_regex(column, _POINTS_AND_COMMA), False)
-        column = pc.if_else(parted, pc.replace_substring(column, ".", ""), column)
+        # Where the decimal mark is a comma, points part thousands.
+        parted = pc.fill_null(pc.match_substring_regex(column, _PARTED), False)
+        column = pc.if_else(parted, pc.replace_substring_regex(column, THOUSANDS_MARKS, ""), column)
+        pointed = column.filter(pc.fill_null(pc.match_substring_regex(column, _POINTED), False))
+        if len(pointed):
+            raise DataError(
+                f"{self._path}: column {name!r} has {pointed[0].as_py().strip()!r}, but commas are the decimal mark"
+                " of the file; write it with a comma, or, if points are: --data.decimal ."
+            )
         return pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")

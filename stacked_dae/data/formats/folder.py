@@ -28,13 +28,14 @@ class TableFolder:
         self.names, self.is_bytes, self.may_lack_header = first.names, first.is_bytes, first.may_lack_header
         for part, file in zip(parts, self._parts, strict=True):
             other = set(file.names) ^ set(self.names)
-            if other or file.is_bytes != self.is_bytes:
-                what = f"column {min(other)!r} is in one only" if other else "one holds bytes, the other numbers"
+            if other or (file.is_bytes, file.image_shape) != (first.is_bytes, first.image_shape):
+                what = f"column {min(other)!r} is in one only" if other else "their arrays differ in shape or type"
                 raise DataError(
                     f"{path}: {parts[0].name} and {part.name} are no parts of one table: {what}; take one out of the"
                     " folder, or name the file"
                 )
         self.pixels, self.image_shape, self.unnamed = first.pixels, first.image_shape, first.unnamed
+        self.colours = first.colours
         self.indexes = set().union(*(file.indexes for file in self._parts))
         self.unusable: Mapping[str, str] = {k: v for file in self._parts for k, v in file.unusable.items()}
         self.notices: Sequence[str] = list(dict.fromkeys(notice for file in self._parts for notice in file.notices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from stacked_dae.data.columns.values import Values, name_of
 from stacked_dae.errors import DataError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-"""What the name of an image's file ends in."""
+"""Endings of the names of image files."""
 # Images that are decoded at a time.
 _ROWS = 1024
 _GRAY = ("1", "L")
+_COLOURS = ("RGB", "RGBA", "P", "LA", "PA", "CMYK", "YCbCr")
+_CHANNELS = (1, 3, 4)
 
 
 def check_images(where: str, images: NDArray[Any]) -> None:
@@ -37,13 +40,14 @@ def shape_of(images: tuple[int, ...]) -> tuple[int, int] | None:
     """Return the (rows, columns) in which pixels can be drawn: channels below one another; None where they can't be.
 
     Args:
-        images: shape of one of them: (H, W), (C, H, W), or (H, W, 1).
+        images: shape of one of them: (H, W), (C, H, W), or (H, W, 1). The channels of (H, W, C) lie beside one another
+            in a row, so they can't be drawn.
     """
-    if len(images) == 2:
+    if len(images) == 3 and images[2] == 1:
         return images[0], images[1]
-    if len(images) == 3:
-        return (images[0], images[1]) if images[2] == 1 else (images[0] * images[1], images[2])
-    return None
+    if len(images) == 3 and images[0] in _CHANNELS:
+        return images[0] * images[1], images[2]
+    return (images[0], images[1]) if len(images) == 2 else None
 
 
 class ImageFolder:
@@ -54,6 +58,7 @@ class ImageFolder:
     Args:
         path: the folder.
         files: the images in it, at least one.
+        colours: whether they are read as RGB though all are gray.
 
     Raises:
         DataError: Pillow cannot read one, or they differ in size.
@@ -64,7 +69,7 @@ class ImageFolder:
     notices: Sequence[str] = ()
     unusable: Mapping[str, str] = {}
 
-    def __init__(self, path: Path, files: Sequence[Path]) -> None:
+    def __init__(self, path: Path, files: Sequence[Path], *, colours: bool = False) -> None:
         self._path, self._files = path, files
         sizes = [self._read(file, None) for file in files]
         (self._size, _), first = sizes[0], files[0].relative_to(path)
@@ -75,8 +80,8 @@ class ImageFolder:
                     f"{path}: {file.relative_to(path)} has {width}×{height} pixels, but {first} has {w}×{h}; give all"
                     " images one size first"
                 )
-        self._mode = "L" if all(mode in _GRAY for _, mode in sizes) else "RGB"
-        channels = 1 if self._mode == "L" else 3
+        self.colours = colours or not all(mode in _GRAY for _, mode in sizes)
+        self._mode, channels = ("RGB", 3) if self.colours else ("L", 1)
         self.image_shape = shape_of((channels, self._size[1], self._size[0]))
         pixels = [f"x_{k}" for k in range(channels * self._size[0] * self._size[1])]
         self.pixels: Collection[str] = set(pixels)
@@ -85,10 +90,16 @@ class ImageFolder:
 
     def _read(self, file: Path, mode: str | None) -> Any:
         """Return the size and mode of an image; with a mode, its pixels, (C, H, W)."""
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
 
         try:
-            with Image.open(file) as image:
+            with Image.open(file) as opened:
+                if opened.mode not in (*_GRAY, *_COLOURS):
+                    raise DataError(
+                        f"{file}: its pixels are of mode {opened.mode}, but they must be bytes; save it with 8 bits"
+                    )
+                # A camera notes how it was held.
+                image = ImageOps.exif_transpose(opened)
                 if mode is None:
                     return image.size, image.mode
                 found = np.asarray(image.convert(mode))
@@ -109,5 +120,6 @@ class ImageFolder:
                 inside = [file.relative_to(self._path).parts for file in files]
                 found["class"] = np.array([name_of(parts[0]) if len(parts) > 1 else None for parts in inside], object)
             if "file" in names:
-                found["file"] = np.array([str(file.relative_to(self._path)) for file in files], object)
+                shown = (os.fsencode(file.relative_to(self._path)).decode("utf-8", "replace") for file in files)
+                found["file"] = np.array(list(shown), object)
             yield {name: found[name] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -40,7 +41,7 @@ class JsonLinesFile(PlainFile):
             zipped = self._path.suffix.lower() == ".gz"
             with self._path.open("rb") as opened:
                 yield from self._parsed(gzip.GzipFile(fileobj=opened) if zipped else opened)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{self._path}: not readable as JSON lines ({reason_of(error)})") from None
 
     def _parsed(self, opened: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -48,9 +49,9 @@ class JsonLinesFile(PlainFile):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_row)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{self._path}: line {number} is not JSON ({reason_of(error)})") from None
+                raise DataError(f"{self._path}: line {number} is not readable as JSON ({reason_of(error)})") from None
             if not isinstance(row, dict):
                 raise DataError(
                     f'{self._path}: line {number} is no object of columns; write one such as {{"age": 50}} in each line'
@@ -74,3 +75,11 @@ class JsonLinesFile(PlainFile):
         names = names_of(values)
         has_text = any(isinstance(value, str) for value in values)
         return numbers_where_all_are(names) if has_text and not as_text else names
+
+
+def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return row

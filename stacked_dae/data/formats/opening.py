@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stacked_dae.data.columns.reading import Reading
@@ -19,7 +20,7 @@ _CSV, _FEATHER = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".feather", ".arrow")
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _AS_FOUND = Reading()
 ENDINGS = (*_CSV, ".parquet", *_FEATHER, *_JSON_LINES, ".npy", ".npz")
-"""What the name of a table's file ends in."""
+"""Endings of the names of a table's files."""
 
 
 def files_of(path: Path) -> list[Path]:
@@ -33,6 +34,10 @@ def files_of(path: Path) -> list[Path]:
     files = [file for file in files if not any(name[0] in "._" for name in file.relative_to(path).parts)]
     parts = sorted(file for file in files if file.name.lower().endswith(ENDINGS))
     return parts or sorted(file for file in files if file.name.lower().endswith(IMAGES))
+
+
+def _said(reading: Reading) -> tuple[str | None, str | None, tuple[str, ...]]:
+    return reading.delimiter, reading.decimal, reading.na_values
 
 
 def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
@@ -53,14 +58,23 @@ def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
                 f"{path}: no file in this folder holds a table or an image; its name ends in"
                 f" {', '.join((*ENDINGS, *IMAGES))}"
             )
+        images = sum(1 for file in path.rglob("*") if file.name.lower().endswith(IMAGES))
+        if images and not parts[0].name.lower().endswith(IMAGES):
+            raise DataError(
+                f"{path}: it holds {images} images and the table {parts[0].name}; take one kind out of the folder"
+            )
         if parts[0].name.lower().endswith(IMAGES):
-            return ImageFolder(path, parts)
+            return ImageFolder(path, parts, colours=reading.colours)
         named = next((p.parent.name for p in parts if "=" in str(p.parent.relative_to(path))), None)
         if named is not None:
             raise DataError(
                 f"{path}: the values in the names of its folders, such as {named}, are not read; write them into the"
                 " files as a column"
             )
+        texts = [part for part in parts if part.name.lower().endswith(_CSV) and part.stat().st_size]
+        if reading.decimal is None and any(find_dialect(part, *_said(reading)).decimal == "," for part in texts):
+            # A part of whole numbers alone does not show its decimal mark.
+            reading = replace(reading, decimal=",")
         return TableFolder(path, parts, lambda part: open_table(part, reading))
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
@@ -70,7 +84,7 @@ def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty")
     if ending in _CSV:
-        file: TableFile = CsvFile(path, find_dialect(path, reading.delimiter, reading.decimal), reading.header)
+        file: TableFile = CsvFile(path, find_dialect(path, *_said(reading)), reading.header)
     elif ending == ".parquet":
         file = ParquetFile(path)
     elif ending in _JSON_LINES:

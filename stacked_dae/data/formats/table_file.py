@@ -1,4 +1,4 @@
-"""What a file that holds a table can do, whatever its format."""
+"""The interface of table files, for every format."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class TableFile(Protocol):
     """True if a line that names the columns may hold values."""
     unnamed: Collection[str]
     """Columns of an array, which nobody has named one by one."""
+    colours: bool
+    """True if it is a folder of images in RGB."""
     pixels: Collection[str]
     """Columns that are the pixels of images, from 0 to 1."""
     image_shape: tuple[int, int] | None
@@ -54,6 +56,7 @@ class TableFile(Protocol):
 class PlainFile:
     """Base of the formats that hold no images and name each column."""
 
+    colours = False
     unnamed: Collection[str] = ()
     pixels: Collection[str] = ()
     image_shape: tuple[int, int] | None = None

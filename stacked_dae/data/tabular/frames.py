@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -11,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.arrays import array_of
-from stacked_dae.data.columns.columns import CategoricalColumn
+from stacked_dae.data.columns.columns import CategoricalColumn, NumericColumn
 from stacked_dae.data.columns.errors import listed
 from stacked_dae.data.columns.preprocessing import Preprocessing
-from stacked_dae.data.columns.values import LARGEST, NUMBER, Values, is_missing, name_of
-from stacked_dae.data.columns.written_numbers import written_number
-from stacked_dae.errors import DataError, suggest
+from stacked_dae.data.columns.values import LARGEST, Values, is_missing, name_of
+from stacked_dae.data.columns.written_numbers import (
+    NaValues,
+    is_ambiguous,
+    other_sign,
+    plain_number,
+    signs_differ,
+    written_number,
+)
+from stacked_dae.errors import DataError, suggest, warn_caller
 
 
 def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
@@ -43,27 +49,24 @@ def columns_of(rows: Any, preprocessing: Preprocessing) -> dict[str, Values]:
         found = {name: _objects(rows[key]) for name, key in keys if name in names}
         extra = preprocessing.unknown(there)
         if extra:
-            warnings.warn(f"the model has no {listed(extra)}; passed over", stacklevel=4)
+            warn_caller(f"the model has no {listed(extra)}; passed over")
     else:
         array = array_of("the rows", rows, object)
         if array.ndim != 2 or array.shape[1] != len(names):
-            raise DataError(f"the rows must be (n, {len(names)}), the columns that the model has, not {array.shape}")
+            shown = f"{', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
+            raise DataError(f"the rows must be (n, {len(names)}), the model's columns {shown}, not {array.shape}")
         found = {name: array[:, k] for k, name in enumerate(names)}
     lengths = {values.shape for values in found.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) != 1 or not next(iter(lengths))[0]:
         shapes = " and ".join(sorted(map(str, lengths)))
         raise DataError(f"every column must have as many rows, one or more; there are columns of shape {shapes}")
-    na_values = preprocessing.reading.na_values
-    if na_values:
-        missing = {name_of(name) for name in na_values}
-        found = {
-            name: _object_array([None if name_of(value) in missing else value for value in values])
-            for name, values in found.items()
-        }
+    decimal = preprocessing.reading.decimal
+    na_values = NaValues(preprocessing.reading.na_values, decimal or ".")
+    found = {name: na_values.without(values) for name, values in found.items()}
     return {
         column.name: np.array([name_of(v, as_written=preprocessing.as_written) for v in found[column.name]], object)
         if isinstance(column, CategoricalColumn)
-        else _numbers_of(column.name, found[column.name])
+        else na_values.without(_numbers_of(column, na_values.without(found[column.name], numbers=True), decimal))
         for column in preprocessing.columns
     }
 
@@ -119,23 +122,31 @@ def _object_array(values: list[Any]) -> NDArray[Any]:
     return found
 
 
-def _numbers_of(name: str, values: NDArray[Any]) -> Values:
-    made, signs = np.full(len(values), np.nan), set()
+def _numbers_of(column: NumericColumn, values: Values, said: str | None) -> Values:
+    """Return a column as numbers; ``said`` is the decimal mark of its text, if it was said."""
+    decimal = said or "."
+    name, made, signs = column.name, np.full(len(values), np.nan), set()
+    if said is None and is_ambiguous(value for value in values if isinstance(value, str)):
+        value = next(value for value in values if isinstance(value, str) and "," in value)
+        raise DataError(f"column {name!r} has {value!r}, whose comma may part thousands or be the decimal mark")
     for at, value in enumerate(values):
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
             continue
-        text = isinstance(value, str) and NUMBER.fullmatch(value) is not None
-        if isinstance(value, str) and not text and (found := written_number(value)) is not None:
-            text, (value, sign) = True, found
-            signs.add(sign)
-        elif text:
-            signs.add("")
-        if len(signs) > 1:
-            raise DataError(f"column {name!r} has numbers with {max(signs)!r} and others without; write them alike")
+        number = value
+        if isinstance(value, str):
+            found = plain_number(value) if decimal == "." else None
+            found = found or written_number(value, decimal)
+            number = None if found is None else found[0]
+            signs.add("" if found is None else found[1])
         # Of NumPy, Decimal and Fraction too.
-        if not (text or isinstance(value, (int, float, Real, np.bool_)) or hasattr(value, "as_integer_ratio")):
+        if not (isinstance(number, (int, float, Real, np.bool_)) or hasattr(number, "as_integer_ratio")):
             raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is not a number")
-        made[at] = float(value)
+        made[at] = float(number)
         if abs(made[at]) > LARGEST:
             raise DataError(f"column {name!r}, row {at + 1} is {value!r}, beyond ±{LARGEST:g}")
+    if len(signs) > 1:
+        raise DataError(f"{signs_differ(name, max(signs))}; write them alike")
+    sign = max(signs, default="")
+    if sign and sign != column.sign:
+        raise DataError(other_sign(name, sign, column.sign))
     return made

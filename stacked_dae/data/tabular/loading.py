@@ -7,6 +7,7 @@ training rows only), for the training inputs, and for the validation inputs. The
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def read_table(
         notices += [*left_out, *copies_of_the_target(path, scans, others, settings), *described(path, written, others)]
         names = [name for name in names if name in {*others, *file.pixels}]
         columns, errors, constant = fit_columns(path, file, scans, names, settings)
+        columns = [written.with_sign(column) for column in columns]
         notices += constant
     notices += [f"{path}: {notice}" for notice in rows.notices]
     message = describe_errors(rows, errors, settings)
@@ -81,8 +83,8 @@ def read_table(
     names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
     as_written |= known is not None and from_layers and known.as_written
-    reading = stays.reading if stays is not None else reading_of(settings)
-    preprocessing = Preprocessing(columns, settings.target, classes, as_written, from_layers, reading)
+    reading = stays.reading if stays is not None else replace(reading_of(settings), colours=file.colours)
+    preprocessing = Preprocessing(columns, settings.target, classes, as_written, from_layers, reading, file.image_shape)
     if not as_written and not isinstance(file, CanonicalFile):
         # As the model's later rows will be.
         file = CanonicalFile(file)
@@ -94,12 +96,12 @@ def read_table(
         inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         return Split(inputs, labels[part == which])
 
-    has_valid, has_test = (bool((part == which).any()) for which in (1, 2))
-    if not has_valid:
+    has_test = bool((part == 2).any())
+    if not (part == 1).any():
         notices.append(f"{path}: no validation rows (data.split), so valid_loss is that of the training rows")
     if not has_test:
         notices.append(f"{path}: no test rows (data.split), so nothing is tested; evaluate RUN --data FILE tests later")
-    shape = file.image_shape if preprocessing.are_pixels and len(columns) == len(file.pixels) else None
+    shape = file.image_shape if len(columns) == len(file.pixels) else None
     return Dataset(
         settings.title,
         len(classes),
@@ -133,7 +135,8 @@ def table_rows(
         DataError: a column is not there, or holds text where the model's training rows held numbers.
     """
     path = Path(path)
-    file = file or WrittenFile(path, open_table(path, preprocessing.reading), preprocessing.reading.na_values)
+    reading = preprocessing.reading
+    file = file or WrittenFile(path, open_table(path, reading), reading, signs=preprocessing.signs)
     if not preprocessing.as_written:
         file = CanonicalFile(file)
     names, texts = list(preprocessing.names), set(preprocessing.categorical())
@@ -142,10 +145,11 @@ def table_rows(
         names.append(preprocessing.target)
         texts.add(preprocessing.target)
     for name in names:
-        if name not in file.names:
+        if name not in file.names and not (file.pixels and preprocessing.pixels):
             raise DataError(
                 f"{path}: there is no column {name!r}{suggest(name, file.names)}, which the model was trained on"
             )
+    _check_images(path, file, preprocessing)
     start = 0
     for values in file.batches(names, texts):
         for column in preprocessing.columns:
@@ -155,6 +159,21 @@ def table_rows(
         start += len(values[preprocessing.names[0]])
     if not start:
         raise DataError(f"{path}: it has no rows")
+
+
+def _check_images(path: Path, file: TableFile, preprocessing: Preprocessing) -> None:
+    """Raise DataError where the file's images are not of the size that the model was trained on."""
+    if not (preprocessing.pixels and file.pixels):
+        return
+    same_shape = file.image_shape == preprocessing.image_shape or None in (file.image_shape, preprocessing.image_shape)
+    if set(file.pixels) != set(preprocessing.pixels) or not same_shape:
+        sizes = (
+            f"{len(pixels)} pixels" + (f" ({shape[0]}×{shape[1]})" if shape else "")
+            for pixels, shape in ((file.pixels, file.image_shape), (preprocessing.pixels, preprocessing.image_shape))
+        )
+        raise DataError(
+            f"{path}: its images have {next(sizes)}, but the model was trained on {next(sizes)}; resize them"
+        )
 
 
 def _check_roles(file: TableFile, settings: DataConfig, roles: Mapping[str, Sequence[object]]) -> None:

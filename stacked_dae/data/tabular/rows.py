@@ -20,6 +20,7 @@ _WHOLE = re.compile(r"-?\d+", re.ASCII)
 _LARGEST_LABEL = 2**63 - 1
 # Rows that are counted at a time.
 _BLOCK = 2**20
+_IN_WORDS = dict(zip(SPLITS, ("training", "validation", "test"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ def read_rows(path: Path, file: TableFile, settings: DataConfig) -> TableRows:
     Raises:
         DataError: the file is damaged, or has no rows.
     """
+    if isinstance(settings.split, str) and settings.split in file.unusable:
+        what = f"column {settings.split!r} holds {file.unusable[settings.split]}"
+        raise DataError(f"{path}: {what}, but data.split names a column that says {', '.join(SPLITS)}")
     reader = _Reader(settings)
     reader.read(file)
     if not reader.count:
@@ -209,7 +213,7 @@ def _assign_splits(settings: DataConfig, labels: NDArray[np.int64], reader: _Rea
     for which, name in enumerate(SPLITS):
         wanted = isinstance(settings.split, str) or settings.split[which] > 0.0
         if wanted and not (part == which).any():
-            raise _RowsError(f"{what} are too few for a {name} row; give more, or other shares (data.split)")
+            raise _RowsError(f"{what} are too few for a {_IN_WORDS[name]} row; give more, or other shares (data.split)")
     return part
 
 

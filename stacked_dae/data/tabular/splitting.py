@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from stacked_dae.utils.seeding import derive_seed
 SPLITS = ("train", "valid", "test")
 """Names of the splits, in the order of their numbers."""
 UNUSED = len(SPLITS)
-"""Of a row in no split."""
-_DATE = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d.*)?)?", re.ASCII)
+"""Place of a row that is in no split."""
 Parts = NDArray[np.uint8]
 
 
@@ -82,17 +81,32 @@ def split_by_order(keys: NDArray[np.int64], labelled: NDArray[np.bool_], shares:
 
 
 def ranks(names: Sequence[str]) -> NDArray[np.int64] | int:
-    """Return the rank of each number or date, (n,) from 0; the place of the first name that is neither.
+    """Return the rank of each number or date, (n,) from 0; the place of the first name that is no such thing.
 
-    Dates begin with the year: 2026-11-29, and perhaps a time.
+    All are numbers, or all are dates in ISO 8601: 2026-11-29, perhaps with a time, and then all or none with an offset.
     """
-    kinds = (NUMBER, _DATE)
-    for kind in kinds:
-        if all(kind.fullmatch(name) for name in names):
-            keys = np.array([float(name) for name in names]) if kind is NUMBER else np.array(names)
-            return np.unique(keys, return_inverse=True)[1].astype(np.int64)
-    first = next(kind for kind in (*kinds, None) if kind is None or kind.fullmatch(names[0]))
-    return next(k for k, name in enumerate(names) if first is None or not first.fullmatch(name))
+    different = dict.fromkeys(names)
+    read = _number if NUMBER.fullmatch(names[0]) else _date
+    values = {name: read(name) for name in different}
+    first = values[names[0]]
+    wrong = next((name for name, value in values.items() if value is None or value[0] != first[0]), None)  # type: ignore[index]
+    if wrong is not None:
+        return list(names).index(wrong)
+    order = {value: rank for rank, value in enumerate(sorted(set(values.values())))}  # type: ignore[type-var]
+    return np.array([order[values[name]] for name in names], np.int64)
+
+
+def _number(name: str) -> tuple[str, float] | None:
+    return ("number", float(name)) if NUMBER.fullmatch(name) else None
+
+
+def _date(name: str) -> tuple[str, datetime] | None:
+    try:
+        # Python 3.10 does not know Z.
+        found = datetime.fromisoformat(f"{name[:-1]}+00:00" if name.endswith("Z") else name)
+    except ValueError:
+        return None
+    return ("date" if found.tzinfo is None else "date with an offset"), found
 
 
 def _shuffle(rows: NDArray[np.intp]) -> None:

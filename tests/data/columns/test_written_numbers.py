@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stacked_dae.data.columns.reading import Reading
-from stacked_dae.data.columns.written_numbers import without_missing, written_number, written_numbers
+from stacked_dae.data.columns.written_numbers import NaValues, is_ambiguous, written_number, written_numbers
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,37 @@ def test_a_column_has_one_sign():
 
 
 def test_values_that_stand_for_none_are_missing():
-    names = np.array(["a", "?", None, "-999"], object)
-    assert without_missing(names, ("?", "-999")).tolist() == ["a", None, None, None]
-    numbers = np.array([1.0, -999.0, np.nan, -99.0])
-    assert np.array_equal(without_missing(numbers, ("?", "-999.0")), [1, np.nan, np.nan, -99], equal_nan=True)
-    assert without_missing(numbers, ()) is numbers
+    names = np.array(["a", "?", None, "-999", "-999.0"], object)
+    assert NaValues(["?", "-999"]).without(names).tolist() == ["a", None, None, None, None]
+    numbers = np.array([1.0, -999.0, np.nan, -9.5, np.float32(-99.9)])
+    found = NaValues(["?", "-999.0", "-9.50", "-9.99e1"]).without(numbers)
+    assert np.array_equal(found, [1, np.nan, np.nan, np.nan, np.nan], equal_nan=True)
+    assert NaValues([]).without(numbers) is numbers
+    # A name is text, unless the column turns out to hold numbers.
+    codes = np.array(["007", "x"], object)
+    assert NaValues(["7"]).without(codes).tolist() == ["007", "x"]
+    assert NaValues(["7"]).without(codes, numbers=True).tolist() == [None, "x"]
+    assert np.isnan(NaValues(["-99,9"], ",").without(np.array([-99.9]))).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1.234,50", 1234.5), ("1 234,5 €", 1234.5), ("1.234", 1234), ("0,5%", 0.5)]
+)
+def test_the_decimal_mark_may_be_a_comma(text, number):
+    assert written_number(text, ",")[0] == number
+    assert written_number("1.5", ",") is None
+
+
+def test_a_comma_may_mean_two_things():
+    assert is_ambiguous(["1,234", "56", "$7,890"])
+    assert not is_ambiguous(["1,234", "1,234.5"])
+    assert not is_ambiguous(["56", "7.5"])
+    assert written_number("0,123") is None
 
 
 def test_what_was_said_comes_back():
     assert Reading().to_dict() == {}
-    said = Reading(";", ",", False, ("?",))
+    said = Reading(";", ",", False, ("?",), True)
     assert Reading.from_dict(said.to_dict()) == said
     for damaged in (None, [], {"header": 1}, {"na_values": "?"}, {"colour": "red"}):
         with pytest.raises(ValueError, match="damaged"):

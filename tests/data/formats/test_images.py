@@ -48,7 +48,8 @@ def read(path, target="y", **data):
 
 
 @pytest.mark.parametrize(
-    ("shape", "drawn"), [((6, 5), (6, 5)), ((1, 6, 5), (6, 5)), ((3, 6, 5), (18, 5)), ((6, 5, 1), (6, 5))]
+    ("shape", "drawn"),
+    [((6, 5), (6, 5)), ((1, 6, 5), (6, 5)), ((3, 6, 5), (18, 5)), ((6, 5, 1), (6, 5)), ((6, 5, 3), None)],
 )
 def test_arrays_of_images_are_rows_of_pixels(shape, drawn, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (60, *shape)).astype(np.uint8)
@@ -62,7 +63,7 @@ def test_arrays_of_images_are_rows_of_pixels(shape, drawn, tmp_path):
     assert not data.notices
     rows = np.concatenate([data.train.inputs, data.valid.inputs, data.load_test().inputs])
     expected = x.reshape(60, -1) / np.float32(255)
-    assert np.array_equal(np.sort(rows, 0), np.sort(expected, 0))
+    assert {row.tobytes() for row in rows} == {row.tobytes() for row in expected}
     assert read(tmp_path / "floats.npz").train.inputs == pytest.approx(data.train.inputs, abs=1e-7)
     assert shape_of(shape) == drawn
 
@@ -148,8 +149,12 @@ def test_pixels_are_checked_in_prediction_as_in_training(tmp_path):
             model.predict(rows)
     with pytest.raises(DataError, match="images are bytes"):
         model.predict(x.astype(np.int64))
-    with pytest.raises(DataError, match="the rows have 25 pixels each, but the model takes 30"):
+    with pytest.raises(DataError, match="the rows are images of 5×5, but the model takes 6×5"):
         model.predict(x[:, 1:])
+    with pytest.raises(DataError, match="the rows have 25 pixels each, but the model takes 30"):
+        model.predict(x[:, 1:].reshape(90, -1))
+    with pytest.raises(DataError, match="the rows are images of 5×6, but the model takes 6×5"):
+        model.predict(x.reshape(90, 5, 6))
     np.savez(tmp_path / "far.npz", x=x.astype(np.float32))
     command = ["predict", str(run.path), "--data", str(tmp_path / "far.npz"), "--out", str(tmp_path / "out.csv")]
     assert main(command) == 2
@@ -175,3 +180,90 @@ def test_constant_columns_of_an_array_are_left_out_and_named(tmp_path, capsys):
     pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y}).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(DataError, match="column 'a' is 7 in every training row"):
         read(tmp_path / "t.csv")
+
+
+def test_images_of_another_size_are_refused_in_prediction(tmp_path, capsys):
+    x, y = shapes()
+    names = np.array(["left", "right"])[y]
+    np.savez(tmp_path / "t.npz", x=x, y=names)
+    run = api.fit(config_from_dict(settings(tmp_path / "t.npz", target="y")), tmp_path / "run")
+    np.savez(tmp_path / "large.npz", x=np.pad(x, ((0, 0), (2, 2), (2, 2))), y=names)
+    np.savez(tmp_path / "turned.npz", x=x.transpose(0, 2, 1), y=names)
+    in_folder(tmp_path / "colours", np.stack([x, x, x], 1), names, mode="RGB")
+    for name in ("large.npz", "turned.npz", "colours"):
+        for command in ("predict", "evaluate", "encode"):
+            out = tmp_path / {"predict": "o.csv", "evaluate": "o.json", "encode": "o.npy"}[command]
+            given = [command, str(run.path), "--data", str(tmp_path / name), "--out", str(out)]
+            assert main(given) == 2, (name, command)
+            assert "its images have" in capsys.readouterr().err
+            assert not out.exists()
+
+
+def test_a_model_of_colours_takes_gray_images(tmp_path):
+    x, y = shapes(60, (3, 6, 5))
+    in_folder(tmp_path / "colours", x, np.array(["a", "b"])[y], mode="RGB")
+    run = api.fit(config_from_dict(settings(tmp_path / "colours", target="class", **SPLIT)), tmp_path / "run")
+    in_folder(tmp_path / "gray", x[:, 0], ["a"] * 60)
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(run.path), "--data", str(tmp_path / "gray"), "--out", str(out)]) == 0
+    expected = StackedDAE.from_run(run.path).predict_proba(np.repeat(x[:, :1], 3, axis=1))
+    assert pd.read_csv(out)[["p_a", "p_b"]].to_numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_photographs_are_turned_as_they_were_taken(tmp_path):
+    x, y = shapes(60, (6, 5))
+    in_folder(tmp_path / "plain", x, np.array(["a", "b"])[y])
+    for k, (image, name) in enumerate(zip(x, np.array(["a", "b"])[y], strict=True)):
+        (tmp_path / "turned" / name).mkdir(parents=True, exist_ok=True)
+        turned = Image.fromarray(np.rot90(image).copy())
+        exif = turned.getexif()
+        exif[0x112] = 6
+        turned.save(tmp_path / "turned" / name / f"{k:03}.png", exif=exif)
+    plain, turned = (read(tmp_path / name, target="class", **SPLIT) for name in ("plain", "turned"))
+    assert np.array_equal(plain.train.inputs, turned.train.inputs)
+
+
+def test_images_of_more_than_8_bits_are_refused(tmp_path):
+    x, _ = shapes(10)
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    Image.fromarray(x[0].astype(np.uint16) * 256).save(tmp_path / "d" / "a" / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png: its pixels are of mode I;16, but they must be bytes; save"):
+        read(tmp_path / "d", target="class")
+
+
+def test_a_folder_is_of_images_or_of_tables(tmp_path):
+    x, y = shapes(20)
+    in_folder(tmp_path / "d", x, np.array(["a", "b"])[y])
+    (tmp_path / "d" / "labels.csv").write_text("file,y\n000.png,a\n")
+    with pytest.raises(DataError, match=r"it holds 20 images and the table labels\.csv; take one kind out"):
+        read(tmp_path / "d", target="class")
+
+
+def test_parts_with_images_of_other_shapes_are_refused(tmp_path):
+    x, y = shapes(40)
+    (tmp_path / "d").mkdir()
+    np.savez(tmp_path / "d" / "0.npz", x=x, y=y)
+    np.savez(tmp_path / "d" / "1.npz", x=x.transpose(0, 2, 1), y=y)
+    with pytest.raises(DataError, match="their arrays differ in shape or type"):
+        read(tmp_path / "d")
+
+
+def test_nothing_is_written_into_the_folder_of_the_data(tmp_path, capsys):
+    x, y = shapes()
+    in_folder(tmp_path / "d", x, np.array(["a", "b"])[y])
+    command = [
+        "fit",
+        "--data.path",
+        str(tmp_path / "d"),
+        "--data.target",
+        "class",
+        "--out",
+        str(tmp_path / "d" / "run"),
+    ]
+    assert main(command) == 2
+    assert "it lies in" in capsys.readouterr().err
+    assert not (tmp_path / "d" / "run").exists()
+    run = api.fit(config_from_dict(settings(tmp_path / "d", target="class")), tmp_path / "run")
+    out = tmp_path / "d" / "preds.csv"
+    assert main(["predict", str(run.path), "--data", str(tmp_path / "d"), "--out", str(out)]) == 2
+    assert "the folder to read" in capsys.readouterr().err

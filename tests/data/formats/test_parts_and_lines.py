@@ -101,7 +101,8 @@ def test_a_part_that_changes_while_it_is_read_is_told(frame, tmp_path):
 
 
 BAD_LINES = {
-    '{"a": 1}\n{"a": \n': "line 2 is not JSON",
+    '{"a": 1}\n{"a": \n': "line 2 is not readable as JSON",
+    '{"a": 1, "a": 2}\n': "line 1 is not readable as JSON (the key 'a' stands there twice)",
     '{"a": 1}\n[1, 2]\n': "line 2 is no object of columns",
     '{"a": [1], "b": 2, "bought": "x"}\n': "column 'a' holds lists",
     "": "the file is empty",

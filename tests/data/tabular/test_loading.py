@@ -274,7 +274,7 @@ BAD = {
     "target kept": (GOOD, {"keep": ["y"]}, ["data.keep", "'y'"]),
     "nothing left": (GOOD, {"drop": ["a", "b"]}, ["no column", "left to learn from"]),
     "an identifier": ("a,b,y\n" + "".join(f"{i},n{i},{'pq'[i % 2]}\n" for i in range(2000)), {}, ["'b'", "identifier"]),
-    "too few rows": ("a,b,y\n1,2,p\n2,3,q\n3,4,p\n", {}, ["too few for a valid row"]),
+    "too few rows": ("a,b,y\n1,2,p\n2,3,q\n3,4,p\n", {}, ["too few for a validation row"]),
     "a fold that is none": (GOOD, {"split": "b"}, ["'b'", "row 1", "train, valid, test"]),
     "not text": ("a,b,y\n" + "1,2,p\n" * 20000 + "\xff\xfe,1,p\n", {}, ["not readable as CSV"]),
 }  # fmt: skip

@@ -75,7 +75,11 @@ def test_the_last_rows_are_for_the_test(name, tmp_path):
 def test_numbers_are_in_their_own_order():
     assert ranks(["10", "9", "1e2", "-1"]).tolist() == [2, 1, 3, 0]
     assert ranks(["2026-01-02", "2025-12-31", "2026-01-02"]).tolist() == [1, 0, 1]
-    assert ranks(["2026-01-02T10:00:00", "2026-01-02 09:00"]).tolist() == [1, 0]
+    assert ranks(["2026-01-02 10:00:00", "2026-01-02T09:00"]).tolist() == [1, 0]
+    assert ranks(["2026-01-02T10:00+02:00", "2026-01-02T09:00Z"]).tolist() == [0, 1]
+    assert ranks(["2026-01-02T10:00+02:00", "2026-01-02T09:00"]) == 1
+    assert ranks(["2026-01-01 12:00 AM", "2026-01-01 02:54 PM"]) == 0
+    assert ranks(["2026-01-01", "2026-99-99"]) == 1
     assert ranks(["1", "2", "x"]) == 2
     assert ranks(["2026-01-02", "3/4/2026"]) == 1
     assert ranks(["x"]) == 0
@@ -128,7 +132,7 @@ def test_chance_deals_as_it_always_has():
         ({"groups": "patient", "order": "when"}, "data.groups and data.order: give one"),
         ({"groups": "patient", "split": "a"}, "data.groups and data.split: give one"),
         ({"order": "patient"}, "column 'patient', row 1 is 'p.*'; data.order needs numbers alone, or dates"),
-        ({"groups": "few"}, "the 2 groups of column 'few' are too few for a valid row"),
+        ({"groups": "few"}, "the 2 groups of column 'few' are too few for a validation row"),
         ({"groups": "empty"}, "column 'empty', row 8 is empty, so its split is not known"),
     ],
 )

@@ -1,0 +1,39 @@
+"""Checks of an experiment before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stacked_dae.data.dataset import check_unit_interval
+from stacked_dae.errors import ConfigError
+from stacked_dae.runs.experiment import Experiment
+
+
+def check_experiment(experiment: Experiment, *, finetune: bool) -> None:
+    """Raise an error where the data are not those that the settings or the custom components need.
+
+    Raises:
+        ConfigError: there are no classes or validation rows to fine-tune with, or a component does not fit.
+        DataError: cross-entropy, and an input outside [0, 1].
+    """
+    config, data, components = experiment.config, experiment.data, experiment.components
+    custom_loss = components is not None and components.loss is not None
+    if config.layers()[0].loss == "cross_entropy" and config.model != "mlp" and not custom_loss:
+        check_unit_interval(data)
+    if components is not None:
+        if components.corruption is not None and config.model != "sda":
+            raise ConfigError(f"components.corruption: model {config.model} corrupts nothing; leave it out")
+        components.check(data.inputs)
+    if finetune and not data.classes:
+        raise ConfigError("data.target: name the column of the class; without one, pretrain only")
+    if finetune and not len(data.valid) and config.finetune.head != "mixed":
+        raise ConfigError(
+            "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a share,"
+            " or --finetune.head mixed, which cross-validates"
+        )
+
+
+def check_out(option: str, out: Path, data: str | None) -> None:
+    """Raise ConfigError where ``out`` lies in the folder ``data``, whose files would then be other ones."""
+    if data is not None and Path(data).is_dir() and Path(data).resolve() in (out.resolve(), *out.resolve().parents):
+        raise ConfigError(f"{option} {out}: it lies in {data}, the folder of the data; name another")
