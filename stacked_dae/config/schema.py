@@ -247,8 +247,8 @@ class FinetuneConfig:
     dropout: float = 0.0
     """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
     class_weight: ClassWeight | None = None
-    """balanced: each class weighs as much as any other, however few its labels (head mixed only); null: each label
-    weighs as much as any other."""
+    """balanced: each class weighs as much as any other, however few its labels; null: each label weighs as much as any
+    other. For head mixed, and for the baselines logistic_regression, rbf_svm and gradient_boosting."""
     metrics: list[MetricName] = field(default_factory=list)
     """Further measures, each epoch on the validation rows and at the end on the test rows. accuracy: in [0, 1];
     balanced_accuracy, f1, precision, recall, auroc, average_precision: means over the classes; calibration_error: of 15

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.inference.file_scores import FileScore
+from stacked_dae.inference.class_report import ClassReport
 from stacked_dae.inference.rebuilt_rows import Anomalies
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
@@ -164,7 +164,7 @@ def print_anomalies(anomalies: Anomalies) -> None:
     console.print(escape(f"mean error by column, the greatest first: {listed}"), soft_wrap=True)
 
 
-def print_file_score(score: FileScore, *, with_error: bool = True) -> None:
+def print_class_report(score: ClassReport, *, with_error: bool = True) -> None:
     """Print what a model makes of labelled rows: class by class, then all, the error among them if asked for."""
     console = Console(highlight=False)
     table = Table()

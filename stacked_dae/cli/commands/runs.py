@@ -22,11 +22,11 @@ from stacked_dae.utils.files import check_output
 def run_evaluate(options: EvaluateOptions) -> None:
     """Print the test error of a run, and what it makes of each class; of its test rows, or of the rows of a file."""
     out = _output(options.out, options.data, ".json") if options.out else None
-    from stacked_dae.inference.file_scores import score_file, score_rows
+    from stacked_dae.inference.class_report import score_file, score_rows
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.run_data import run_data
     from stacked_dae.pipeline.api import evaluate
-    from stacked_dae.reporting.run_summary import print_file_score
+    from stacked_dae.reporting.run_summary import print_class_report
     from stacked_dae.runs.folder import RunFolder
     from stacked_dae.utils.files import write_text
 
@@ -37,7 +37,7 @@ def run_evaluate(options: EvaluateOptions) -> None:
         found = score_rows(StackedDAE.from_run(options.run, "finetuned"), test.inputs, test.labels)
     else:
         found = score_file(StackedDAE.from_run(options.run, "finetuned"), options.data)
-    print_file_score(found, with_error=options.data is not None)
+    print_class_report(found, with_error=options.data is not None)
     if out is not None:
         write_text(out, json.dumps(found.to_dict(), indent=2) + "\n")
         print(out)

@@ -1,4 +1,4 @@
-"""What a model makes of labelled rows: of a file, or of the test rows of its run."""
+"""The report of a model on labelled rows, class by class: of a file, or of the test rows of its run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stacked_dae.utils.intervals import wilson_interval
 
 
 @dataclass(frozen=True)
-class FileScore:
+class ClassReport:
     """Figures of a model on labelled rows.
 
     Args:
@@ -25,10 +25,10 @@ class FileScore:
         unlabelled: rows without a label, which count nowhere.
         classes: the classes of the model, as text.
         confusion: ``confusion[i][j]`` counts the rows of class i that were called j.
-        balanced_accuracy: mean over the classes that the file has of the share that was recognised, in [0, 1].
-        macro_f1: mean over the classes that the file has of F1, in [0, 1].
+        balanced_accuracy: mean over the classes among the rows of the share that was recognised, in [0, 1].
+        macro_f1: mean over the classes among the rows of F1, in [0, 1].
         auroc: area under the curve, of several classes the mean of each against the others, in [0, 1]; None where the
-            file has one class only.
+            rows are of one class only.
         log_loss: mean of −log of the probability of the true class.
     """
 
@@ -84,7 +84,7 @@ class FileScore:
         }
 
 
-def score_file(model: StackedDAE, path: str | Path) -> FileScore:
+def score_file(model: StackedDAE, path: str | Path) -> ClassReport:
     """Return the figures of a fine-tuned model on a file with the columns and the class that it was trained on.
 
     Raises:
@@ -103,21 +103,21 @@ def score_file(model: StackedDAE, path: str | Path) -> FileScore:
     return _score(y[y >= 0], p / p.sum(1, keepdims=True), [str(name) for name in model.classes], unlabelled)
 
 
-def score_rows(model: StackedDAE, inputs: Inputs, labels: NDArray[np.int64]) -> FileScore:
+def score_rows(model: StackedDAE, inputs: Inputs, labels: NDArray[np.int64]) -> ClassReport:
     """Return the figures of a fine-tuned model on inputs as the network takes them, (n, d), and their labels, (n,)."""
     blocks = (model.probabilities_of(block) for block in iter_blocks(inputs))
     p = np.concatenate(list(blocks)).astype(np.float64)
     return _score(labels, p / p.sum(1, keepdims=True), [str(name) for name in model.classes], 0)
 
 
-def _score(y: NDArray[np.int64], p: NDArray[np.float64], classes: list[str], unlabelled: int) -> FileScore:
+def _score(y: NDArray[np.int64], p: NDArray[np.float64], classes: list[str], unlabelled: int) -> ClassReport:
     from sklearn.metrics import confusion_matrix, f1_score, log_loss, roc_auc_score
 
     every, there = np.arange(len(classes)), np.unique(y)
     confusion = confusion_matrix(y, p.argmax(1), labels=every)
     recalls = confusion.diagonal()[there] / confusion.sum(1)[there]
     curves = [roc_auc_score(y == k, p[:, k]) for k in there] if len(there) > 1 else []
-    return FileScore(
+    return ClassReport(
         n=len(y),
         unlabelled=unlabelled,
         classes=classes,
