@@ -139,7 +139,8 @@ def _numbers_of(column: NumericColumn, values: Values, said: str | None) -> Valu
             number = None if found is None else found[0]
             signs.add("" if found is None else found[1])
         # Of NumPy, Decimal and Fraction too.
-        if not (isinstance(number, (int, float, Real, np.bool_)) or hasattr(number, "as_integer_ratio")):
+        is_number = isinstance(number, (int, float, Real)) or hasattr(number, "as_integer_ratio")
+        if not is_number or isinstance(number, (bool, np.bool_)):
             raise DataError(f"column {name!r}, row {at + 1} is {value!r}, which is not a number")
         made[at] = float(number)
         if abs(made[at]) > LARGEST:

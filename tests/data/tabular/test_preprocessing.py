@@ -183,6 +183,7 @@ BAD_FRAMES = {
     "unequal": (lambda f: {**{k: list(f[k]) for k in f}, "word": ["red"]}, "as many rows"),
     "scalars": (lambda f: dict.fromkeys(f, 1), "as many rows"),
     "dates": (lambda f: f.assign(number=pd.Timestamp("2020-01-01")), "'number', row 1"),
+    "true": (lambda f: f.assign(number=True), "'number', row 1 is True, which is not a number"),
     "complex": (lambda f: f.assign(number=1j), "'number', row 1"),
     "underscores": (lambda f: f.assign(number="1_000"), "'number', row 1 is '1_000', which is not a number"),
     "far": (lambda f: f.assign(number=1e300), "'number', row 1 is 1e\\+300, beyond"),
