@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import DiskArray, Inputs, iter_blocks
-from stacked_dae.data.formats.images import shape_of
+from stacked_dae.data.formats.images import channels_first, shape_of
 from stacked_dae.errors import DataError
 
 
@@ -110,6 +110,8 @@ def make_dataset(
     """
     first = _split(name, "training", *train, least=-1)
     shape = np.shape(train[0])[1:]
+    if len(shape) == 3:
+        shape = channels_first(np.empty((1, *shape), np.bool_)).shape[1:]
     image_shape = image_shape or (shape_of(shape) if len(shape) > 1 else None)
     classes = int(first.labels.max()) + 1
     if classes < 2:
@@ -131,14 +133,16 @@ def _split(name: str, part: str, inputs: Any, labels: Any, width: int = 0, class
     """Return the checked split."""
     where = f"{name}, {part} rows"
     if isinstance(inputs, np.memmap) and inputs.ndim > 2 and inputs.size:
-        inputs = inputs.reshape(len(inputs), -1)
+        # Channels that are last are moved, which takes them into memory.
+        moved = channels_first(inputs)
+        inputs = inputs.reshape(len(inputs), -1) if moved is inputs else np.array(moved)
     on_disk = DiskArray.from_memmap(inputs) if isinstance(inputs, np.memmap) else None
     x: Inputs = array_of(where, inputs) if on_disk is None else on_disk
     y = array_of(where, labels)
     if len(x.shape) < 2 or 0 in x.shape:
         raise DataError(f"{where}: the inputs must be (examples, inputs), or images, not of shape {x.shape}")
     if isinstance(x, np.ndarray):
-        x = x.reshape(len(x), -1)
+        x = channels_first(x).reshape(len(x), -1)
     if width and x.shape[1] != width:
         raise DataError(f"{where}: {x.shape[1]} inputs, but the training rows have {width}")
     if y.shape != (len(x),):

@@ -18,7 +18,7 @@ from stacked_dae.config.schema import Activation, Weights
 from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.columns import check_pixels
 from stacked_dae.data.columns.preprocessing import Preprocessing
-from stacked_dae.data.formats.images import as_pixels, check_images, shape_of
+from stacked_dae.data.formats.images import as_pixels, channels_first, check_images, shape_of
 from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.inference.loading import load_layers, load_network
@@ -284,6 +284,7 @@ class StackedDAE:
         if images.ndim < 2 or not len(images):
             raise DataError(f"the rows must be images, (n, …), one or more, not of shape {images.shape}")
         check_images("the rows", images)
+        images = channels_first(images)
         shape, own = shape_of(images.shape[1:]), self.preprocessing.image_shape if self.preprocessing else None
         if images.ndim > 2 and shape and own and shape != own:
             raise DataError(f"the rows are images of {shape[0]}×{shape[1]}, but the model takes {own[0]}×{own[1]}")
@@ -306,7 +307,7 @@ class StackedDAE:
         inputs = array_of("the rows", rows)
         width = len(self.columns)
         if inputs.ndim > 2 and len(inputs) and inputs[0].size == width:
-            inputs = inputs.reshape(len(inputs), width)
+            inputs = channels_first(inputs).reshape(len(inputs), width)
         if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) or inputs.dtype.kind not in "biuf":
             raise DataError(f"the rows must be (n, {width}) numbers, not {inputs.dtype} of shape {inputs.shape}")
         if inputs.dtype != np.uint8:

@@ -55,8 +55,11 @@ def _check(options: DataOptions) -> None:
     if options.name is None:
         raise ConfigError("data check needs the name of a file, such as: stacked-dae data check people.csv --target y")
     from stacked_dae.data.tabular.report import check_table
+    from stacked_dae.pipeline.checks import check_out
     from stacked_dae.utils.files import write_text
 
+    if options.out is not None:
+        check_out("--out", Path(options.out), options.name)
     given = {name: getattr(options, name) for name in TABLE_SETTINGS}
     report = check_table(
         DataConfig(path=options.name, **{name: value for name, value in given.items() if value is not None})

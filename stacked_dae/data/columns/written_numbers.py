@@ -16,9 +16,10 @@ _GAPS = "' \u00a0\u202f"
 _THOUSANDS = f",{_GAPS}"
 BESIDE = rf"[\s()%+{_SIGNS}-]*"
 """What may stand before and after the digits of a number."""
-POINTED_THOUSANDS = rf"\d{{1,3}}([.{_GAPS}]\d{{3}})+"
+POINTED_THOUSANDS = rf"[1-9]\d{{0,2}}([.{_GAPS}]\d{{3}})+"
 """Digits whose thousands are parted by points, where the decimal mark is a comma."""
 THOUSANDS_MARKS = rf"[.{_GAPS}]"
+_GAP = re.compile(rf"\d[{_GAPS}]\d")
 _AMBIGUOUS = re.compile(rf"{BESIDE}[1-9]\d{{0,2}},\d{{3}}{BESIDE}", re.ASCII)
 
 
@@ -70,6 +71,8 @@ def written_numbers(values: Sequence[str | None], decimal: str = ".") -> tuple[N
     """
     numbers, signs = np.full(len(values), np.nan), set()
     known: dict[str, tuple[float, str]] = {}
+    # Without a decimal mark or a sign anywhere, 555 123 may well be a code.
+    plain_gaps, certain = False, decimal == ","
     for k, text in enumerate(values):
         if text is None:
             continue
@@ -78,10 +81,14 @@ def written_numbers(values: Sequence[str | None], decimal: str = ".") -> tuple[N
             if found is None:
                 return None
             known[text] = found
+            plain_gaps |= _GAP.search(text.strip()) is not None
+            certain |= decimal in text or found[1] != ""
         numbers[k], sign = known[text]
         signs.add(sign)
         if len(signs) > 1:
             return None
+    if plain_gaps and not certain:
+        return None
     return numbers, signs.pop() if signs else ""
 
 

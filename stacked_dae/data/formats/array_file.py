@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.arrow_columns import names_of, numbers_where_all_are
-from stacked_dae.data.formats.images import as_pixels, check_images, shape_of
+from stacked_dae.data.formats.images import as_pixels, channels_first, check_images, shape_of
 from stacked_dae.data.formats.table_file import ROWS, TableFile, indexes_of, reason_of
 from stacked_dae.errors import DataError
 
@@ -35,7 +35,8 @@ class _Arrays:
     Each column of a 2-D one is a column, a 1-D one is one column, and one of more dimensions holds images.
     """
 
-    may_lack_header = colours = False
+    may_lack_header = colours = has_points = False
+    decimal = "."
     notices: Sequence[str] = ()
     unusable: Mapping[str, str] = {}
 
@@ -43,6 +44,7 @@ class _Arrays:
         self._columns: dict[str, NDArray[Any]] = {}
         self.names = []
         pixels: list[str] = []
+        arrays = {name: channels_first(array) for name, array in arrays.items()}
         shapes = [array.shape[1:] for array in arrays.values() if array.ndim > 2]
         self.image_shape = shape_of(shapes[0]) if len(shapes) == 1 else None
         for name, array in arrays.items():

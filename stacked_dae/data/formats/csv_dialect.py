@@ -19,7 +19,7 @@ _SAMPLE = 2**16
 _ROWS = 200
 DELIMITERS = (",", ";", "\t", "|")
 """The delimiters that are looked for."""
-_WITH_COMMA = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS}),\d+{BESIDE}", re.ASCII)
+_WITH_COMMA = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS}),\d+([eE][+-]?\d+)?{BESIDE}", re.ASCII)
 _WHOLE_OR_EMPTY = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS})?{BESIDE}", re.ASCII)
 # As pyarrow has them.
 _MISSING = ("NA", "N/A", "#N/A", "n/a", "NaN", "nan", "null", "NULL", "-NaN", "-nan")
@@ -115,6 +115,11 @@ def _delimiter_of(text: str) -> str:
         found = {len(row) for row in _rows(text, mark)}
         if len(found) == 1:
             widths[mark] = found.pop()
+    for mark in DELIMITERS[1:]:
+        # Its commas are those of numbers.
+        commas = [field for row in _rows(text, mark)[1:] for field in row if "," in field]
+        if widths.get(mark, 1) > 1 and commas and all(_WITH_COMMA.fullmatch(field) for field in commas):
+            return mark
     best = max(widths, key=lambda mark: widths[mark], default=",")
     return best if widths.get(best, 1) > 1 else ","
 

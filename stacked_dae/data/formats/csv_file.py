@@ -16,6 +16,7 @@ from stacked_dae.errors import DataError
 
 _PARTED = rf"^{BESIDE}{POINTED_THOUSANDS}(,\d+)?{BESIDE}$"
 _POINTED = rf"^{BESIDE}\d*\.\d+([eE][+-]?\d+)?{BESIDE}$"
+_WHOLE_OR_BLANK = rf"^{BESIDE}\d*{BESIDE}$"
 _DECIMAL_COMMA = rf"^({BESIDE}\d*),(\d+([eE][+-]?\d+)?{BESIDE})$"
 
 
@@ -26,13 +27,16 @@ class CsvFile(PlainFile):
         path: the file.
         dialect: how it is written.
         header: whether its first line names the columns.
+        is_said: whether the user said what the decimal mark is.
     """
 
+    has_points = True
     is_bytes = False
     unusable: Mapping[str, str] = {}
 
-    def __init__(self, path: Path, dialect: Dialect, header: bool) -> None:
-        self._path, self._dialect, self._header = path, dialect, header
+    def __init__(self, path: Path, dialect: Dialect, header: bool, *, is_said: bool = False) -> None:
+        self._path, self._dialect, self._header, self._is_said = path, dialect, header, is_said
+        self.decimal = dialect.decimal
         with closing(self._open()) as reader:
             self.names: list[str] = reader.schema.names
         self.indexes = indexes_of(self.names)
@@ -96,18 +100,30 @@ class CsvFile(PlainFile):
                     yield {n: column_values(self._path, n, columns[n], as_text=n in as_text) for n in names}
 
     def _pointed(self, name: str, column: Any, as_text: bool) -> Any:
-        """Return a column with a point for the decimal comma; names stay as they are written."""
+        """Return a column of numbers with a point for the decimal comma; names stay as they are written."""
         import pyarrow.compute as pc
 
         if as_text or self._dialect.decimal == ".":
             return column
-        # Where the decimal mark is a comma, points part thousands.
-        parted = pc.fill_null(pc.match_substring_regex(column, _PARTED), False)
-        column = pc.if_else(parted, pc.replace_substring_regex(column, THOUSANDS_MARKS, ""), column)
-        pointed = column.filter(pc.fill_null(pc.match_substring_regex(column, _POINTED), False))
-        if len(pointed):
+
+        def matching(pattern: str) -> Any:
+            return pc.fill_null(pc.match_substring_regex(column, pattern), False)
+
+        parted, pointed, with_comma = matching(_PARTED), matching(_POINTED), matching(_DECIMAL_COMMA)
+        numbers = pc.or_(pc.or_(parted, pointed), pc.or_(with_comma, matching(_WHOLE_OR_BLANK)))
+        if not pc.all(pc.or_(numbers, pc.is_null(column)), min_count=0).as_py():
+            return column
+        plain = column.filter(pc.and_not(pointed, parted))
+        if len(plain):
             raise DataError(
-                f"{self._path}: column {name!r} has {pointed[0].as_py().strip()!r}, but commas are the decimal mark"
+                f"{self._path}: column {name!r} has {plain[0].as_py().strip()!r}, but commas are the decimal mark"
                 " of the file; write it with a comma, or, if points are: --data.decimal ."
             )
+        thousands = column.filter(parted)
+        if len(thousands) and not self._is_said and not pc.any(matching(",")).as_py():
+            raise DataError(
+                f"{self._path}: column {name!r} has {thousands[0].as_py().strip()!r}, whose point may part thousands or"
+                " be the decimal mark; say which is the decimal mark: --data.decimal , or --data.decimal ."
+            )
+        column = pc.if_else(parted, pc.replace_substring_regex(column, THOUSANDS_MARKS, ""), column)
         return pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")

@@ -35,7 +35,7 @@ class TableFolder:
                     " folder, or name the file"
                 )
         self.pixels, self.image_shape, self.unnamed = first.pixels, first.image_shape, first.unnamed
-        self.colours = first.colours
+        self.colours, self.decimal, self.has_points = first.colours, first.decimal, first.has_points
         self.indexes = set().union(*(file.indexes for file in self._parts))
         self.unusable: Mapping[str, str] = {k: v for file in self._parts for k, v in file.unusable.items()}
         self.notices: Sequence[str] = list(dict.fromkeys(notice for file in self._parts for notice in file.notices))

@@ -30,6 +30,12 @@ def check_images(where: str, images: NDArray[Any]) -> None:
         )
 
 
+def channels_first(images: NDArray[Any]) -> NDArray[Any]:
+    """Return images (n, H, W, C) as (n, C, H, W), others as they are; C is 1, 3 or 4."""
+    is_last = images.ndim == 4 and images.shape[3] in _CHANNELS and images.shape[1] not in _CHANNELS
+    return images.transpose(0, 3, 1, 2) if is_last else images
+
+
 def as_pixels(images: NDArray[Any]) -> NDArray[np.float64]:
     """Return images as float64; bytes, which go to 255, divided by that."""
     pixels: NDArray[np.float64] = images.astype(np.float64)
@@ -40,11 +46,8 @@ def shape_of(images: tuple[int, ...]) -> tuple[int, int] | None:
     """Return the (rows, columns) in which pixels can be drawn: channels below one another; None where they can't be.
 
     Args:
-        images: shape of one of them: (H, W), (C, H, W), or (H, W, 1). The channels of (H, W, C) lie beside one another
-            in a row, so they can't be drawn.
+        images: shape of one of them: (H, W) or (C, H, W).
     """
-    if len(images) == 3 and images[2] == 1:
-        return images[0], images[1]
     if len(images) == 3 and images[0] in _CHANNELS:
         return images[0] * images[1], images[2]
     return (images[0], images[1]) if len(images) == 2 else None
@@ -64,7 +67,8 @@ class ImageFolder:
         DataError: Pillow cannot read one, or they differ in size.
     """
 
-    is_bytes = may_lack_header = False
+    is_bytes = may_lack_header = has_points = False
+    decimal = "."
     unnamed: Collection[str] = ()
     notices: Sequence[str] = ()
     unusable: Mapping[str, str] = {}

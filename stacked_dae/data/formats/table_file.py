@@ -34,6 +34,10 @@ class TableFile(Protocol):
     """True if a line that names the columns may hold values."""
     unnamed: Collection[str]
     """Columns of an array, which nobody has named one by one."""
+    decimal: str
+    """Decimal mark of the text in the file."""
+    has_points: bool
+    """True if numbers come with a decimal point, whatever the mark is in the file."""
     colours: bool
     """True if it is a folder of images in RGB."""
     pixels: Collection[str]
@@ -57,6 +61,8 @@ class PlainFile:
     """Base of the formats that hold no images and name each column."""
 
     colours = False
+    decimal = "."
+    has_points = False
     unnamed: Collection[str] = ()
     pixels: Collection[str] = ()
     image_shape: tuple[int, int] | None = None

@@ -55,7 +55,7 @@ def read_table(
     from_layers = known is not None and known.from_layers
     # What a run began with as names stays names.
     stays = known if known is not None and not from_layers else None
-    written = open_data(path, settings, stays)
+    written = open_data(path, settings, stays, known.signs if known is not None and from_layers else None)
     file: TableFile = written
     if known is not None and not known.as_written and not from_layers:
         file = CanonicalFile(file)

@@ -25,7 +25,6 @@ from stacked_dae.data.columns.written_numbers import (
 )
 from stacked_dae.data.formats.arrow_columns import numbers_where_all_are
 from stacked_dae.data.formats.csv_dialect import DecimalError, ambiguous
-from stacked_dae.data.formats.csv_file import CsvFile
 from stacked_dae.data.formats.opening import open_table
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.errors import DataError
@@ -43,6 +42,7 @@ class _Wrapped:
         self.names, self.is_bytes, self.indexes, self.notices = file.names, file.is_bytes, file.indexes, file.notices
         self.unusable, self.may_lack_header, self.unnamed = file.unusable, file.may_lack_header, file.unnamed
         self.pixels, self.image_shape, self.colours = file.pixels, file.image_shape, file.colours
+        self.decimal, self.has_points = file.decimal, file.has_points
 
 
 class WrittenFile(_Wrapped):
@@ -70,9 +70,9 @@ class WrittenFile(_Wrapped):
         super().__init__(file)
         self._path, self._text, self._expected, self._hint = path, names, signs, hint
         # The commas of a CSV file are points by now.
-        self._decimal = "." if reading.decimal is None or isinstance(file, CsvFile) else reading.decimal
+        self._decimal = "." if reading.decimal is None or file.has_points else reading.decimal
         self._is_said = reading.decimal is not None
-        self._na_values = NaValues(reading.na_values, reading.decimal or ".")
+        self._na_values = NaValues(reading.na_values, reading.decimal or file.decimal)
         self.written: dict[str, str] = {}
         """The first number of each column that has a mark or a sign, as it is written."""
         self.signs: dict[str, str] = {}
@@ -166,13 +166,16 @@ def reading_of(settings: DataConfig) -> Reading:
     return Reading(settings.delimiter, settings.decimal, settings.header, tuple(settings.na_values))
 
 
-def open_data(path: Path, settings: DataConfig, known: Preprocessing | None = None) -> WrittenFile:
+def open_data(
+    path: Path, settings: DataConfig, known: Preprocessing | None = None, signs: Mapping[str, str] | None = None
+) -> WrittenFile:
     """Return the file of a table, read as the settings say.
 
     Args:
         path: the file.
         settings: those of the data.
         known: of a run that exists: what are no numbers there are none here.
+        signs: currency and percent signs of the columns of pre-trained layers, if the table is for such.
 
     Raises:
         DataError: it is not readable.
@@ -184,4 +187,5 @@ def open_data(path: Path, settings: DataConfig, known: Preprocessing | None = No
     except DecimalError as error:
         raise DataError(f"{error}{hint}") from None
     numbers = {c.name for c in known.columns if isinstance(c, NumericColumn)} if known is not None else file.names
-    return WrittenFile(path, file, reading, [name for name in file.names if name not in numbers], hint=hint)
+    others = [name for name in file.names if name not in numbers]
+    return WrittenFile(path, file, reading, others, signs=signs, hint=hint)

@@ -76,6 +76,13 @@ def test_a_column_has_one_sign():
     assert written_numbers(["$5", "none"]) is None
 
 
+def test_codes_with_gaps_are_no_numbers():
+    assert written_numbers(["555 123", "555 124"]) is None
+    assert written_numbers(["1 234.5", "1 234"])[0].tolist() == [1234.5, 1234]
+    assert written_numbers(["$1 234", "$5"])[0].tolist() == [1234, 5]
+    assert written_numbers(["1 234", "5"], ",")[0].tolist() == [1234, 5]
+
+
 def test_values_that_stand_for_none_are_missing():
     names = np.array(["a", "?", None, "-999", "-999.0"], object)
     assert NaValues(["?", "-999"]).without(names).tolist() == ["a", None, None, None, None]

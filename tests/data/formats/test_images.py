@@ -9,12 +9,13 @@ import pytest
 from helpers.tables import settings
 from PIL import Image
 
+from stacked_dae import make_dataset
 from stacked_dae.cli.main import main
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.loading import config_from_dict
-from stacked_dae.data.formats.images import shape_of
 from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.errors import DataError
+from stacked_dae.inference.file_rows import file_rows
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.inference.onnx_export import export_onnx
 from stacked_dae.pipeline import api
@@ -49,7 +50,7 @@ def read(path, target="y", **data):
 
 @pytest.mark.parametrize(
     ("shape", "drawn"),
-    [((6, 5), (6, 5)), ((1, 6, 5), (6, 5)), ((3, 6, 5), (18, 5)), ((6, 5, 1), (6, 5)), ((6, 5, 3), None)],
+    [((6, 5), (6, 5)), ((1, 6, 5), (6, 5)), ((3, 6, 5), (18, 5)), ((6, 5, 1), (6, 5)), ((6, 5, 3), (18, 5))],
 )
 def test_arrays_of_images_are_rows_of_pixels(shape, drawn, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (60, *shape)).astype(np.uint8)
@@ -62,10 +63,10 @@ def test_arrays_of_images_are_rows_of_pixels(shape, drawn, tmp_path):
     assert data.image_shape == drawn
     assert not data.notices
     rows = np.concatenate([data.train.inputs, data.valid.inputs, data.load_test().inputs])
-    expected = x.reshape(60, -1) / np.float32(255)
+    first = x.transpose(0, 3, 1, 2) if shape[-1] in (1, 3) else x
+    expected = first.reshape(60, -1) / np.float32(255)
     assert {row.tobytes() for row in rows} == {row.tobytes() for row in expected}
     assert read(tmp_path / "floats.npz").train.inputs == pytest.approx(data.train.inputs, abs=1e-7)
-    assert shape_of(shape) == drawn
 
 
 @pytest.mark.parametrize("kind", ["bytes.npz", "floats.npz", "folder"])
@@ -208,6 +209,23 @@ def test_a_model_of_colours_takes_gray_images(tmp_path):
     assert main(["predict", str(run.path), "--data", str(tmp_path / "gray"), "--out", str(out)]) == 0
     expected = StackedDAE.from_run(run.path).predict_proba(np.repeat(x[:, :1], 3, axis=1))
     assert pd.read_csv(out)[["p_a", "p_b"]].to_numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_channels_may_be_first_or_last(tmp_path):
+    x, y = shapes(60, (3, 6, 5))
+    in_folder(tmp_path / "colours", x, np.array(["a", "b"])[y], mode="RGB")
+    last = x.transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "first.npz", x=x, y=y)
+    np.savez(tmp_path / "last.npz", x=last, y=y)
+    assert np.array_equal(read(tmp_path / "first.npz").train.inputs, read(tmp_path / "last.npz").train.inputs)
+    run = api.fit(config_from_dict(settings(tmp_path / "colours", target="class", **SPLIT)), tmp_path / "run")
+    model = StackedDAE.from_run(run.path)
+    assert np.array_equal(model.predict_proba(last), model.predict_proba(x))
+    rows = [np.concatenate([r.inputs for r in file_rows(model, tmp_path / n)]) for n in ("first.npz", "last.npz")]
+    assert np.array_equal(*rows)
+    data = make_dataset("mine", (last, y), (x, y), lambda: (x, y))
+    assert np.array_equal(data.train.inputs, data.valid.inputs)
+    assert data.image_shape == (18, 5)
 
 
 def test_photographs_are_turned_as_they_were_taken(tmp_path):

@@ -167,7 +167,7 @@ def test_a_comma_that_was_said_to_be_the_mark_is_one_in_every_kind_of_rows(tmp_p
 
 
 def test_points_part_thousands_where_commas_are_the_mark(tmp_path):
-    lines = [f"{1 + k % 8}.{100 + k};0,{10 + k};{'pq'[k % 2]}" for k in range(80)]
+    lines = [f"{1 + k % 8}.{100 + k}{',5' * (k % 3 == 0)};0,{10 + k};{'pq'[k % 2]}" for k in range(80)]
     (tmp_path / "t.csv").write_text("a;b;y\n" + "\n".join(lines) + "\n")
     columns = {c.name: c for c in read(tmp_path / "t.csv", keep=["a", "b"]).table.columns}
     assert columns["a"].shift >= 1000
@@ -269,3 +269,75 @@ def test_a_decimal_comma_that_was_said_holds_for_later_rows(tmp_path):
     assert main(["predict", str(run.path), "--data", str(tmp_path / "t.csv"), "--out", str(out)]) == 0
     assert read(tmp_path / "t.csv", decimal=",").table.columns[0].shift == 1.0
     assert read(tmp_path / "t.csv", decimal=".").table.columns[0].shift == 1000.0
+
+
+def lines_of(path, *columns):
+    rows = [";".join(str(column(k)) for column in columns) for k in range(80)]
+    path.write_text(";".join("xzy"[: len(columns) - 1]) + ";y\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def y(k):
+    return "pq"[k % 2]
+
+
+def test_names_with_commas_stay_as_they_are_written(tmp_path):
+    file = lines_of(tmp_path / "t.csv", lambda k: ["gratis", "3,50 €"][k % 3 == 0], lambda k: f"0,{10 + k}", y)
+    data = read(file)
+    assert {c.name: c for c in data.table.columns}["x"].values == ["3,50 €", "gratis"]
+    model = data.table
+    assert not any("(unseen)" in name and data.train.inputs[:, k].any() for k, name in enumerate(model.inputs))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["0.125", "0.250", "0.500"], "has '0.125', but commas are the decimal mark of the file"),
+        (["1.234", "2.500", "7.100"], "has '.*', whose point may part thousands or be the decimal mark"),
+    ],
+)
+def test_points_in_a_file_of_decimal_commas_are_not_guessed(values, words, tmp_path):
+    file = lines_of(tmp_path / "t.csv", lambda k: values[k % 3], lambda k: f"1,{10 + k}", y)
+    with pytest.raises(DataError, match=words):
+        read(file)
+    assert read(file, decimal=".", drop=["z"]).table.columns[0].shift < 2
+
+
+def test_a_column_with_both_marks_is_sure_and_thousands_are_right(tmp_path):
+    file = lines_of(tmp_path / "t.csv", lambda k: ["1.037,50", "1.234", "900,25"][k % 3], lambda k: f"0,{10 + k}", y)
+    column = {c.name: c for c in read(file).table.columns}["x"]
+    assert (column.shift, column.shift + column.width) == (900.25, 1234.0)
+
+
+def test_exponents_may_have_a_decimal_comma(tmp_path):
+    file = lines_of(tmp_path / "t.csv", lambda k: ["0,25", "0,5", "1,5E-05"][k % 3], lambda k: f"0,{10 + k}", y)
+    assert {c.name: c for c in read(file).table.columns}["x"].shift == 1.5e-5
+
+
+def test_parts_of_a_folder_with_a_said_mark_and_a_sign_are_right(tmp_path):
+    (tmp_path / "d").mkdir()
+    for k in range(2):
+        lines_of(tmp_path / "d" / f"{k}.csv", lambda i: f"{1 + i % 3},{200 + i} €", y)
+    column = read(tmp_path / "d", decimal=",").table.columns[0]
+    assert 1 < column.shift < 2 < column.shift + column.width < 4
+
+
+def test_missing_values_may_be_written_with_the_comma_of_the_file(tmp_path):
+    file = lines_of(tmp_path / "t.csv", lambda k: "-9,5" if k % 5 == 0 else f"{k},25", lambda k: f"0,{10 + k}", y)
+    for written in ("-9,5", "-9.5", "-9,50"):
+        assert {c.name: c for c in read(file, na_values=[written]).table.columns}["x"].shift > 0, written
+
+
+def test_a_file_without_a_header_is_not_cut_at_its_decimal_commas(tmp_path):
+    (tmp_path / "t.csv").write_text("".join(f"0,{10 + k};1,{25 + k};{'ab'[k % 2]}\n" for k in range(80)))
+    assert read(tmp_path / "t.csv", target="f2", header=False).table.names == ["f0", "f1"]
+
+
+def test_layers_refuse_another_sign_on_another_table(tmp_path):
+    lines_of(tmp_path / "percent.csv", lambda k: f"{k % 30}%", lambda k: k % 7, y)
+    lines_of(tmp_path / "dollars.csv", lambda k: f"${k % 30}", lambda k: k % 7, y)
+    layers = api.pretrain(config_from_dict(settings(tmp_path / "percent.csv", target="y")), tmp_path / "layers")
+    with pytest.raises(
+        DataError, match="column 'x' has numbers with .*, but the model was trained on numbers with '%'"
+    ):
+        api.finetune(config_from_dict(settings(tmp_path / "dollars.csv", target="y")), tmp_path / "run", layers.path)
