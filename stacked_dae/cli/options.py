@@ -150,7 +150,9 @@ class DataOptions:
     drop: list[str] | None = _option("Columns that are left out (check only).", flag="data.drop")
     categorical: list[str] | None = _option("Columns of names (check only).", flag="data.categorical")
     scale: Scale | None = _option("minmax or standard (check only).", flag="data.scale")
-    split: ColumnName | None = _option("Column that says train, valid or test (check only).", flag="data.split")
+    split: ColumnName | None = _option(
+        "Column that says train, valid or test, or three shares (check only).", flag="data.split"
+    )
     groups: ColumnName | None = _option("Column whose equal values stay together (check only).", flag="data.groups")
     order: ColumnName | None = _option("Column by which the last rows are test rows (check only).", flag="data.order")
     delimiter: Character | None = _option(

@@ -61,6 +61,13 @@ def _check(options: DataOptions) -> None:
     if options.out is not None:
         check_out("--out", Path(options.out), options.name)
     given = {name: getattr(options, name) for name in TABLE_SETTINGS}
+    if options.split is not None and options.split.startswith("["):
+        try:
+            given["split"] = [float(share) for share in options.split.strip("[] ").split(",")]
+        except ValueError:
+            raise ConfigError(
+                f"data.split must be three shares, such as [0.7, 0.1, 0.2], not {options.split}"
+            ) from None
     report = check_table(
         DataConfig(path=options.name, **{name: value for name, value in given.items() if value is not None})
     )

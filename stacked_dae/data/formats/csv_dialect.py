@@ -17,6 +17,7 @@ from stacked_dae.errors import DataError
 
 _SAMPLE = 2**16
 _ROWS = 200
+_NAMED = re.compile(r"\ufeff?sep=(.)\r?\n")
 DELIMITERS = (",", ";", "\t", "|")
 """The delimiters that are looked for."""
 _WITH_COMMA = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS}),\d+([eE][+-]?\d+)?{BESIDE}", re.ASCII)
@@ -34,11 +35,13 @@ class Dialect:
         encoding: a name that Python's codecs have.
         delimiter: between two fields, one character.
         decimal: the decimal mark, a point or a comma.
+        skipped: lines before the first of the table: Excel's, which names the delimiter (sep=;).
     """
 
     encoding: str = "utf-8"
     delimiter: str = ","
     decimal: str = "."
+    skipped: int = 0
 
 
 class DecimalError(DataError):
@@ -76,11 +79,14 @@ def find_dialect(
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample)
     if len(sample) == _SAMPLE and "\n" in text:
         text = text[: text.rindex("\n")]
+    named = _NAMED.match(text)
+    if named is not None:
+        text, delimiter = text[named.end() :], delimiter or named[1]
     if delimiter is None:
         delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else _delimiter_of(text)
     if decimal is None:
         decimal = _decimal_of(path, _rows(text, delimiter), {*_MISSING, *na_values})
-    return Dialect(encoding, delimiter, decimal)
+    return Dialect(encoding, delimiter, decimal, 0 if named is None else 1)
 
 
 def _encoding_of(sample: bytes) -> str:

@@ -71,6 +71,7 @@ class CsvFile(PlainFile):
                     use_threads=False,
                     encoding=self._dialect.encoding,
                     autogenerate_column_names=not self._header,
+                    skip_rows=self._dialect.skipped,
                 ),
                 parse_options=parse,
                 convert_options=csv.ConvertOptions(

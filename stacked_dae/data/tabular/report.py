@@ -162,6 +162,8 @@ def _command(settings: DataConfig, drop: Sequence[str], *, images: bool) -> str:
     if isinstance(settings.split, str):
         single["split"] = settings.split
     words += [word for key, value in single.items() if value for word in (f"--data.{key}", shlex.quote(value))]
+    if isinstance(settings.split, list) and settings.split != DataConfig().split:
+        words += ["--data.split", shlex.quote(str(settings.split))]
     words += [] if settings.header else ["--data.header", "false"]
     lists = {
         "keep": settings.keep,

@@ -126,3 +126,22 @@ def test_a_first_line_of_whole_numbers_is_asked_about(tmp_path):
     assert "--data.header false" in " ".join(read(tmp_path / "t.csv", target=None).notices)
     pd.DataFrame(rows).to_csv(tmp_path / "named.csv", index=False)
     assert not read(tmp_path / "named.csv", target=None).notices
+
+
+@pytest.mark.parametrize("text", ["sep=;\n", "\ufeffsep=;\r\n"])
+def test_excel_s_line_for_the_delimiter_is_no_row(text, frame, tmp_path):
+    frame.to_csv(tmp_path / "plain.csv", index=False)
+    body = frame.to_csv(index=False, sep=";")
+    (tmp_path / "t.csv").write_text(text + body, encoding="utf-8", newline="")
+    assert read(tmp_path / "t.csv").fingerprint == read(tmp_path / "plain.csv").fingerprint
+
+
+def test_data_check_takes_shares_and_says_them_again(frame, tmp_path, capsys):
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    command = ["data", "check", str(tmp_path / "t.csv"), "--target", "bought", "--data.split"]
+    assert main([*command, "[0.8, 0, 0.2]"]) == 0
+    said = capsys.readouterr().out
+    assert "--data.split '[0.8, 0.0, 0.2]'" in said
+    assert "/ 0 /" in said
+    assert main([*command, "[0.8, x]"]) == 2
+    assert "data.split must be three shares" in capsys.readouterr().err
