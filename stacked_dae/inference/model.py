@@ -311,7 +311,8 @@ class StackedDAE:
         if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) or inputs.dtype.kind not in "biuf":
             raise DataError(f"the rows must be (n, {width}) numbers, not {inputs.dtype} of shape {inputs.shape}")
         if inputs.dtype != np.uint8:
-            inputs = inputs.astype(np.float32)
+            # A frame lies column by column, and sums in another order have other last bits.
+            inputs = np.ascontiguousarray(inputs, np.float32)
             if not np.isfinite(inputs).all():
                 row, column = np.argwhere(~np.isfinite(inputs))[0]
                 raise DataError(f"row {row}, input {column} is {inputs[row, column]}; remove or fill such values first")
