@@ -18,6 +18,7 @@ from stacked_dae.config.schema import Activation, Weights
 from stacked_dae.data.arrays import array_of
 from stacked_dae.data.columns.columns import check_pixels
 from stacked_dae.data.columns.preprocessing import Preprocessing
+from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.images import as_pixels, channels_first, check_images, shape_of
 from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
@@ -225,11 +226,7 @@ class StackedDAE:
         layers = self.pretrained_layers(layer)
         if self.preprocessing is None:
             return layers.errors(self.inputs_of(rows), None)
-        if self.preprocessing.are_pixels and column_names(rows) is None:
-            inputs = self._pixels_of(array_of("the rows", rows))
-            return layers.errors(inputs, dict(zip(self.columns, inputs.T, strict=True)))
-        values = columns_of(rows, self.preprocessing)
-        return layers.errors(self.preprocessing.transform(values), values)
+        return layers.errors(*self._inputs_and_values(rows, self.preprocessing))
 
     def anomaly_scores(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:
         """Return how unusual each row is: the mean of its :meth:`reconstruction_errors`, (n,); raises as that does."""
@@ -279,6 +276,16 @@ class StackedDAE:
         k = self.check_layer(layer)
         return np.concatenate([self.stack.codes(x)[k - 1].numpy() for x in blocks_of(inputs)])
 
+    def _inputs_and_values(
+        self, rows: Any, preprocessing: Preprocessing
+    ) -> tuple[NDArray[np.float32], Mapping[str, Values]]:
+        """Return a table's rows as the network takes them, and their columns by name."""
+        if preprocessing.are_pixels and column_names(rows) is None:
+            inputs = self._pixels_of(array_of("the rows", rows))
+            return inputs, dict(zip(self.columns, inputs.T, strict=True))
+        values = columns_of(rows, preprocessing)
+        return preprocessing.transform(values), values
+
     def _pixels_of(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return images, (n, …), uint8 or from 0 to 1, as the network takes them."""
         if images.ndim < 2 or not len(images):
@@ -301,9 +308,7 @@ class StackedDAE:
             DataError: the rows differ in kind from those the model was trained on.
         """
         if self.preprocessing is not None:
-            if self.preprocessing.are_pixels and column_names(rows) is None:
-                return self._pixels_of(array_of("the rows", rows))
-            return self.preprocessing.transform(columns_of(rows, self.preprocessing))
+            return self._inputs_and_values(rows, self.preprocessing)[0]
         inputs = array_of("the rows", rows)
         width = len(self.columns)
         if inputs.ndim > 2 and len(inputs) and inputs[0].size == width:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stacked_dae.data.dataset import check_unit_interval
 from stacked_dae.errors import ConfigError
 from stacked_dae.runs.experiment import Experiment
@@ -31,9 +29,3 @@ def check_experiment(experiment: Experiment, *, finetune: bool) -> None:
             "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a share,"
             " or --finetune.head mixed, which cross-validates"
         )
-
-
-def check_out(option: str, out: Path, data: str | None) -> None:
-    """Raise ConfigError where ``out`` lies in the folder ``data``, whose files would then be other ones."""
-    if data is not None and Path(data).is_dir() and Path(data).resolve() in (out.resolve(), *out.resolve().parents):
-        raise ConfigError(f"{option} {out}: it lies in {data}, the folder of the data; name another")

@@ -20,7 +20,7 @@ from stacked_dae.nn.components import Components
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.pipeline.baselines import baseline_errors, baseline_settings
-from stacked_dae.pipeline.checks import check_experiment, check_out
+from stacked_dae.pipeline.checks import check_experiment
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.run_store import RunStore, load_weights
 from stacked_dae.pipeline.stage_tasks import check_route, stage_route
@@ -40,6 +40,7 @@ from stacked_dae.training.mixing.stage import train_mixture
 from stacked_dae.training.optimizers import check_optimizers, check_schedules
 from stacked_dae.training.trainer import check_loggers, resolve_device
 from stacked_dae.utils import distributed
+from stacked_dae.utils.files import check_apart
 from stacked_dae.utils.progress import Reporter
 from stacked_dae.version import __version__
 
@@ -80,7 +81,7 @@ class RunJob:
                 f"dataset must be a Dataset, not {type(dataset).__name__}: make_dataset makes one from arrays;"
                 " write a frame to CSV or Parquet and name it in data.path"
             )
-        check_out("--out", Path(out), config.data.path)
+        check_apart("--out", Path(out), config.data.path)
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_create(Path(out))
         check_optimizers(config)

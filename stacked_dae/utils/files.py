@@ -130,6 +130,13 @@ def check_output(option: str, file: Path) -> None:
         raise ConfigError(f"{option}: no permission to write in {file.parent}; choose another folder")
 
 
+def check_apart(option: str, out: Path, data: str | None) -> None:
+    """Raise ConfigError, which names ``option``, where ``out`` is the file ``data`` or lies in the folder ``data``."""
+    if data is not None and Path(data).resolve() in (out.resolve(), *out.resolve().parents):
+        what = "that is the file to read" if Path(data).is_file() else f"it lies in {data}, the folder to read"
+        raise ConfigError(f"{option} {out}: {what}; name another")
+
+
 def dump_checksummed(values: Mapping[str, Any]) -> str:
     """Return ``values`` as JSON with their own checksum, so that a change of one bit is seen."""
     return json.dumps({**values, "sha256": _mark(values)}, indent=2) + "\n"

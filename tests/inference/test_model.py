@@ -12,33 +12,15 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from helpers.small_runs import blobs, small
-from helpers.tables import people, settings
+from helpers.small_runs import blobs
 from pyarrow import parquet
 from safetensors.torch import load_file, save
 
 from stacked_dae.cli.main import main
-from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError, DataError, StackedDAEError, StageError
 from stacked_dae.inference import onnx_export, torch_export
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.nn.activations import ACTIVATIONS
-from stacked_dae.pipeline import api
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return people(tmp_path_factory.mktemp("table") / "people.csv")
-
-
-@pytest.fixture(scope="module", params=["minmax", "standard"])
-def run(request, table, tmp_path_factory):
-    return api.fit(config_from_dict(settings(table, scale=request.param)), tmp_path_factory.mktemp("run") / "run").path
-
-
-@pytest.fixture(scope="module")
-def plain_run(tmp_path_factory):
-    return api.fit(small(), tmp_path_factory.mktemp("run") / "run", dataset=blobs()).path
 
 
 def by_hand(run, table):

@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
-from helpers.small_runs import blobs, small
-from helpers.tables import people, settings
+from helpers.small_runs import blobs
+from helpers.tables import settings
 from safetensors.torch import load_file
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -22,21 +22,6 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.pipeline import api
 from stacked_dae.runs.folder import RunFolder
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return people(tmp_path_factory.mktemp("table") / "people.csv")
-
-
-@pytest.fixture(scope="module", params=["minmax", "standard"])
-def run(request, table, tmp_path_factory):
-    return api.fit(config_from_dict(settings(table, scale=request.param)), tmp_path_factory.mktemp("run") / "run").path
-
-
-@pytest.fixture(scope="module")
-def plain_run(tmp_path_factory):
-    return api.fit(small(), tmp_path_factory.mktemp("run") / "run", dataset=blobs()).path
 
 
 def by_hand(run, inputs, outputs):

@@ -55,11 +55,10 @@ def _check(options: DataOptions) -> None:
     if options.name is None:
         raise ConfigError("data check needs the name of a file, such as: stacked-dae data check people.csv --target y")
     from stacked_dae.data.tabular.report import check_table
-    from stacked_dae.pipeline.checks import check_out
-    from stacked_dae.utils.files import write_text
+    from stacked_dae.utils.files import check_apart, write_text
 
     if options.out is not None:
-        check_out("--out", Path(options.out), options.name)
+        check_apart("--out", Path(options.out), options.name)
     given = {name: getattr(options, name) for name in TABLE_SETTINGS}
     if options.split is not None and options.split.startswith("["):
         try:

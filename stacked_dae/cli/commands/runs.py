@@ -16,7 +16,7 @@ from stacked_dae.cli.options import (
     RunOptions,
 )
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.utils.files import check_output
+from stacked_dae.utils.files import check_apart, check_output
 
 
 def run_evaluate(options: EvaluateOptions) -> None:
@@ -156,7 +156,5 @@ def _output(out: str | None, data: str | None, *endings: str) -> Path:
     if file.suffix not in endings:
         raise ConfigError(f"--out {file}: it must end in {' or '.join(endings)}{suggest(file.suffix, endings)}")
     check_output("--out", file)
-    if data is not None and Path(data).resolve() in (file.resolve(), *file.resolve().parents):
-        what = "that is the file to read" if Path(data).is_file() else f"it lies in {data}, the folder to read"
-        raise ConfigError(f"--out {file}: {what}; name another")
+    check_apart("--out", file, data)
     return file

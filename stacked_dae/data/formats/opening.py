@@ -58,13 +58,13 @@ def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
                 f"{path}: no file in this folder holds a table or an image; its name ends in"
                 f" {', '.join((*ENDINGS, *IMAGES))}"
             )
+        if parts[0].name.lower().endswith(IMAGES):
+            return ImageFolder(path, parts, colours=reading.colours)
         images = sum(1 for file in path.rglob("*") if file.name.lower().endswith(IMAGES))
-        if images and not parts[0].name.lower().endswith(IMAGES):
+        if images:
             raise DataError(
                 f"{path}: it holds {images} images and the table {parts[0].name}; take one kind out of the folder"
             )
-        if parts[0].name.lower().endswith(IMAGES):
-            return ImageFolder(path, parts, colours=reading.colours)
         named = next((p.parent.name for p in parts if "=" in str(p.parent.relative_to(path))), None)
         if named is not None:
             raise DataError(
