@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "stacked_dae"
 PICTURE = ROOT / "docs" / "images" / "packages.svg"
-_WIDTH, _ROW, _BOX, _HEIGHT = 860, 62, 128, 34
+_WIDTH, _ROW, _BOX, _HEIGHT = 1000, 62, 128, 34
 
 
 def packages() -> dict[str, str]:
