@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from stacked_dae.lightning.data import DAEDataModule as DAEDataModule
     from stacked_dae.lightning.greedy import pretrain_greedy as pretrain_greedy
     from stacked_dae.lightning.tasks.finetune import FinetuneTask as FinetuneTask
+    from stacked_dae.lightning.tasks.finetune import RegressionTask as RegressionTask
     from stacked_dae.lightning.tasks.pretrain import PretrainTask as PretrainTask
-    from stacked_dae.lightning.tasks.regression import RegressionTask as RegressionTask
     from stacked_dae.nn.autoencoder import DenoisingAutoencoder as DenoisingAutoencoder
     from stacked_dae.nn.components import Components as Components
     from stacked_dae.nn.corruption import FixedMasking as FixedMasking
@@ -62,7 +62,7 @@ _MODULES = {
     "Gaussian": "nn.corruption",
     "Masking": "nn.corruption",
     "PretrainTask": "lightning.tasks.pretrain",
-    "RegressionTask": "lightning.tasks.regression",
+    "RegressionTask": "lightning.tasks.finetune",
     "RunFolder": "runs.folder",
     "SaltAndPepper": "nn.corruption",
     "StackedDAE": "inference.model",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from stacked_dae.config.data_schema import Decimal, Scale, Source
-from stacked_dae.config.schema import Format, Weights
+from stacked_dae.config.schema import Format, Task, Weights
 from stacked_dae.reproduction.models import MODELS
 from stacked_dae.reproduction.published import PROBLEMS
 from stacked_dae.reproduction.search_space import BUDGETS, Preset
@@ -145,7 +145,8 @@ class DataOptions:
     source: Source = _option("Source of an ICML 2007 problem.", "regenerated")
     out: File | None = _option("Picture that show draws (NAME.png when not given), or JSON file that check writes.")
     root: Folder | None = _option("Folder of the data files.", flag="data.root")
-    target: ColumnName | None = _option("Column of the class (check only).")
+    target: ColumnName | None = _option("Column of the class, or of the number to predict (check only).")
+    task: Task | None = _option("regression where the target is a number to predict (check only).")
     keep: list[str] | None = _option("Columns that are inputs (check only).", flag="data.keep")
     drop: list[str] | None = _option("Columns that are left out (check only).", flag="data.drop")
     categorical: list[str] | None = _option("Columns of names (check only).", flag="data.categorical")

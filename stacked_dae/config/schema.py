@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from stacked_dae.config.checks import as_list, require, require_choice, require_number, require_positive_int
+from stacked_dae.config.corruption_schema import CorruptionConfig, CorruptionKind, EmphasisConfig
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerConfig, OptimizerName, SchedulerInterval
 from stacked_dae.config.tracking_schema import TrackingConfig
@@ -20,16 +21,16 @@ from stacked_dae.utils.type_hints import Auto
 Activation = Literal["sigmoid", "tanh", "relu", "identity"]
 Decoder = Literal["sigmoid", "identity"]
 Loss = Literal["auto", "cross_entropy", "squared_error", "by_column"]
-CorruptionKind = Literal["fixed_masking", "masking", "gaussian", "salt_and_pepper", "swap"]
-Model = Literal["sda", "saa", "mlp"]
 Head = Literal["softmax", "mixed"]
 ClassWeight = Literal["balanced"]
+Monitor = Literal["error", "error_then_loss", "loss"]
 MetricName = Literal[
     "accuracy", "balanced_accuracy", "f1", "precision", "recall", "auroc", "average_precision", "calibration_error",
     "cohen_kappa", "matthews_corrcoef",
 ]  # fmt: skip
+Model = Literal["sda", "saa", "mlp"]
+Task = Literal["classification", "regression"]
 FirstWeights = Literal["glorot", "scaled"]
-Monitor = Literal["error", "error_then_loss", "loss"]
 
 # A table's layers learn little more after so many updates, and Adam's steps are too large where many inputs add up.
 _AUTO_UPDATES, _AUTO_LR, _AUTO_INPUTS = 300, 2e-3, 100
@@ -37,42 +38,6 @@ _AUTO_UPDATES, _AUTO_LR, _AUTO_INPUTS = 300, 2e-3, 100
 # Of a trained model, asked for on the command line.
 Weights = Literal["finetuned", "pretrained"]
 Format = Literal["onnx", "torch"]
-
-
-@dataclass(frozen=True)
-class CorruptionConfig:
-    """The corruption q_D of a layer's input."""
-
-    kind: CorruptionKind = "fixed_masking"
-    """fixed_masking: exactly round(nu d) inputs of each example are set to 0 (the paper's).
-    masking: each input with probability nu. gaussian: N(0, nu^2) is added.
-    salt_and_pepper: each input with probability nu is set to 0 or 1, evenly.
-    swap: each input with probability nu gets the value of another example there (for tables)."""
-    nu: float | list[float] = 0.25
-    """Noise level: destroyed fraction in [0, 1]; standard deviation for gaussian. One value, or one per layer."""
-
-    def __post_init__(self) -> None:
-        require_choice("pretrain.corruption.kind", self.kind, CorruptionKind)
-        high = math.inf if self.kind == "gaussian" else 1.0
-        for nu in as_list(self.nu):
-            require_number("pretrain.corruption.nu", nu, 0.0, high)
-
-
-@dataclass(frozen=True)
-class EmphasisConfig:
-    """Emphasis (JMLR 2010, section 5.3): the loss of destroyed inputs counts alpha, that of the others beta."""
-
-    alpha: float = 1.0
-    """Weight of the loss on destroyed inputs, at least 0."""
-    beta: float = 1.0
-    """Weight of the loss on the inputs that were left alone, at least 0."""
-
-    def __post_init__(self) -> None:
-        require_number("pretrain.emphasis.alpha", self.alpha, 0.0)
-        require_number("pretrain.emphasis.beta", self.beta, 0.0)
-        require(
-            self.alpha + self.beta > 0, "pretrain.emphasis.alpha and beta are both 0: there would be nothing to learn"
-        )
 
 
 @dataclass(frozen=True)
@@ -286,6 +251,9 @@ class Config:
     model: Model = "sda"
     """sda: stacked denoising autoencoders. Controls, all else equal: saa: stacked ordinary
     autoencoders (nu = 0); mlp: the same network from random weights, never pre-trained."""
+    task: Task = "classification"
+    """classification: data.target names classes. regression: it holds numbers, which a linear head on the encoders
+    predicts by squared error (tables only)."""
     data: DataConfig = field(default_factory=DataConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
@@ -298,10 +266,29 @@ class Config:
             f"seed must be a whole number of at least 0, not {self.seed!r}",
         )
         require_choice("model", self.model, Model)
+        require_choice("task", self.task, Task)
+        if self.task == "regression":
+            self._check_regression()
         require(
             self.pretrain.layers()[0].loss != "by_column" or self.data.path is not None,
             "pretrain.loss: by_column applies only to a table: name its file with data.path",
         )
+
+    def _check_regression(self) -> None:
+        """Raise ConfigError for a setting that means nothing where numbers are predicted."""
+        require(self.data.path is not None, "task: regression applies only to a table: name its file with data.path")
+        tuned = self.finetune
+        require(
+            tuned.head != "mixed",
+            "finetune.head: mixed applies only to task classification; configs/regression.yaml has the settings of a"
+            " table for task regression",
+        )
+        classes_only = {
+            "finetune.metrics": tuned.metrics,
+            "data.labels_per_class": self.data.labels_per_class,
+        }
+        for name, value in classes_only.items():
+            require(not value, f"{name} applies only to task classification; leave it out, not {value!r}")
 
     def layers(self) -> list[LayerConfig]:
         """Return the settings of each layer as they are used: no loss is auto, and every nu of ``model: saa`` is 0."""

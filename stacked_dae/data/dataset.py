@@ -23,11 +23,12 @@ from stacked_dae.errors import DataError
 class Split:
     """Inputs (n, d), uint8 (0 to 255, used as 0 to 1) or float32, and labels (n,), int64 from 0.
 
-    A training row without a label has −1. In a table's inputs NaN is a missing value.
+    A training row without a label has −1. In a table's inputs NaN is a missing value. The labels of a regression are
+    its targets, standardised, (n, 1) float32; NaN for a training row without one.
     """
 
     inputs: Inputs
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,7 +54,7 @@ class Dataset:
 
     Args:
         name: its name in the registry, or any name for the user's arrays.
-        classes: number of classes; labels are 0 to classes − 1.
+        classes: number of classes; labels are 0 to classes − 1. 0 for a regression, or without a target.
         train, valid: the training and validation rows.
         load_test: gives the test rows; called once, after all training and selection.
         image_shape: (rows, columns) where the d inputs are an image, else None.
@@ -76,6 +77,16 @@ class Dataset:
     def inputs(self) -> int:
         """Number of inputs d per example."""
         return int(self.train.inputs.shape[1])
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the labels are numbers to predict."""
+        return self.table is not None and self.table.target_column is not None
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a head: one for each class, or the number that a regression predicts."""
+        return 1 if self.is_regression else self.classes
 
     @cached_property
     def fingerprint(self) -> str:

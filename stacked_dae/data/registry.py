@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.schema import Task
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DataError, suggest
@@ -89,13 +90,16 @@ def check_data(config: DataConfig) -> None:
         raise DataError(f"data.path: {config.path} does not exist (working directory: {Path.cwd()})")
 
 
-def load_data(config: DataConfig, root: str | None = None, known: Preprocessing | None = None) -> Dataset:
+def load_data(
+    config: DataConfig, root: str | None = None, known: Preprocessing | None = None, task: Task = "classification"
+) -> Dataset:
     """Return the data that the settings name: a data set, or the user's table.
 
     Args:
         config: the settings.
         root: the data folder; that of the settings if None.
         known: of the table of a run that exists already, as for :func:`stacked_dae.data.tabular.loading.read_table`.
+        task: whether a table's target names classes or holds numbers.
 
     Raises:
         ConfigError, DataError: see :func:`load_dataset` and :func:`stacked_dae.data.tabular.loading.read_table`.
@@ -105,4 +109,5 @@ def load_data(config: DataConfig, root: str | None = None, known: Preprocessing 
         return load_dataset(config.name, folder, config.source)
     from stacked_dae.data.tabular.loading import read_table
 
-    return read_table(config, scratch=data_root(folder) / "tables", budget_bytes=config.budget_bytes, known=known)
+    scratch = data_root(folder) / "tables"
+    return read_table(config, scratch=scratch, budget_bytes=config.budget_bytes, known=known, task=task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,19 @@ def interleaved_split(labels: NDArray[np.int64], pattern: str) -> tuple[NDArray[
 
 
 def labelled_rows(
-    labels: NDArray[np.int64], per_class: int | None, seed: int, names: Sequence[str] = ()
+    labels: NDArray[Any], per_class: int | None, seed: int, names: Sequence[str] = ()
 ) -> NDArray[np.int64] | None:
     """Return the rows whose labels are kept: ``per_class`` of each class, drawn with ``seed``, all of them if None.
 
-    None stands for every row. Rows of the label −1 have none. ``names`` are those of the classes, where they have some.
+    None stands for every row. Rows of the label −1 have none, nor those of the target NaN, (n, 1) of a regression.
+    ``names`` are those of the classes, where they have some.
 
     Raises:
         DataError: a class has fewer than ``per_class`` rows.
     """
     if per_class is None:
-        return None if labels.min() >= 0 else np.flatnonzero(labels >= 0)
+        known = labels >= 0 if labels.dtype.kind == "i" else ~np.isnan(labels).reshape(len(labels), -1).any(1)
+        return None if known.all() else np.flatnonzero(known)
     draw = np.random.Generator(np.random.PCG64(derive_seed(seed, "labels")))
     kept = []
     for c in range(int(labels.max()) + 1):

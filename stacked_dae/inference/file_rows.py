@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.opening import open_table
-from stacked_dae.data.tabular.loading import inputs_of, table_rows
+from stacked_dae.data.tabular.inputs import inputs_of
+from stacked_dae.data.tabular.loading import table_rows
+from stacked_dae.data.tabular.scan import check_numbers
 from stacked_dae.errors import DataError
 from stacked_dae.inference.model import StackedDAE
 
@@ -69,10 +71,11 @@ def file_rows(model: StackedDAE, path: str | Path) -> Iterator[FileRows]:
         raise DataError(f"{path}: it has no rows")
 
 
-def labelled_file_rows(model: StackedDAE, path: str | Path) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+def labelled_file_rows(model: StackedDAE, path: str | Path) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield the inputs of the rows of a file with the class of each, a block at a time; −1 where it has none.
 
-    The classes are in the column that the model was trained on, or, without a table, in one named y.
+    Of a regression it is the number to predict, float64, NaN where there is none. The classes are in the column that
+    the model was trained on, or, without a table, in one named y.
 
     Raises:
         StageError: the model was never fine-tuned.
@@ -95,6 +98,11 @@ def labelled_file_rows(model: StackedDAE, path: str | Path) -> Iterator[tuple[ND
         blocks = zip(inputs, named, strict=True)  # type: ignore[assignment]
     start = 0
     for rows, labels in blocks:
+        if model.target_column is not None:
+            check_numbers(Path(path), str(target), labels, start)
+            yield rows, labels
+            start += len(labels)
+            continue
         for at, label in enumerate(labels):
             if label is not None and label not in places:
                 raise DataError(

@@ -41,7 +41,9 @@ def load_network(folder: RunFolder, weights: Weights | None = None) -> EncoderSt
         (state,) = tensors
     else:
         state = {f"encoders.{k}.{name}": layer[name] for k, layer in enumerate(tensors) for name in ("weight", "bias")}
-    return network_of(state, [layer.activation for layer in config.layers()], missing=config.data.path is not None)
+    activations = [layer.activation for layer in config.layers()]
+    is_table, regression = config.data.path is not None, config.task == "regression"
+    return network_of(state, activations, missing=is_table, regression=regression)
 
 
 def load_layers(folder: RunFolder, components: Components | None = None) -> list[DenoisingAutoencoder]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,35 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from stacked_dae.config.schema import Activation, Weights
+from stacked_dae.config.schema import Weights
 from stacked_dae.data.arrays import array_of
-from stacked_dae.data.columns.columns import check_pixels
+from stacked_dae.data.columns.columns import NumericColumn, check_pixels
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.images import as_pixels, channels_first, check_images, shape_of
 from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
 from stacked_dae.inference.loading import load_layers, load_network
+from stacked_dae.inference.model_file import read_model, write_model
 from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
-from stacked_dae.nn.mixed_classifier import MixedClassifier, network_of
+from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.type_hints import matches_type
-
-FORMATS = (1, 2)
-"""Of a saved model: 2 is that of a mixed classifier, which the first versions cannot read."""
-_HEADER = {
-    "format": int,
-    "sizes": list[int],
-    "activations": list[Activation],
-    "outputs": int,
-    "preprocessing": dict | None,
-}
 
 
 class StackedDAE:
@@ -52,7 +38,7 @@ class StackedDAE:
     Args:
         stack: the network: encoders under a softmax head, or a mixed classifier.
         preprocessing: of a table, how its rows become inputs.
-        finetuned: whether the stack's head has learnt classes.
+        finetuned: whether the stack's head has learnt classes, or to predict a number.
         pretrained: loads the layers as pre-training left them, with their decoders; None for a saved model.
     """
 
@@ -87,18 +73,7 @@ class StackedDAE:
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file (.safetensors: tensors and JSON, nothing that runs)."""
-        header = {
-            "format": FORMATS[isinstance(self.stack, MixedClassifier)],
-            "sizes": [len(self.stack.layers[0].weight[0]), *self.stack.widths],
-            "activations": [encoder.activation for encoder in self.stack.layers],
-            "outputs": len(self.classes) if self.finetuned else 0,
-            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
-        }
-        state = {name: tensor.cpu().contiguous() for name, tensor in self.stack.state_dict().items()}
-        if not self.finetuned:
-            state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-        content = save(state, {"stacked_dae": json.dumps(header)})
-        write_atomically(Path(path), lambda file: file.write(content))
+        write_model(path, self.stack, self.preprocessing, finetuned=self.finetuned)
 
     @staticmethod
     def load(path: str | Path) -> StackedDAE:
@@ -107,38 +82,22 @@ class StackedDAE:
         Raises:
             DataError: it is not such a file.
         """
-        if Path(path).is_dir():
-            raise DataError(f"{path} is a folder; StackedDAE.from_run loads the model of a run folder")
-        try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {})["stacked_dae"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if not isinstance(header, dict) or not all(
-                matches_type(hint, header.get(k)) for k, hint in _HEADER.items()
-            ):
-                raise ValueError("its header is not a model's")
-            if header["format"] not in FORMATS:
-                raise ValueError(
-                    f"it has format {header['format']}, but this version reads {FORMATS[0]} and {FORMATS[1]}"
-                )
-            kept = header["preprocessing"]
-            preprocessing = None if kept is None else Preprocessing.from_dict(kept)
-            model = _made(state, header["activations"], preprocessing)
-        except FileNotFoundError:
-            raise DataError(f"{path}: there is no such file") from None
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, RecursionError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise DataError(f"{path} is not a saved model, or is damaged ({reason})") from None
-        return model
+        network, preprocessing = read_model(path)
+        return StackedDAE(network, preprocessing, finetuned=network.outputs > 0)
 
     @property
     def classes(self) -> list[Any]:
-        """The classes: whole numbers, or text."""
+        """The classes: whole numbers, or text; none where the model predicts numbers."""
         count = self.stack.outputs
         if self.preprocessing is None:
             return list(range(count))
         names = self.preprocessing.classes
         return [int(name) for name in names] if all(_is_whole(name) for name in names) else names
+
+    @property
+    def target_column(self) -> NumericColumn | None:
+        """The scaling of the number that the model predicts; None of a classifier."""
+        return self.preprocessing.target_column if self.preprocessing is not None else None
 
     @property
     def columns(self) -> list[str]:
@@ -148,17 +107,24 @@ class StackedDAE:
         return [str(k) for k in range(self.stack.layers[0].weight.shape[1])]
 
     def predict(self, rows: Any) -> NDArray[Any]:
-        """Return the most likely class of each row, (n,).
+        """Return the most likely class of each row, or its predicted number (regression only), (n,).
 
         Raises:
             StageError: the model was never fine-tuned.
             DataError: the rows differ in kind from those it was trained on.
         """
+        if self.target_column is not None:
+            return self.numbers_of(self.inputs_of(rows))
         answers: NDArray[Any] = np.array(self.classes)[self.predict_proba(rows).argmax(1)]
         return answers
 
     def predict_proba(self, rows: Any) -> NDArray[np.float32]:
-        """Return the probability of each class, (n, classes); raises as :meth:`predict`."""
+        """Return the probability of each class, (n, classes).
+
+        Raises:
+            StageError: the model was never fine-tuned, or predicts numbers.
+            DataError: the rows differ in kind from those it was trained on.
+        """
         return self.probabilities_of(self.inputs_of(rows))
 
     def encode(self, rows: Any, layer: int | None = None) -> NDArray[np.float32]:
@@ -260,15 +226,27 @@ class StackedDAE:
         return layer or depth
 
     def check_finetuned(self) -> None:
-        """Raise StageError where the model has learnt no classes."""
+        """Raise StageError where the model has learnt to predict nothing."""
         if not self.finetuned:
-            raise StageError("the model was never fine-tuned, so it knows no classes; run its fit, or finetune, first")
+            raise StageError(
+                "the model was never fine-tuned, so it can predict nothing; run its fit, or finetune, first"
+            )
 
     @torch.no_grad()
     def probabilities_of(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return the probability of each class of inputs as the network takes them: (n, d) → (n, classes)."""
         self.check_finetuned()
+        if self.target_column is not None:
+            raise StageError("the model predicts numbers, so there are no probabilities; predict gives the numbers")
         return np.concatenate([self.stack(x).softmax(1).numpy() for x in blocks_of(inputs)])
+
+    @torch.no_grad()
+    def numbers_of(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the predicted number of inputs as the network takes them: (n, d) → (n,) (regression only)."""
+        self.check_finetuned()
+        assert self.target_column is not None
+        outputs = np.concatenate([self.stack(x).numpy() for x in blocks_of(inputs)])
+        return self.target_column.restore(outputs)
 
     @torch.no_grad()
     def codes_of(self, inputs: NDArray[Any], layer: int | None = None) -> NDArray[np.float32]:
@@ -327,16 +305,3 @@ class StackedDAE:
 def _is_whole(name: str) -> bool:
     """Return whether a class is a whole number, and no text such as 007."""
     return name.removeprefix("-").isdecimal() and str(int(name)) == name
-
-
-def _made(
-    state: Mapping[str, torch.Tensor], activations: Sequence[str], preprocessing: Preprocessing | None
-) -> StackedDAE:
-    """Return the model of these weights, in the names of the network; without a head it knows no classes."""
-    network = network_of(state, activations, missing=preprocessing is not None)
-    finetuned = network.outputs > 0
-    if preprocessing is not None:
-        inputs, classes = len(preprocessing.inputs), len(preprocessing.classes)
-        if inputs != network.layers[0].weight.shape[1] or (finetuned and classes != network.outputs):
-            raise ValueError("its preprocessing is not that of its weights")
-    return StackedDAE(network, preprocessing, finetuned=finetuned)

@@ -30,8 +30,10 @@ def write_predictions(
 ) -> int:
     """Write a CSV file with the class and the probability of each class of every row; return the number of rows.
 
+    Of a regression the file has the predicted number, in the column ``prediction``.
+
     Args:
-        model: says the classes.
+        model: says the classes, or the numbers.
         data: file of rows.
         out: the CSV file.
         reporter: says which columns are passed over, and which names training had not seen.
@@ -43,7 +45,8 @@ def write_predictions(
         DataError: the data differ in kind from those it was trained on; nothing is written.
     """
     count = 0
-    written = ["class", *(f"p_{name}" for name in model.classes)]
+    is_regression = model.target_column is not None
+    written = ["prediction"] if is_regression else ["class", *(f"p_{name}" for name in model.classes)]
     kept = kept_rows(model, data, keep_columns, written)
 
     def lines() -> Iterator[list[Any]]:
@@ -51,6 +54,11 @@ def write_predictions(
         classes = np.array(model.classes)
         yield [*keep_columns, *written]
         for rows in rows_of(model, data, reporter, keep_columns):
+            if is_regression:
+                numbers = model.numbers_of(rows.inputs).tolist()
+                yield from ([*next(kept), _shown(number)] for number in numbers)
+                count += len(numbers)
+                continue
             probabilities = model.probabilities_of(rows.inputs)
             named = classes[probabilities.argmax(1)].tolist()
             yield from (

@@ -10,8 +10,8 @@ from pytorch_lightning.cli import LightningCLI
 
 from stacked_dae.lightning.data import DAEDataModule
 from stacked_dae.lightning.tasks.finetune import FinetuneTask as FinetuneTask
+from stacked_dae.lightning.tasks.finetune import RegressionTask as RegressionTask
 from stacked_dae.lightning.tasks.pretrain import PretrainTask as PretrainTask
-from stacked_dae.lightning.tasks.regression import RegressionTask as RegressionTask
 
 
 def named_data(

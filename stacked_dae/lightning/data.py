@@ -128,15 +128,15 @@ class DAEDataModule(pl.LightningDataModule):
 
         Args:
             path: a file that ends in .csv, .parquet, .npy or .npz.
-            target: column of the class.
-            **arguments: ``keep``, ``drop``, ``categorical``, ``scale`` and ``split``, as in the settings; others as for
-                the class.
+            target: column of the class, or of the number to predict (``task="regression"``), which is standardised.
+            **arguments: ``task``; ``keep``, ``drop``, ``categorical``, ``scale`` and ``split``, as in the settings;
+                others as for the class.
 
         Raises:
             ConfigError, DataError: a setting or the file is wrong.
         """
         columns = {key: arguments.pop(key) for key in [field.name for field in fields(DataConfig)] if key in arguments}
-        data = load_data(DataConfig(path=path, target=target, **columns))
+        data = load_data(DataConfig(path=path, target=target, **columns), task=arguments.pop("task", "classification"))
         for notice in data.notices:
             warnings.warn(notice, stacklevel=2)
         return cls.from_dataset(data, **arguments)
@@ -176,7 +176,7 @@ class DAEDataModule(pl.LightningDataModule):
         return cls(train, valid, test, **arguments)
 
     def labelled(self, per_class: int | None = None, seed: int = 0) -> DAEDataModule:
-        """Return the same data with only those training rows that have a label.
+        """Return the same data with only those training rows that have a label, or a number to predict.
 
         Args:
             per_class: keep this many of each class, drawn with ``seed``; all of them if None.
@@ -186,8 +186,10 @@ class DAEDataModule(pl.LightningDataModule):
             DataError: the training rows are not arrays with labels, or a class has fewer rows.
         """
         part = self.part("train")
-        if not isinstance(part, tuple) or part[1] is None or part[1].dtype.kind != "i":
-            raise DataError("labelled() needs training rows that are arrays with a class each")
+        if not isinstance(part, tuple) or part[1] is None or part[1].dtype.kind not in "if":
+            raise DataError("labelled() needs training rows that are arrays with a class or number each")
+        if part[1].dtype.kind == "f" and per_class is not None:
+            raise DataError("labelled(): per_class applies only to classes; leave it out")
         inputs, labels = part
         rows = labelled_rows(labels, per_class, seed)
         if rows is not None:

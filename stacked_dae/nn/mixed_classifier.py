@@ -135,9 +135,15 @@ class MixedClassifier(StackedEncoders):
 
 
 def network_of(
-    state: Mapping[str, Tensor], activations: Sequence[str], *, missing: bool
+    state: Mapping[str, Tensor], activations: Sequence[str], *, missing: bool, regression: bool = False
 ) -> EncoderStack | MixedClassifier:
     """Return the network whose ``state_dict`` is ``state``, or the encoders under a head of no output without a head.
+
+    Args:
+        state: its weights by name.
+        activations: of its layers, lowest first.
+        missing: whether NaN among the inputs is a missing value.
+        regression: whether its outputs are numbers, not logits.
 
     Raises:
         KeyError, RuntimeError: it is that of no such network.
@@ -146,7 +152,7 @@ def network_of(
         return MixedClassifier.from_state(state, activations, missing=missing)
     shapes = [state[f"encoders.{k}.weight"].shape for k in range(len(activations))]
     sizes = [shapes[0][1], *(units for units, _ in shapes)]
-    stack = EncoderStack(sizes, activations, len(state.get("head.bias", ())), missing=missing)
+    stack = EncoderStack(sizes, activations, len(state.get("head.bias", ())), missing=missing, regression=regression)
     head = {f"head.{name}": tensor for name, tensor in stack.head.state_dict().items()}
     stack.load_state_dict({**({} if "head.bias" in state else head), **state}, strict=True)
     return stack

@@ -12,12 +12,12 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.loading import load_stack
 from stacked_dae.inference.run_data import run_data
 from stacked_dae.nn.components import Components
-from stacked_dae.pipeline.baselines import BASELINES, MORE_BASELINES, baseline_errors, baseline_settings
+from stacked_dae.pipeline.baselines import baseline_errors, baseline_names, baseline_settings
 from stacked_dae.pipeline.parts import ArgumentsLike, CallbacksLike, LightningParts, LoggersLike, MetricsLike
 from stacked_dae.pipeline.runner import RunJob
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
-from stacked_dae.training.evaluation import Score, score
+from stacked_dae.training.evaluation import RegressionScore, Score, score_split
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.progress import Reporter
 
@@ -139,8 +139,10 @@ def finetune(
     ).run()
 
 
-def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score:
+def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score | RegressionScore:
     """Return the test error of a run, computed anew from its fine-tuned weights.
+
+    It is a RegressionScore where the run predicts numbers.
 
     Raises:
         StageError: the run is not fine-tuned, its weights changed, or the data did.
@@ -159,8 +161,9 @@ def measure_baselines(
 ) -> RunFolder:
     """Test what the result of a run should beat on its rows, add it to ``result.json``, and return the run folder.
 
-    The majority class, logistic regression, a support vector machine with an RBF kernel, gradient boosting and a
-    multilayer perceptron, each with the labels that the run had. What the result has already is not tested again.
+    The majority class and logistic regression, or, where the run predicts numbers, the mean and ridge regression; a
+    support vector machine with an RBF kernel, gradient boosting and a multilayer perceptron, each with the labels that
+    the run had. What the result has already is not tested again.
 
     Args:
         run: folder of a finished run.
@@ -175,7 +178,7 @@ def measure_baselines(
     with folder.locked():
         result, config = folder.result(), folder.config()
         known = dict(result.baselines or {})
-        missing = [name for name in (*BASELINES, *MORE_BASELINES) if name not in known]
+        missing = [name for name in baseline_names(config, more=True) if name not in known]
         if missing:
             data = run_data(folder, dataset, root)
             test = data.load_test()
@@ -183,16 +186,17 @@ def measure_baselines(
             classes = data.table.classes if data.table else ()
             rows = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
             for name, error in baseline_errors(data, rows, test, **baseline_settings(config), names=missing):
-                reporter.say(f"{name.replace('_', ' ')}: {error:.2f} %")
+                shown = f"RMSE {error:.4g}" if config.task == "regression" else f"{error:.2f} %"
+                reporter.say(f"{name.replace('_', ' ')}: {shown}")
                 # As they come, so that what was cut is not measured again.
                 known[name] = error
                 folder.write_result(replace(result, baselines=known))
     return folder
 
 
-def _scored(folder: RunFolder, data: Dataset, test: Split) -> Score:
+def _scored(folder: RunFolder, data: Dataset, test: Split) -> Score | RegressionScore:
     """Return the test error of a run on ``test``; raise StageError if it was tested on other rows."""
-    found = score(load_stack(folder), test, resolve_device(folder.config().trainer))
+    found = score_split(load_stack(folder), data, test, resolve_device(folder.config().trainer))
     if folder.has_result and folder.result().test_rows != found.rows:
         raise StageError(
             f"{folder.path} was tested on other rows than {data.name!r} has now; give the data that it was tested on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,24 @@ from numpy.typing import NDArray
 
 from stacked_dae.config.schema import ClassWeight, Config
 from stacked_dae.data.dataset import Dataset, Split
+from stacked_dae.training.evaluation import RegressionScore
 from stacked_dae.training.loader import DeviceRows
 from stacked_dae.training.mixing.stage import labelled_examples
 
 BASELINES = ("majority_class", "logistic_regression")
 """Those beside every result of a table."""
+REGRESSION_BASELINES = ("mean", "ridge_regression")
+"""Those of a regression."""
 MORE_BASELINES = ("rbf_svm", "gradient_boosting", "mlp")
 _MOST_ROWS = 20_000
 _STRENGTHS = np.logspace(-3, 3, 7)
 _FOLDS = 5
+
+
+def baseline_names(config: Config, *, more: bool = False) -> tuple[str, ...]:
+    """Return the baselines that go with a run's task; ``more``: with those that take longer."""
+    first = REGRESSION_BASELINES if config.task == "regression" else BASELINES
+    return (*first, *(MORE_BASELINES if more else ()))
 
 
 def baseline_errors(
@@ -32,11 +42,13 @@ def baseline_errors(
     class_weight: ClassWeight | None = None,
     names: Sequence[str] = BASELINES,
 ) -> Iterator[tuple[str, float]]:
-    """Yield the name and the test error, in percent, of baselines that learn from the labelled training rows.
+    """Yield the name and the test error of baselines that learn from the labelled training rows.
 
-    majority_class: always the most frequent class. The others are scikit-learn's on the inputs of the first layer,
-    standardised, a missing one as the mean, with its own defaults, but for the penalty of logistic_regression, which
-    cross-validation chooses; of more than 20000 rows, on the first 20000. Labels of one class have the first alone.
+    The error is in percent, or, of a regression, the RMSE in the units of the target. majority_class: always the most
+    frequent class; mean: always the mean of the targets. The others are scikit-learn's on the inputs of the first
+    layer, standardised, a missing one as the mean, with its own defaults, but for the penalty of logistic_regression
+    and of ridge_regression, which cross-validation chooses; of more than 20000 rows, on the first 20000. Labels of one
+    class have the first alone.
 
     Args:
         data: the data.
@@ -44,7 +56,7 @@ def baseline_errors(
         test: the test rows.
         with_validation: whether the validation rows are learnt from too.
         class_weight: of all but the first and the multilayer perceptron, which has none.
-        names: of :data:`BASELINES` and :data:`MORE_BASELINES`.
+        names: of :func:`baseline_names`.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -54,19 +66,29 @@ def baseline_errors(
     known = np.concatenate([data.train.labels[rows], data.valid.labels[: None if with_validation else 0]])
     inputs, y = labelled_examples(data, rows[:_MOST_ROWS], with_validation=with_validation)
     x, y = inputs[:_MOST_ROWS].numpy(), y[:_MOST_ROWS]
+    target = data.table.target_column if data.table is not None else None
+
+    def error_of(predict: Callable[[NDArray[Any]], NDArray[Any]]) -> float:
+        if target is None:
+            return _error_percent(predict, test)
+        predicted = np.concatenate([predict(block) for block in _blocks(test)]).reshape(-1, 1)
+        return RegressionScore.of(target.restore(predicted), target.restore(test.labels), "").rmse
+
     for name in names:
-        if name == "majority_class":
+        if name == "mean":
+            mean = float(known.mean(dtype=np.float64))
+            yield name, error_of(partial(_always, mean))
+        elif name == "majority_class":
             majority = int(np.bincount(known, minlength=data.classes).argmax())
-            yield name, 100.0 * float(np.mean(test.labels != majority))
+            yield name, error_of(partial(_always, majority))
         elif len(np.unique(y)) > 1:
             with warnings.catch_warnings():
                 # Of iterations, and of arguments that are to change their meaning.
                 warnings.simplefilter("ignore")
-                model = make_pipeline(
-                    SimpleImputer(keep_empty_features=True), StandardScaler(), _classifier(name, y, class_weight)
-                )
-                model.fit(x, y)
-            yield name, _error_percent(model.predict, test)
+                last = _classifier(name, y, class_weight) if target is None else _regressor(name)
+                model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
+                model.fit(x, y.ravel())
+            yield name, error_of(model.predict)
 
 
 def baseline_settings(config: Config) -> dict[str, Any]:
@@ -95,10 +117,33 @@ def _classifier(name: str, y: NDArray[np.int64], class_weight: ClassWeight | Non
     )
 
 
-def _error_percent(predict: Callable[[NDArray[Any]], NDArray[Any]], test: Split) -> float:
+def _regressor(name: str) -> Any:
+    """Return a new regressor of scikit-learn's."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.svm import SVR
+
+    return {
+        "ridge_regression": RidgeCV(_STRENGTHS),
+        "rbf_svm": SVR(),
+        "gradient_boosting": HistGradientBoostingRegressor(random_state=0),
+        "mlp": MLPRegressor(max_iter=1000, random_state=0),
+    }[name]
+
+
+def _always(answer: float, block: NDArray[Any]) -> NDArray[Any]:
+    """Return the same answer for each row of a block, (n,)."""
+    return np.full(len(block), answer)
+
+
+def _blocks(test: Split) -> Iterator[NDArray[np.float32]]:
+    """Yield the inputs of the test rows, some at a time."""
     tested = DeviceRows(test.inputs, torch.device("cpu"))
-    wrong = 0
     for k in range(0, len(test), _MOST_ROWS):
-        part = slice(k, k + _MOST_ROWS)
-        wrong += int((predict(tested.read(part).numpy()) != test.labels[part]).sum())
-    return 100.0 * wrong / len(test)
+        yield tested.read(slice(k, k + _MOST_ROWS)).numpy()
+
+
+def _error_percent(predict: Callable[[NDArray[Any]], NDArray[Any]], test: Split) -> float:
+    predicted = np.concatenate([predict(block) for block in _blocks(test)])
+    return 100.0 * float(np.mean(predicted != test.labels))

@@ -22,8 +22,10 @@ def check_experiment(experiment: Experiment, *, finetune: bool) -> None:
         if components.corruption is not None and config.model != "sda":
             raise ConfigError(f"components.corruption: model {config.model} corrupts nothing; leave it out")
         components.check(data.inputs)
-    if finetune and not data.classes:
-        raise ConfigError("data.target: name the column of the class; without one, pretrain only")
+    if finetune and not data.outputs:
+        raise ConfigError("data.target: name the column of the class or number; without one, pretrain only")
+    if finetune and data.is_regression != (config.task == "regression"):
+        raise ConfigError(f"task is {config.task}, but the data set {data.name!r} was read for the other task")
     if finetune and not len(data.valid) and config.finetune.head != "mixed":
         raise ConfigError(
             "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a share,"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
 from pathlib import Path
-
-import torch
+from typing import Literal
 
 from stacked_dae.config.schema import Config
 from stacked_dae.data import registry
@@ -17,14 +14,12 @@ from stacked_dae.inference.loading import load_layers, load_stack
 from stacked_dae.inference.run_data import known_preprocessing, layers_preprocessing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
-from stacked_dae.nn.mixed_classifier import MixedClassifier
-from stacked_dae.nn.stack import EncoderStack
-from stacked_dae.pipeline.baselines import baseline_errors, baseline_settings
+from stacked_dae.pipeline.baselines import baseline_errors, baseline_names, baseline_settings
 from stacked_dae.pipeline.checks import check_experiment
 from stacked_dae.pipeline.parts import LightningParts
+from stacked_dae.pipeline.results import build_result, summary_of
 from stacked_dae.pipeline.run_store import RunStore, load_weights
 from stacked_dae.pipeline.stage_tasks import check_route, stage_route
-from stacked_dae.reporting.columns import baseline_key
 from stacked_dae.reporting.figures import confusion, layer_pictures
 from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
@@ -34,7 +29,7 @@ from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.tracking.session import TrackingSession
 from stacked_dae.training.builders import build_layers, build_stack, scale_untrained_layers
-from stacked_dae.training.evaluation import Measures, Score, score
+from stacked_dae.training.evaluation import Measures, score_split
 from stacked_dae.training.greedy import finetune_stack, pretrain_layers
 from stacked_dae.training.mixing.stage import train_mixture
 from stacked_dae.training.optimizers import check_optimizers, check_schedules
@@ -42,10 +37,6 @@ from stacked_dae.training.trainer import check_loggers, resolve_device
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import check_apart
 from stacked_dae.utils.progress import Reporter
-from stacked_dae.version import __version__
-
-# What of a result W&B has elsewhere, or cannot plot.
-_NOT_IN_SUMMARY = ("confusion", "metrics", "baselines", "mixture", "weights_sha256", "test_rows", "versions")
 
 
 class RunJob:
@@ -87,8 +78,8 @@ class RunJob:
         check_optimizers(config)
         check_loggers(config.tracking.loggers)
         self.device = resolve_device(config.trainer)
-        known = layers_preprocessing(parent, config.data) if parent else known_preprocessing(self.folder)
-        data = dataset or registry.load_data(config.data, known=known)
+        known = layers_preprocessing(parent, config) if parent else known_preprocessing(self.folder)
+        data = dataset or registry.load_data(config.data, known=known, task=config.task)
         self.config, self.data, self.test = config, data, test and data.has_test
         self.experiment = Experiment(config, data, parent, components, self.parts.names)
         check_parent(self.experiment)
@@ -135,9 +126,11 @@ class RunJob:
         """Return the names of a stage's figures, whose measures are tried out."""
         measures = self._measures(stage)
         if measures is not None:
-            outputs = self.data.classes if stage == FINETUNE else self.data.inputs
-            measures.try_out(outputs, labelled=stage == FINETUNE)
-        names = ["train_loss", "valid_loss", *(["valid_error_percent"] if stage == FINETUNE else [])]
+            outputs = self.data.outputs if stage == FINETUNE else self.data.inputs
+            answers: Literal["classes", "targets"] = "targets" if self.data.is_regression else "classes"
+            measures.try_out(outputs, wanted=answers if stage == FINETUNE else "inputs")
+        classifies = stage == FINETUNE and not self.data.is_regression
+        names = ["train_loss", "valid_loss", *(["valid_error_percent"] if classifies else [])]
         return names + [f"valid_{name}" for name in (measures.names if measures is not None else [])]
 
     def _measures(self, stage: str) -> Measures | None:
@@ -242,30 +235,27 @@ class RunJob:
                 tested_stack = load_stack(self.folder)
                 # All selection is over: the test rows are read here, for the first and only time.
                 test = data.load_test()
-                tested = score(tested_stack, test, self.device, self._measures(FINETUNE))
+                tested = score_split(tested_stack, data, test, self.device, self._measures(FINETUNE))
                 # Each process has the same rows, and the first writes.
+                names = baseline_names(self.config)
                 baselines = (
-                    dict(baseline_errors(data, self.labelled, test, **baseline_settings(self.config)))
+                    dict(baseline_errors(data, self.labelled, test, **baseline_settings(self.config), names=names))
                     if self.config.tests_baselines and distributed.is_rank_zero()
                     else None
                 )
-                self._write_result(tested_stack, tested, baselines)
+                self.folder.write_result(build_result(self.folder, tested_stack, tested, baselines))
             distributed.barrier()
             if self.test:
                 result = self.folder.result()
-                summary = {k: v for k, v in result.to_dict().items() if k not in _NOT_IN_SUMMARY}
-                summary |= {f"test_{name}": value for name, value in (result.metrics or {}).items()}
-                summary |= {f"share_{name}": value for name, value in (result.mixture or {}).items()}
-                baselines = {baseline_key(name): value for name, value in (result.baselines or {}).items()}
-                tracker.log_summary(summary | baselines)
-                if tracker.enabled:
+                tracker.log_summary(summary_of(result))
+                if tracker.enabled and isinstance(result, Result):
                     tracker.log_figures({"confusion": confusion(result, data.table.classes if data.table else ())})
             self.session.log_weights("classifier", [stage], tracker, *(["result.json"] if self.test else []))
 
     def _train_finetune(self, layers: list[DenoisingAutoencoder], store: RunStore) -> None:
         """Train the last stage, on the layers."""
         config, data = self.config, self.data
-        stack = build_stack(config, data.inputs, data.classes).copy_encoders_from(layers)
+        stack = build_stack(config, data.inputs, data.outputs).copy_encoders_from(layers)
         if config.finetune.head == "mixed":
             with store.epochs(FINETUNE) as log:
                 classifier, mixture = train_mixture(
@@ -288,48 +278,4 @@ class RunJob:
             seed=config.seed,
             trainer=config.trainer,
             store=store,
-        )
-
-    def _earlier_baselines(self, test: Score) -> dict[str, float]:
-        """Return what an earlier result of these weights has on these rows."""
-        try:
-            earlier = self.folder.result()
-        except StageError:
-            return {}
-        return (earlier.baselines or {}) if earlier.test_rows == test.rows else {}
-
-    def _write_result(
-        self, stack: EncoderStack | MixedClassifier, test: Score, baselines: dict[str, float] | None
-    ) -> None:
-        records = self.folder.manifest.stages
-        tuned = records[FINETUNE]
-        assert tuned.best_valid_error_percent is not None
-        assert tuned.best_epoch is not None
-        assert tuned.sha256 is not None
-        self.folder.write_result(
-            Result(
-                dataset=self.data.name,
-                model=self.config.model,
-                seed=self.config.seed,
-                labels_per_class=self.config.data.labels_per_class,
-                test_error_percent=test.error_percent,
-                test_error_ci95_percent=test.ci95_percent,
-                n_test=test.n,
-                best_valid_error_percent=tuned.best_valid_error_percent,
-                best_epoch=tuned.best_epoch,
-                parameters=sum(p.numel() for p in stack.parameters()),
-                seconds=round(sum(record.seconds or 0.0 for record in records.values()), 3),
-                confusion=test.confusion,
-                weights_sha256=tuned.sha256,
-                test_rows=test.rows,
-                versions={
-                    "stacked_dae": __version__,
-                    "torch": torch.__version__,
-                    "pytorch_lightning": version("pytorch-lightning"),
-                    "python": platform.python_version(),
-                },
-                metrics=dict(test.measures) or None,
-                baselines={**self._earlier_baselines(test), **(baselines or {})} or None,
-                mixture=stack.parts() if isinstance(stack, MixedClassifier) else None,
-            )
         )

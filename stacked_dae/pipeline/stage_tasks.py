@@ -13,7 +13,7 @@ from stacked_dae.config.optimizer_schema import LayerOptimizerConfig, OptimizerC
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError
 from stacked_dae.lightning.tasks.base import Task
-from stacked_dae.lightning.tasks.finetune import FinetuneTask
+from stacked_dae.lightning.tasks.finetune import FinetuneTask, RegressionTask
 from stacked_dae.lightning.tasks.pretrain import PretrainTask
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
@@ -244,6 +244,10 @@ class StageFinetuneTask(StageTask, FinetuneTask):
         return mask if mask.shape == shape else super().dropout_mask(k, like, shape)
 
 
+class StageRegressionTask(StageFinetuneTask, RegressionTask):
+    """A RegressionTask that trains the stack of a run."""
+
+
 def _optimizer_arguments(config: LayerOptimizerConfig | OptimizerConfig, lr: float) -> dict[str, Any]:
     return {
         "optimizer": config.name,
@@ -313,7 +317,8 @@ def stage_route(
             return chunked, train, valid
         module: pl.LightningModule
         if isinstance(chunked, ChunkedFinetuneTask):
-            module = StageFinetuneTask(chunked, config.finetune.optimizer)
+            task = StageRegressionTask if chunked.stack.regression else StageFinetuneTask
+            module = task(chunked, config.finetune.optimizer)
         else:
             assert isinstance(chunked, ChunkedPretrainTask)
             layers = {stage_name(k): layer for k, layer in enumerate(config.layers(), 1)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from stacked_dae.utils.intervals import with_interval
 
 VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
+VALID_RMSE, TEST_RMSE = "valid_rmse", "test_rmse"
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,13 @@ class Compared:
         settings: the whole configuration by dotted key.
         losses: validation loss of the last epoch by layer (``layer_1`` …), per example.
         valid_error_percent, test_error_percent, test_error_ci95_percent: None as long as there is none.
+        valid_rmse, test_rmse: the same of a regression, in the units of the target.
         n_test: test examples; 0 as long as it was not tested.
         seconds: of its training.
         state: ``done``, or which stage it was cut in.
         histories: by stage, one row per epoch.
         metrics: further measures of the test, by name.
-        baselines: test error of each baseline, in percent, by name.
+        baselines: test error of each baseline, in percent, or RMSE (regression only), by name.
         filters: a picture of the first layer's filters (PNG), None where there is none.
     """
 
@@ -35,6 +38,8 @@ class Compared:
     valid_error_percent: float | None = None
     test_error_percent: float | None = None
     test_error_ci95_percent: float | None = None
+    valid_rmse: float | None = None
+    test_rmse: float | None = None
     n_test: int = 0
     seconds: float = 0.0
     state: str = "done"
@@ -44,11 +49,34 @@ class Compared:
     filters: bytes | None = None
 
     @property
+    def is_regression(self) -> bool:
+        """Whether it predicts numbers."""
+        return self.settings.get("task") == "regression"
+
+    @property
+    def valid_score(self) -> float | None:
+        """The validation error or RMSE, by which the best run is chosen."""
+        return self.valid_rmse if self.is_regression else self.valid_error_percent
+
+    @property
+    def rmse_text(self) -> str:
+        """The test RMSE, or why there is none."""
+        if self.test_rmse is None:
+            return self.state if self.is_regression and self.state != "done" else shown(None)
+        return shown(self.test_rmse, _DIGITS)
+
+    @property
     def test_text(self) -> str:
         """The test error with its interval, or why there is none."""
+        if self.is_regression:
+            return shown(None)
         if self.test_error_percent is None or self.test_error_ci95_percent is None:
             return self.state if self.state != "done" else shown(None)
         return with_interval(self.test_error_percent, self.test_error_ci95_percent, self.n_test)
+
+
+# Of an RMSE, in whatever units.
+_DIGITS = 4
 
 
 def shown(value: Any, places: int = 2) -> str:
@@ -77,17 +105,29 @@ class Column:
     text: Callable[[Compared], str]
 
 
-COLUMNS = (
+_ERRORS = (
     Column("valid %", lambda run: {VALID: run.valid_error_percent}, lambda run: shown(run.valid_error_percent)),
     Column(
         "test %",
         lambda run: {TEST: run.test_error_percent, INTERVAL: run.test_error_ci95_percent, "n_test": run.n_test or None},
         lambda run: run.test_text,
     ),
+)
+_RMSES = (
+    Column("valid RMSE", lambda run: {VALID_RMSE: run.valid_rmse}, lambda run: shown(run.valid_rmse, _DIGITS)),
+    Column("test RMSE", lambda run: {TEST_RMSE: run.test_rmse}, lambda run: run.rmse_text),
+)
+_OTHERS = (
     Column("seconds", lambda run: {"seconds": run.seconds}, lambda run: shown(run.seconds, 1)),
     Column("", lambda run: {"state": run.state}, lambda run: run.state),
 )
-"""The columns, in their order; another one is an entry here."""
+
+
+def columns_of(runs: Sequence[Compared]) -> tuple[Column, ...]:
+    """Return the columns of these runs, in their order; another one is an entry above."""
+    numbers = any(run.is_regression for run in runs)
+    errors = not numbers or any(not run.is_regression for run in runs)
+    return (*(_ERRORS if errors else ()), *(_RMSES if numbers else ()), *_OTHERS)
 
 
 def metric_column(name: str) -> Column:
@@ -99,24 +139,34 @@ def metric_column(name: str) -> Column:
     )
 
 
-_BASELINE = "baseline_{}_error_percent"
+Unit = Literal["error_percent", "rmse"]
+_BASELINE = re.compile(r"baseline_(.+)_(?:error_percent|rmse)")
 
 
-def baseline_key(name: str) -> str:
+def baseline_key(name: str, unit: Unit) -> str:
     """Return what W&B and CSV call the test error of a baseline."""
-    return _BASELINE.format(name)
+    return f"baseline_{name}_{unit}"
 
 
 def baseline_of(key: str) -> str | None:
     """Return the baseline whose test error has this key; None for another figure."""
-    before, after = _BASELINE.split("{}")
-    return key[len(before) : -len(after)] if key.startswith(before) and key.endswith(after) else None
+    found = _BASELINE.fullmatch(key)
+    return found[1] if found else None
 
 
-def baseline_column(name: str) -> Column:
-    """Return the column of a baseline."""
+def baseline_columns(runs: Sequence[Compared]) -> list[Column]:
+    """Return the columns of the baselines that these runs have."""
+    units: dict[bool, tuple[Unit, str, int]] = {True: ("rmse", "RMSE", _DIGITS), False: ("error_percent", "%", 2)}
+    found = sorted({(run.is_regression, name) for run in runs for name in run.baselines})
+    return [_baseline_column(name, numbers, *units[numbers]) for numbers, name in found]
+
+
+def _baseline_column(name: str, of_regression: bool, unit: Unit, title: str, places: int) -> Column:
+    def value(run: Compared) -> float | None:
+        return run.baselines.get(name) if run.is_regression == of_regression else None
+
     return Column(
-        f"{name.replace('_', ' ')} %",
-        lambda run: {baseline_key(name): run.baselines.get(name)},
-        lambda run: shown(run.baselines.get(name)),
+        f"{name.replace('_', ' ')} {title}",
+        lambda run: {baseline_key(name, unit): value(run)},
+        lambda run: shown(value(run), places),
     )

@@ -11,11 +11,21 @@ from typing import Any
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.reporting.columns import COLUMNS, TEST, VALID, Column, Compared, baseline_column, metric_column
+from stacked_dae.reporting.columns import (
+    TEST,
+    TEST_RMSE,
+    VALID,
+    VALID_RMSE,
+    Column,
+    Compared,
+    baseline_columns,
+    columns_of,
+    metric_column,
+)
 from stacked_dae.utils.files import write_csv
 
 # Runs that differ in one of these are judged by different validation rows.
-_SAME_ROWS = ("data.name", "data.source", "data.path", "data.target", "data.split", "data.groups", "data.order")
+_SAME_ROWS = ("task", "data.name", "data.source", "data.path", "data.target", "data.split", "data.groups", "data.order")
 
 
 @dataclass(frozen=True)
@@ -31,8 +41,8 @@ class Comparison:
         """The run of the lowest validation error, if all are of one data set: the test error chooses nothing."""
         if self._of_several_data_sets:
             return None
-        judged = [run for run in self.runs if run.valid_error_percent is not None]
-        return min(judged, key=lambda run: run.valid_error_percent or 0.0, default=None)
+        judged = [run for run in self.runs if run.valid_score is not None]
+        return min(judged, key=lambda run: run.valid_score or 0.0, default=None)
 
     @property
     def _of_several_data_sets(self) -> bool:
@@ -42,8 +52,7 @@ class Comparison:
     def columns(self) -> list[Column]:
         """The columns beside the settings and the losses: those of every comparison, the measures and the baselines."""
         names = sorted({name for run in self.runs for name in run.metrics})
-        baselines = sorted({name for run in self.runs for name in run.baselines})
-        return [*COLUMNS, *map(metric_column, names), *map(baseline_column, baselines)]
+        return [*columns_of(self.runs), *map(metric_column, names), *baseline_columns(self.runs)]
 
     @property
     def shown_columns(self) -> list[Column]:
@@ -110,7 +119,9 @@ def compare(runs: Sequence[Compared], sort: str | None = None) -> Comparison:
     comparison = Comparison(runs, keys, layers)
     if sort is None:
         return comparison
-    column = {"valid": VALID, "test": TEST, "name": "run"}.get(sort.removeprefix("-"), sort.removeprefix("-"))
+    numbers = all(run.is_regression for run in runs)
+    valid, test = (VALID_RMSE, TEST_RMSE) if numbers else (VALID, TEST)
+    column = {"valid": valid, "test": test, "name": "run"}.get(sort.removeprefix("-"), sort.removeprefix("-"))
     rows = comparison.records()
     values = [{**run.settings, **row}.get(column, ...) for run, row in zip(runs, rows, strict=True)]
     if all(value is ... for value in values):

@@ -139,7 +139,14 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]], kept: int | Non
     for axes, (stage, rows) in zip(panels, metrics.items(), strict=True):
         epochs = [row["epoch"] for row in rows]
         title = stage.replace("_", " ")
-        if stage == FINETUNE:
+        if stage == FINETUNE and "valid_error_percent" not in rows[0]:
+            losses = [row["valid_loss"] for row in rows]
+            best = int(np.argmin(losses)) if kept is None else epochs.index(kept)
+            axes.plot(epochs, losses, marker=".", color="C3", label="validation")
+            axes.plot(epochs[best], losses[best], "o", color="black", label=f"best: {losses[best]:.3f}")
+            axes.axhline(1.0, color="0.5", linestyle="--", linewidth=1.0, label="predicting the mean")
+            axes.set_ylabel("squared error / variance of the target")
+        elif stage == FINETUNE:
             errors = [row["valid_error_percent"] for row in rows]
             best = int(np.argmin(errors)) if kept is None else epochs.index(kept)
             axes.plot(epochs, errors, marker=".", color="C3", label="validation error")
@@ -155,6 +162,24 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]], kept: int | Non
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
+    return figure
+
+
+def predictions(predicted: NDArray[np.float64], targets: NDArray[np.float64], name: str) -> Figure:
+    """Draw predicted numbers, (n,), against the targets, (n,), of validation rows; on the line they are right.
+
+    ``name`` is the target's.
+    """
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    ends = [float(min(predicted.min(), targets.min())), float(max(predicted.max(), targets.max()))]
+    axes.plot(ends, ends, color="0.5", linewidth=1.0, label="predicted = true")
+    axes.plot(targets, predicted, "o", markersize=3.5, alpha=0.5, markeredgewidth=0.0, label="validation row")
+    axes.set_xlabel(f"{shortened(name)}, true")
+    axes.set_ylabel(f"{shortened(name)}, predicted")
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return figure
 
 

@@ -100,7 +100,8 @@ def _table(comparison: Comparison, colors: Sequence[str]) -> str:
 def _curves(comparison: Comparison, colors: Sequence[str]) -> str:
     panels = []
     for stage in (*comparison.layers, FINETUNE):
-        what = VALID if stage == FINETUNE else "valid_loss"
+        numbers = all(run.is_regression for run in comparison.runs)
+        what = VALID if stage == FINETUNE and not numbers else "valid_loss"
         # Somebody else's runs on W&B may have other figures.
         drawn = [
             (run, color, rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 from stacked_dae.errors import StageError
 from stacked_dae.reporting.columns import Compared
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.runs.manifest import StageRecord
+from stacked_dae.runs.manifest import RegressionResult, Result, StageRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.utils.nested import flatten
 
@@ -61,6 +61,14 @@ def _callbacks(records: Mapping[str, StageRecord]) -> str | None:
     return "; ".join(f"{name}: {', '.join(record.parts)}" for name, record in records.items() if record.parts) or None
 
 
+def _measures(result: Result | RegressionResult) -> dict[str, float]:
+    """Return the further measures of the test, by name."""
+    found = dict(result.metrics or {})
+    if isinstance(result, RegressionResult):
+        found |= {"mae": result.test_mae, **({} if result.test_r2 is None else {"r2": result.test_r2})}
+    return found
+
+
 def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     """Return what a run folder holds, with its filters where ``pictures`` are wanted.
 
@@ -93,13 +101,15 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
             if name != FINETUNE and rows and "valid_loss" in rows[-1]
         },
         valid_error_percent=records[FINETUNE].best_valid_error_percent if FINETUNE in records else None,
-        test_error_percent=result.test_error_percent if result else None,
-        test_error_ci95_percent=result.test_error_ci95_percent if result else None,
+        test_error_percent=result.test_error_percent if isinstance(result, Result) else None,
+        test_error_ci95_percent=result.test_error_ci95_percent if isinstance(result, Result) else None,
+        valid_rmse=folder.best_valid_rmse(),
+        test_rmse=result.test_rmse if isinstance(result, RegressionResult) else None,
         n_test=result.n_test if result else 0,
         seconds=round(sum(record.seconds or 0.0 for record in records.values()), 1),
         state=f"cut in {cut}" if cut else "not tested" if untested else "done",
         histories={name: rows for name, rows in histories.items() if rows},
-        metrics=(result.metrics or {}) if result else {},
+        metrics=_measures(result) if result else {},
         baselines=(result.baselines or {}) if result else {},
         filters=place.read_bytes() if pictures and place.is_file() else None,
     )

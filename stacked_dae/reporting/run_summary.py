@@ -12,8 +12,9 @@ from rich.table import Table
 from stacked_dae.inference.class_report import ClassReport
 from stacked_dae.inference.rebuilt_rows import Anomalies
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.runs.manifest import Result
+from stacked_dae.runs.manifest import RegressionResult, Result, ResultRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.training.evaluation import RegressionScore
 from stacked_dae.utils.intervals import interval, with_interval
 
 _MODELS = {
@@ -45,7 +46,9 @@ def print_summary(folder: RunFolder) -> None:
         if not record.is_done or not rows:
             table.add_row(stage, "", record.status, "", "")
         elif stage == FINETUNE:
-            best = f"error {record.best_valid_error_percent:.2f} % (epoch {record.best_epoch})"
+            rmse = folder.best_valid_rmse()
+            best = f"error {record.best_valid_error_percent:.2f} %" if rmse is None else f"RMSE {rmse:.4g}"
+            best += f" (epoch {record.best_epoch})"
             table.add_row(stage, str(record.epochs), best, "", f"{record.seconds:.1f}")
         else:
             counted = record.dead_units is not None and record.saturated_percent is not None
@@ -56,6 +59,9 @@ def print_summary(folder: RunFolder) -> None:
     console.print(table)
     if folder.has_result:
         result = folder.result()
+        if isinstance(result, RegressionResult):
+            _print_regression(console, result)
+            return
         console.print(
             f"test error {with_interval(result.test_error_percent, result.test_error_ci95_percent, result.n_test)} %"
             f" (95 % interval, n = {result.n_test})",
@@ -70,9 +76,22 @@ def print_summary(folder: RunFolder) -> None:
         never = never_predicted(result.confusion, preprocessing.classes if preprocessing else None)
         if never:
             console.print(escape(f"never predicted: {', '.join(never)}"), highlight=False, soft_wrap=True)
-        if result.metrics:
-            measures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
-            console.print(escape(f"test {measures}"), highlight=False, soft_wrap=True)
+        _print_measures(console, result)
+
+
+def _print_measures(console: Console, result: ResultRecord) -> None:
+    if result.metrics:
+        measures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
+        console.print(escape(f"test {measures}"), highlight=False, soft_wrap=True)
+
+
+def _print_regression(console: Console, result: RegressionResult) -> None:
+    """Print the test errors of a regression, and those of its baselines."""
+    score = RegressionScore(result.n_test, result.test_rmse, result.test_mae, result.test_r2, result.test_rows)
+    console.print(f"test {score}", highlight=False)
+    if result.baselines:
+        print_baselines(console, result)
+    _print_measures(console, result)
 
 
 def never_predicted(confusion: Sequence[Sequence[int]], names: Sequence[str] | None = None) -> list[str]:
@@ -84,26 +103,33 @@ def never_predicted(confusion: Sequence[Sequence[int]], names: Sequence[str] | N
     ]
 
 
-def print_baselines(console: Console, result: Result) -> None:
+def print_baselines(console: Console, result: Result | RegressionResult) -> None:
     """Print the test errors of the baselines, and whether the stack is better than the best of them."""
     assert result.baselines is not None
     named = {_named(name): error for name, error in result.baselines.items()}
-    listed = ", ".join(f"{name} {error:.2f} %" for name, error in named.items())
+    numbers = isinstance(result, RegressionResult)
+    listed = ", ".join(f"{name} {error:.4g}" if numbers else f"{name} {error:.2f} %" for name, error in named.items())
     best = min(named, key=lambda name: named[name])
-    line = f"baselines on the same rows: {listed}"
-    if result.test_error_percent >= named[best]:
+    line = f"baselines on the same rows{' (RMSE)' if numbers else ''}: {listed}"
+    if _error_of(result) >= named[best]:
         line += f"; the stack does not beat {best} here"
     console.print(line, highlight=False, soft_wrap=True)
 
 
-def print_baseline_table(result: Result) -> None:
+def _error_of(result: Result | RegressionResult) -> float:
+    """Return the test error, in percent, or the RMSE."""
+    return result.test_rmse if isinstance(result, RegressionResult) else result.test_error_percent
+
+
+def print_baseline_table(result: Result | RegressionResult) -> None:
     """Print the test error of a run and of each baseline, the lowest first; the run in bold."""
-    errors = {"stack": result.test_error_percent, **(result.baselines or {})}
+    errors = {"stack": _error_of(result), **(result.baselines or {})}
+    numbers = isinstance(result, RegressionResult)
     table = Table(title=escape(f"{result.dataset}: the same labels, the same {result.n_test} test rows"))
     table.add_column("method")
-    table.add_column("test error %, 95 % interval", justify="right")
+    table.add_column("test RMSE" if numbers else "test error %, 95 % interval", justify="right")
     for name, error in sorted(errors.items(), key=lambda item: item[1]):
-        text = with_interval(error, interval(error, result.n_test), result.n_test)
+        text = f"{error:.4g}" if numbers else with_interval(error, interval(error, result.n_test), result.n_test)
         table.add_row(_named(name), text, style="bold" if name == "stack" else None)
     Console(highlight=False).print(table)
 
@@ -121,7 +147,9 @@ def print_layers(folder: RunFolder) -> None:
     if preprocessing is not None:
         names = preprocessing.names
         line += f" out of {len(names)} columns ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
-        if preprocessing.target:
+        if preprocessing.target_column is not None:
+            line += f"; predicts {preprocessing.target}"
+        elif preprocessing.target:
             classes = preprocessing.classes
             line += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
     console.print(escape(line), soft_wrap=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.reporting.columns import COLUMNS, shown
+from stacked_dae.reporting.columns import columns_of, shown
 from stacked_dae.reporting.comparison import Comparison
 
 # Characters of a column that can be read.
@@ -26,11 +26,12 @@ def print_comparison(comparison: Comparison) -> None:
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
     # Errors before measures before settings, where there is no room for all.
+    usual = columns_of(comparison.runs)
     first = 1 + len(comparison.layers) + len(comparison.shown_columns)
-    measures = sum(1 for column in comparison.shown_columns if column not in COLUMNS)
+    measures = sum(1 for column in comparison.shown_columns if column not in usual)
     has_room = _NARROWEST * (first + len(comparison.keys)) <= console.width
     cut = measures > 0 and _NARROWEST * first > console.width
-    columns = [column for column in comparison.shown_columns if not cut or column in COLUMNS]
+    columns = [column for column in comparison.shown_columns if not cut or column in usual]
     keys = list(comparison.keys) if has_room else []
     for key in keys:
         table.add_column(comparison.short(key), overflow="fold")
@@ -52,6 +53,7 @@ def print_comparison(comparison: Comparison) -> None:
         what = "the settings and the further measures" if cut else "the settings"
         console.print(f"no room for {what}: a wider terminal, --out or --csv shows them", highlight=False)
     if comparison.best:
-        console.print("* lowest validation error; after the test error, its 95 % interval", highlight=False)
+        interval = "" if comparison.best.is_regression else "; after the test error, its 95 % interval"
+        console.print(f"* lowest validation error{interval}", highlight=False)
     else:
         console.print(comparison.why_no_best, highlight=False)

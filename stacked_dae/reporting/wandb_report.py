@@ -18,11 +18,15 @@ def check_extra() -> None:
         raise ConfigError("--report needs wandb-workspaces: pip install 'stacked-dae[report]'")
 
 
-def save_report(path: str, layers: Sequence[str]) -> str:
+def save_report(path: str, layers: Sequence[str], *, numbers: bool = False) -> str:
     """Write a report of ``ENTITY/PROJECT`` or ``ENTITY/PROJECT/GROUP`` and return its address.
 
-    It has the settings that differ, a learning curve for each of ``layers`` (``layer_1`` …) and for fine-tuning, the
-    errors, and the pictures.
+    It has the settings that differ, a learning curve for each layer and for fine-tuning, the errors, and the pictures.
+
+    Args:
+        path: of the project or the group.
+        layers: ``layer_1`` …
+        numbers: whether the runs predict numbers.
 
     Raises:
         StageError: W&B does not take it.
@@ -39,10 +43,14 @@ def save_report(path: str, layers: Sequence[str]) -> str:
     ]
     curves.append(
         reports.LinePlot(
-            title="fine-tuning: validation error (%)", x=f"{FINETUNE}/epoch", y=[f"{FINETUNE}/valid_error_percent"]
+            title="fine-tuning: validation squared error" if numbers else "fine-tuning: validation error (%)",
+            x=f"{FINETUNE}/epoch",
+            y=[f"{FINETUNE}/valid_loss" if numbers else f"{FINETUNE}/valid_error_percent"],
         )
     )
     errors = ("best_valid_error_percent", "test_error_percent", "test_error_ci95_percent")
+    if numbers:
+        errors = ("best_valid_rmse", "test_rmse", "test_r2")
     report = reports.Report(
         entity=entity,
         project=project,

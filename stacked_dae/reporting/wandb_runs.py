@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.reporting.columns import INTERVAL, TEST, VALID, Compared, baseline_of
+from stacked_dae.reporting.columns import INTERVAL, TEST, TEST_RMSE, VALID, VALID_RMSE, Compared, baseline_of
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import PRETRAIN
 from stacked_dae.tracking.wandb_api import WandbRun, read_runs
@@ -66,6 +66,8 @@ def _compared(run: WandbRun, parent: WandbRun | None) -> Compared:
         valid_error_percent=_number(done.get(f"best_{VALID}")),
         test_error_percent=_number(done.get(TEST)),
         test_error_ci95_percent=_number(done.get(INTERVAL)),
+        valid_rmse=_number(done.get(f"best_{VALID_RMSE}")),
+        test_rmse=_number(done.get(TEST_RMSE)),
         n_test=int(_number(done.get("n_test")) or 0),
         seconds=round(seconds, 1),
         state="done" if run.state == "finished" else run.state,
@@ -79,7 +81,7 @@ def _compared(run: WandbRun, parent: WandbRun | None) -> Compared:
 
 def _is_measure(name: str, value: Any) -> bool:
     """Return whether a figure of a summary is a further measure of the test."""
-    return name.startswith("test_") and name not in (TEST, INTERVAL) and _number(value) is not None
+    return name.startswith("test_") and name not in (TEST, INTERVAL, TEST_RMSE) and _number(value) is not None
 
 
 def _number(value: Any) -> float | None:

@@ -28,6 +28,7 @@ from stacked_dae.reproduction.svm import support_vector_machine
 from stacked_dae.reproduction.table import TableRow
 from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.manifest import Result
 from stacked_dae.training.codes import encode_inputs
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.tuning.search import select_best
@@ -173,6 +174,7 @@ def _measure(
         )
         folder = RunFolder.open(chosen.folder)
         result = folder.result()
+        assert isinstance(result, Result)
         yield replace(
             _row(problem, model, data, request, result.test_error_percent, result.n_test),
             valid_error_percent=result.best_valid_error_percent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,16 @@ from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.runs.fingerprints import stage_fingerprints
 from stacked_dae.runs.integrity import is_intact, parse_checksummed, read_small, with_checksum
-from stacked_dae.runs.manifest import LAYOUT_VERSION, Manifest, RecordError, Result, StageRecord
+from stacked_dae.runs.manifest import (
+    LAYOUT_VERSION,
+    Manifest,
+    RecordError,
+    RegressionResult,
+    Result,
+    ResultRecord,
+    StageRecord,
+    result_of,
+)
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils import distributed
@@ -265,7 +275,15 @@ class RunFolder:
             raise StageError(f"{file} has changed since it was written; run again with --rerun to train {name} again")
         return file
 
-    def write_result(self, result: Result) -> None:
+    def best_valid_rmse(self) -> float | None:
+        """Return the lowest validation RMSE, in the units of the target; None where no number is predicted yet."""
+        tuned, table = self.manifest.stages.get(FINETUNE), self.preprocessing()
+        target = table.target_column if table is not None else None
+        if target is None or tuned is None or tuned.best_valid_loss is None:
+            return None
+        return target.width * math.sqrt(tuned.best_valid_loss)
+
+    def write_result(self, result: ResultRecord) -> None:
         """Write ``result.json``; of several processes, the first does."""
         if distributed.is_rank_zero():
             write_text(self.path / "result.json", dump_checksummed(result.to_dict()))
@@ -280,7 +298,7 @@ class RunFolder:
         """True if there is a ``result.json``, damaged or not."""
         return (self.path / "result.json").exists()
 
-    def result(self) -> Result:
+    def result(self) -> Result | RegressionResult:
         """Return what ``result.json`` holds.
 
         Raises:
@@ -298,7 +316,7 @@ class RunFolder:
         values = parse_checksummed(file, read_small(file), remedy)
         record = self.manifest.stages.get(FINETUNE)
         try:
-            return Result.from_dict(values, record.sha256 if record else None)
+            return result_of(values, record.sha256 if record else None)
         except RecordError as error:
             raise StageError(f"{file} is damaged: its {error.key} is not a result's; {remedy}") from None
 

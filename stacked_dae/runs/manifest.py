@@ -16,7 +16,8 @@ Status = Literal["pending", "running", "done"]
 _STAGE_NAME = re.compile(r"layer_[1-9]\d{0,3}|finetune")
 # What a stage that is done has beside its fingerprint and status, and what fine-tuning adds.
 _WHEN_DONE = {"sha256": str, "metrics_sha256": str, "epochs": int, "seconds": float}
-_WHEN_FINETUNED = {"best_epoch": int, "best_valid_error_percent": float}
+_WHEN_FINETUNED = {"best_epoch": int}
+_BEST = ("best_valid_error_percent", "best_valid_loss")
 
 
 class RecordError(ValueError):
@@ -37,7 +38,9 @@ class StageRecord:
         sha256, metrics_sha256: of its weights and its ``metrics.csv``; when done.
         epochs: number of epochs made; when done.
         seconds: of its training; when done.
-        best_epoch, best_valid_error_percent: of fine-tuning, when done.
+        best_epoch: of fine-tuning, when done.
+        best_valid_error_percent: of that epoch (classification only).
+        best_valid_loss: of that epoch, the squared error in variances of the target (regression only).
         parts: names of the user's callbacks and Trainer arguments that could change the training; None without any.
         dead_units: units of a layer, when done, with the same code for each of the first 4096 training rows; None for
             a layer of an earlier version.
@@ -52,6 +55,7 @@ class StageRecord:
     seconds: float | None = None
     best_epoch: int | None = None
     best_valid_error_percent: float | None = None
+    best_valid_loss: float | None = None
     parts: list[str] | None = None
     dead_units: int | None = None
     saturated_percent: float | None = None
@@ -138,61 +142,90 @@ class Manifest:
 _OPTIONAL = ("metrics", "baselines", "mixture")
 
 
-@dataclass(frozen=True)
-class Result:
-    """The content of ``result.json``: the test of a fine-tuned run.
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord:
+    """What every result of a test holds.
 
     Args:
-        dataset, model, seed, labels_per_class: as in the settings.
-        test_error_percent, test_error_ci95_percent: test error and half its 95 % binomial interval.
+        dataset, model, seed: as in the settings.
         n_test: number of test examples.
-        best_valid_error_percent, best_epoch: of the epoch whose weights were kept.
+        best_epoch: the epoch whose weights were kept.
         parameters: number of parameters of the stack.
         seconds: of training.
-        confusion: ``confusion[i][j]`` counts the test examples of class i that were predicted as j.
         weights_sha256: SHA-256 of the tested weights.
         test_rows: SHA-256 of the test rows.
         versions: of the libraries.
         metrics: further measures of the test, by name; None without any.
-        baselines: test error of each baseline, in percent, by name; None where none was tested.
-        mixture: shares, of sum 1, of the heads on the inputs, on the codes, and of the fine-tuned networks
-            (finetune.head mixed only).
+        baselines: test error in percent, or RMSE (regression only), of each baseline, by name; None where none was
+            tested.
     """
 
     dataset: str
     model: str
     seed: int
-    labels_per_class: int | None
-    test_error_percent: float
-    test_error_ci95_percent: float
     n_test: int
-    best_valid_error_percent: float
     best_epoch: int
     parameters: int
     seconds: float
-    confusion: list[list[int]]
     weights_sha256: str
     test_rows: str
     versions: dict[str, Any]
     metrics: dict[str, float] | None = None
     baselines: dict[str, float] | None = None
-    mixture: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for JSON."""
         return {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any], weights: str | None) -> Result:
-        """Return the result of :meth:`to_dict`, of the weights with the SHA-256 ``weights``.
 
-        Raises:
-            RecordError: ``values`` are not those of a result, or of other weights.
-        """
-        _check(values, field_types(Result))
-        if values["weights_sha256"] != weights:
-            raise RecordError("weights_sha256")
-        return Result(**_known(Result, values))
+@dataclass(frozen=True, kw_only=True)
+class Result(ResultRecord):
+    """The content of ``result.json``: the test of a fine-tuned classifier.
+
+    Args:
+        labels_per_class: as in the settings.
+        test_error_percent, test_error_ci95_percent: test error and half its 95 % binomial interval.
+        best_valid_error_percent: of the epoch whose weights were kept.
+        confusion: ``confusion[i][j]`` counts the test examples of class i that were predicted as j.
+        mixture: shares, of sum 1, of the heads on the inputs, on the codes, and of the fine-tuned networks
+            (finetune.head mixed only).
+    """
+
+    labels_per_class: int | None
+    test_error_percent: float
+    test_error_ci95_percent: float
+    best_valid_error_percent: float
+    confusion: list[list[int]]
+    mixture: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionResult(ResultRecord):
+    """The content of ``result.json`` of a regression: the test of a stack that predicts numbers.
+
+    Args:
+        test_rmse, test_mae: root of the mean squared error, and mean absolute error, in the units of the target.
+        test_r2: share of the variance that is explained, at most 1; None where all test rows have the same target.
+        best_valid_rmse: of the epoch whose weights were kept.
+    """
+
+    test_rmse: float
+    test_mae: float
+    test_r2: float | None
+    best_valid_rmse: float
+
+
+def result_of(values: Mapping[str, Any], weights: str | None) -> Result | RegressionResult:
+    """Return the result of :meth:`ResultRecord.to_dict`, of the weights with the SHA-256 ``weights``.
+
+    Raises:
+        RecordError: ``values`` are not those of a result, or of other weights.
+    """
+    cls = RegressionResult if isinstance(values, Mapping) and "test_rmse" in values else Result
+    _check(values, field_types(cls))
+    if values["weights_sha256"] != weights:
+        raise RecordError("weights_sha256")
+    return cls(**_known(cls, values))
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,4 +248,5 @@ def _check_stage(name: str, entry: Any) -> None:
         raise RecordError(prefix.rstrip("."))
     _check(entry, {"fingerprint": str, "status": Status, "parts": list[str] | None}, prefix)
     if entry["status"] == "done":
-        _check(entry, {**_WHEN_DONE, **(_WHEN_FINETUNED if name == FINETUNE else {})}, prefix)
+        best = {next((key for key in _BEST if key in entry), _BEST[0]): float}
+        _check(entry, {**_WHEN_DONE, **({**_WHEN_FINETUNED, **best} if name == FINETUNE else {})}, prefix)

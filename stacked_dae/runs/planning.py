@@ -10,7 +10,7 @@ from stacked_dae.runs.manifest import DatasetRecord, Manifest, StageRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 
 # Settings that only fine-tuning reads: a folder that holds layers alone may be continued with others.
-_FINETUNE_KEYS = ("finetune.", "data.labels_per_class")
+_FINETUNE_KEYS = ("finetune.", "data.labels_per_class", "task")
 # Those that may differ from the ones of the layers' table.
 _TABLE_KEYS = tuple(
     f"data.{name}" for name in ("path", "target", "keep", "drop", "categorical", "split", "delimiter", "decimal")

@@ -63,12 +63,13 @@ def build_layers(
     return layers
 
 
-def build_stack(config: Config, inputs: int, classes: int) -> EncoderStack:
-    """Return the encoder stack of ``config``, without weights in its encoders."""
+def build_stack(config: Config, inputs: int, outputs: int) -> EncoderStack:
+    """Return the encoder stack of ``config`` under a head of so many outputs, without weights in its encoders."""
     layers = config.layers()
     sizes = [inputs, *(layer.units for layer in layers)]
     is_table = config.data.path is not None
-    return EncoderStack(sizes, [layer.activation for layer in layers], classes, missing=is_table)
+    activations = [layer.activation for layer in layers]
+    return EncoderStack(sizes, activations, outputs, missing=is_table, regression=config.task == "regression")
 
 
 def first_rows(inputs: Inputs) -> Tensor:

@@ -217,4 +217,5 @@ def finetune_stack(
     store.train(task, *loaders, epochs=config.epochs)
     if valid is not None:
         stack.load_state_dict(task.best_weights, strict=True)
-    store.save(FINETUNE, stack, best_epoch=task.best_epoch, best_valid_error_percent=task.best_score)
+    best = "best_valid_loss" if stack.regression else "best_valid_error_percent"
+    store.save(FINETUNE, stack, best_epoch=task.best_epoch, **{best: task.best_score})

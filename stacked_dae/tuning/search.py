@@ -122,9 +122,14 @@ def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporte
 
 
 def selection_score(run: RunFolder) -> tuple[float, float]:
-    """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch."""
+    """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch.
+
+    Of a regression both are the squared error.
+    """
     record = run.stage(FINETUNE)
     assert record.best_epoch is not None
+    if record.best_valid_loss is not None:
+        return record.best_valid_loss, record.best_valid_loss
     assert record.best_valid_error_percent is not None
     (loss,) = (row["valid_loss"] for row in run.metrics(FINETUNE).rows() if row["epoch"] == record.best_epoch)
     return record.best_valid_error_percent, loss

@@ -13,7 +13,8 @@ from stacked_dae.utils.nested import flatten
 from stacked_dae.utils.type_hints import describe_type, matches_type
 from stacked_dae.utils.yaml_io import YAML_ERRORS, parse_yaml, read_yaml
 
-METRIC = "best_valid_error_percent"
+METRIC, RMSE_METRIC = "best_valid_error_percent", "best_valid_rmse"
+"""What the trials are chosen by: of classifiers, and of regressions."""
 
 # What a sweep file holds beside what is read here; it concerns the server alone.
 _OF_THE_SERVER = ("name", "description", "project", "entity", "program")
@@ -71,9 +72,6 @@ def read_sweep(file: str) -> SweepSpec:
         raise ConfigError(f"{file}: method bayes needs W&B's server: use wandb sweep, or method random")
     if method not in ("grid", "random"):
         raise ConfigError(f"{file}: method must be grid or random, not {method!r}")
-    metric = values.get("metric", {"name": METRIC, "goal": "minimize"})
-    if metric != {"name": METRIC, "goal": "minimize"}:
-        raise ConfigError(f"{file}: metric must be {METRIC} with goal minimize: trials are chosen by validation error")
     parameters = values.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
         raise ConfigError(f"{file}: parameters must name the settings to try")
@@ -82,7 +80,11 @@ def read_sweep(file: str) -> SweepSpec:
     most = values.get("run_cap")
     if most is not None and not (matches_type(int, most) and most > 0):
         raise ConfigError(f"{file}: run_cap must be a whole number above 0, not {most!r}")
-    return SweepSpec(file, method, parameters, _base(file, values.get("command"), parameters), most)
+    base = _base(file, values.get("command"), parameters)
+    name = RMSE_METRIC if base.get("task") == "regression" else METRIC
+    if values.get("metric", {"name": name, "goal": "minimize"}) != {"name": name, "goal": "minimize"}:
+        raise ConfigError(f"{file}: metric must be {name} with goal minimize: trials are chosen by validation error")
+    return SweepSpec(file, method, parameters, base, most)
 
 
 def _check_parameter(where: str, name: Any, what: Any, method: str) -> None:

@@ -64,5 +64,5 @@ def test_a_later_field_of_the_whole_config_is_hashed_where_it_is_set():
 @pytest.mark.parametrize("name", identity._ALWAYS_HASHED)
 def test_every_field_that_is_always_hashed_is_there(name):
     """A field that was renamed or removed would leave every fingerprint for good."""
-    cls = getattr(schema, name, None) or getattr(data_schema, name)
+    cls = next(found for module in (schema, data_schema) if (found := getattr(module, name, None)))
     assert set(identity._ALWAYS_HASHED[name].split()) <= {field.name for field in fields(cls)}

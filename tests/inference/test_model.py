@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 
 from stacked_dae.cli.main import main
 from stacked_dae.errors import ConfigError, DataError, StackedDAEError, StageError
-from stacked_dae.inference import onnx_export, torch_export
+from stacked_dae.inference.exports import onnx_export, torch_export
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.nn.activations import ACTIVATIONS
 

@@ -39,7 +39,7 @@ from stacked_dae import (
 )
 from stacked_dae.cli.commands import train
 from stacked_dae.config.identity import fingerprint
-from stacked_dae.inference.onnx_export import export_onnx
+from stacked_dae.inference.exports.onnx_export import export_onnx
 from stacked_dae.reproduction import runner
 from stacked_dae.runs.fingerprints import result_fingerprint, stage_fingerprints
 from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask

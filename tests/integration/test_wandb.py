@@ -218,6 +218,23 @@ def test_compare_reads_the_same_from_the_server(two_fits, tmp_path):
         assert a == b
 
 
+def test_a_regression_is_compared_from_the_server(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "".join(f"{k % 13},{k % 7},{k % 13 + 0.5 * (k % 7)}\n" for k in range(90)))
+    words = ("--task", "regression", "--data.path", table, "--data.target", "y", "--pretrain.units", "[4]")
+    words += ("--pretrain.epochs", 1, "--finetune.epochs", 2, "--tracking.mode", "online", "--out", tmp_path / "run")
+    with Server() as server:
+        command("stacked_dae", "fit", *words, env=environment(server), cwd=tmp_path)
+        (one,) = compared(server.state, f"{ENTITY}/stacked-dae", tmp_path)
+        assert server.state.failures == server.state.unknown == []
+    command("stacked_dae", "compare", tmp_path / "run", "--csv", tmp_path / "here.csv", env=environment(), cwd=tmp_path)
+    (two,) = csv.DictReader((tmp_path / "here.csv").read_text().splitlines())
+    assert float(one["test_rmse"]) == RunFolder.open(tmp_path / "run").result().test_rmse
+    for name in ("run", "seconds"):
+        one.pop(name), two.pop(name)
+    assert one == two
+
+
 def test_compare_bears_runs_that_are_not_ours():
     odd = {"lineage": 3, "pretrain": {"optimizer": {"options": "{"}}, "lr": [0.1], "name": None}
     summary = {"n_test": "many", "test_error_percent": float("nan"), "best_valid_error_percent": True}

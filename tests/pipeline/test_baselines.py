@@ -107,7 +107,9 @@ def test_a_class_that_is_never_predicted_is_said(tmp_path, capsys):
 
 
 def test_their_names_in_wandb_come_back():
-    assert baseline_of(baseline_key("logistic_regression")) == "logistic_regression"
+    assert baseline_of(baseline_key("logistic_regression", "error_percent")) == "logistic_regression"
+    assert baseline_of(baseline_key("mean", "rmse")) == "mean"
+    assert baseline_of("test_rmse") is None
     assert baseline_of("best_valid_error_percent") is None
     assert baseline_of("test_error_percent") is None
 

@@ -14,7 +14,7 @@ from stacked_dae.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from stacked_dae.data.tabular.report import TableReport
 
-# Of a wide table the first columns tell enough, beside those that are not inputs.
+# Of a wide table the first columns tell enough, beside those that are not inputs; of many classes the first.
 _MOST_COLUMNS = 40
 
 
@@ -23,7 +23,7 @@ def run_data(options: DataOptions) -> None:
     if options.action == "check":
         _check(options)
         return
-    for name in TABLE_SETTINGS:
+    for name in (*TABLE_SETTINGS, "task"):
         if getattr(options, name) is not None:
             flag = next(f.metadata.get("flag", name) for f in fields(options) if f.name == name)
             raise ConfigError(f"--{flag} is an option of data check, not of data {options.action}")
@@ -68,7 +68,8 @@ def _check(options: DataOptions) -> None:
                 f"data.split must be three shares, such as [0.7, 0.1, 0.2], not {options.split}"
             ) from None
     report = check_table(
-        DataConfig(path=options.name, **{name: value for name, value in given.items() if value is not None})
+        DataConfig(path=options.name, **{name: value for name, value in given.items() if value is not None}),
+        options.task or "classification",
     )
     if options.out is not None:
         write_text(Path(options.out), json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
@@ -96,9 +97,13 @@ def _print(report: TableReport) -> None:
     labelled = sum(report.classes.values())
     if report.classes:
         classes = Table("class", "rows", "share")
-        for name, rows in report.classes.items():
+        for name, rows in list(report.classes.items())[:_MOST_COLUMNS]:
             classes.add_row(Text(name), str(rows), f"{100 * rows / labelled:.1f} %")
         console.print(classes)
+        if len(report.classes) > _MOST_COLUMNS:
+            console.print(f"and {len(report.classes) - _MOST_COLUMNS} more classes (all are in --out FILE.json)")
+    if report.target is not None:
+        print(f"the target is {report.target} (training rows)")
     splits = " / ".join(map(str, report.splits.values()))
     unlabelled = f", {report.unlabelled} of them without a label" if report.unlabelled else ""
     print(f"{report.rows} rows{unlabelled}; train / valid / test: {splits}; {report.inputs} inputs")

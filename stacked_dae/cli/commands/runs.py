@@ -22,22 +22,33 @@ from stacked_dae.utils.files import check_apart, check_output
 def run_evaluate(options: EvaluateOptions) -> None:
     """Print the test error of a run, and what it makes of each class; of its test rows, or of the rows of a file."""
     out = _output(options.out, options.data, ".json") if options.out else None
-    from stacked_dae.inference.class_report import score_file, score_rows
+    from stacked_dae.inference.class_report import ClassReport, score_file, score_rows
     from stacked_dae.inference.model import StackedDAE
+    from stacked_dae.inference.regression_report import score_number_file
     from stacked_dae.inference.run_data import run_data
     from stacked_dae.pipeline.api import evaluate
     from stacked_dae.reporting.run_summary import print_class_report
     from stacked_dae.runs.folder import RunFolder
+    from stacked_dae.training.evaluation import RegressionScore, Score
     from stacked_dae.utils.files import write_text
 
+    found: ClassReport | RegressionScore
     if options.data is None:
         data = run_data(RunFolder.open(Path(options.run)), root=options.root)
-        print(f"test error {evaluate(options.run, dataset=data)}")
-        test = data.load_test()
-        found = score_rows(StackedDAE.from_run(options.run, "finetuned"), test.inputs, test.labels)
+        tested = evaluate(options.run, dataset=data)
+        if isinstance(tested, Score):
+            print(f"test error {tested}")
+            test = data.load_test()
+            found = score_rows(StackedDAE.from_run(options.run, "finetuned"), test.inputs, test.labels)
+        else:
+            found = tested
     else:
-        found = score_file(StackedDAE.from_run(options.run, "finetuned"), options.data)
-    print_class_report(found, with_error=options.data is not None)
+        model = StackedDAE.from_run(options.run, "finetuned")
+        found = (score_file if model.target_column is None else score_number_file)(model, options.data)
+    if isinstance(found, ClassReport):
+        print_class_report(found, with_error=options.data is not None)
+    else:
+        print(f"{'test' if options.data is None else options.data} {found}")
     if out is not None:
         write_text(out, json.dumps(found.to_dict(), indent=2) + "\n")
         print(out)
@@ -137,9 +148,9 @@ def run_export(options: ExportOptions) -> None:
     """Write the model of a run for other programs."""
     ending = {"onnx": ".onnx", "torch": ".pt2"}[options.format]
     out = _output(options.out, None, ending) if options.out else Path(options.run) / f"model{ending}"
+    from stacked_dae.inference.exports.onnx_export import export_onnx
+    from stacked_dae.inference.exports.torch_export import export_torch
     from stacked_dae.inference.model import StackedDAE
-    from stacked_dae.inference.onnx_export import export_onnx
-    from stacked_dae.inference.torch_export import export_torch
 
     model = StackedDAE.from_run(options.run)
     apart = (export_onnx if options.format == "onnx" else export_torch)(model, out)

@@ -28,7 +28,7 @@ def run_training(command: str, values: Mapping[str, Any]) -> None:
 
     check_data(config.data)
     if command != "pretrain" and config.data.path is not None and config.data.target is None:
-        raise ConfigError("data.target: name the column of the class; without one, pretrain only")
+        raise ConfigError("data.target: name the column of the class or number; without one, pretrain only")
     out = Path(options.out) if options.out else _default_out(config, command, pretrained)
     _train(command, config, out, pretrained, options.rerun)
 

@@ -62,6 +62,19 @@ def fit_numeric(where: str, name: str, moments: RunningMoments, scale: Literal["
     return NumericColumn(name, float(shift), float(width), standard)
 
 
+def moments_of(values: NDArray[np.float64]) -> RunningMoments:
+    """Return the moments of these values, (n,); NaN are passed over."""
+    moments = RunningMoments()
+    moments.add(values)
+    return moments
+
+
+def fit_target(name: str, values: NDArray[np.float64], sign: str) -> NumericColumn:
+    """Return the target of a regression, standardised by these training values, (n,), NaN where there is none."""
+    moments = moments_of(values)
+    return NumericColumn(name, moments.mean, moments.deviation, True, sign)
+
+
 def fit_categorical(
     where: str, name: str, values: Sequence[str], most: int = 1000, *, of: int = 0
 ) -> CategoricalColumn:

@@ -19,7 +19,7 @@ _PIXEL = {**_NUMERIC, "pixel": bool}
 _CATEGORICAL = {"name": str, "values": list[str]}
 # Kept where they are not at their default, so that other models stay as they were.
 _FLAGS = ("as_written", "from_layers")
-_LATER = (*_FLAGS, "reading", "image_shape")
+_LATER = (*_FLAGS, "reading", "image_shape", "target_column")
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,13 @@ class Preprocessing:
 
     Args:
         columns: the columns that are inputs, in their order.
-        target: the column of the class; None where there is none.
+        target: the column of the class, or of the number to predict; None where there is none.
         classes: its values, in the order of the labels; those of whole numbers by size, others by the alphabet.
         as_written: whether names are text as the file has it, where that is not how a number is written: 007, 1E2.
         from_layers: whether the columns were fitted on another table, that of the pre-trained layers.
         reading: options with which its files are read.
         image_shape: (rows, columns) of its images, if it is of images that can be drawn.
+        target_column: the scaling of the target, standardised like an input (regression only).
     """
 
     columns: list[Column]
@@ -43,6 +44,7 @@ class Preprocessing:
     from_layers: bool = False
     reading: Reading = field(default_factory=Reading)
     image_shape: tuple[int, int] | None = None
+    target_column: NumericColumn | None = None
 
     @property
     def names(self) -> list[str]:
@@ -57,7 +59,8 @@ class Preprocessing:
     @property
     def signs(self) -> dict[str, str]:
         """Currency and percent signs of the columns that bear one, by name."""
-        return {c.name: c.sign for c in self.columns if isinstance(c, NumericColumn) and c.sign}
+        columns = [*self.columns, self.target_column]
+        return {c.name: c.sign for c in columns if isinstance(c, NumericColumn) and c.sign}
 
     @property
     def standardised(self) -> NDArray[np.bool_]:
@@ -117,9 +120,15 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        columns = [{k: v for k, v in asdict(c).items() if k != "sign" or v} for c in self.columns]
+        columns = [_to_dict(column) for column in self.columns]
         shape = self.image_shape and [*self.image_shape]
-        values = {**asdict(self), "columns": columns, "reading": self.reading.to_dict(), "image_shape": shape}
+        values = {
+            **asdict(self),
+            "columns": columns,
+            "reading": self.reading.to_dict(),
+            "image_shape": shape,
+            "target_column": self.target_column and _to_dict(self.target_column),
+        }
         return {name: value for name, value in values.items() if name not in _LATER or value}
 
     @staticmethod
@@ -139,19 +148,16 @@ class Preprocessing:
         if isinstance(values, dict) and "image_shape" in values:
             hints["image_shape"] = list[int]
             shape = tuple(values["image_shape"]) if isinstance(values["image_shape"], list) else ()
+        target_column: NumericColumn | None = None
+        if isinstance(values, dict) and "target_column" in values:
+            hints["target_column"] = dict
+            column = _column(values["target_column"])
+            if not isinstance(column, NumericColumn):
+                raise ValueError("its target_column is not numeric")
+            target_column = column
         if not _has(values, hints) or not values["columns"]:
             raise ValueError("columns are missing")
-        columns: list[Column] = []
-        for column in values["columns"]:
-            sign = {"sign": str} if isinstance(column, dict) and "sign" in column else {}
-            if _has(column, _PIXEL):
-                columns.append(PixelColumn(**column))
-            elif _has(column, {**_NUMERIC, **sign}) and column["width"] > 0:
-                columns.append(NumericColumn(**column))
-            elif _has(column, _CATEGORICAL):
-                columns.append(CategoricalColumn(**column))
-            else:
-                raise ValueError("a column is neither numeric nor categorical")
+        columns = [_column(column) for column in values["columns"]]
         said = {name: values[name] for name in flags}
         if shape is not None and len(shape) != 2:
             raise ValueError("its image_shape is not that of images")
@@ -162,7 +168,29 @@ class Preprocessing:
             **said,
             reading=reading,
             image_shape=shape,
+            target_column=target_column,
         )
+
+
+def _to_dict(column: Column) -> dict[str, Any]:
+    """Return a column as plain values, without a sign where it has none."""
+    return {name: value for name, value in asdict(column).items() if name != "sign" or value}
+
+
+def _column(values: Any) -> Column:
+    """Return the column of :func:`_to_dict`.
+
+    Raises:
+        ValueError: ``values`` are not those of a column.
+    """
+    sign = {"sign": str} if isinstance(values, dict) and "sign" in values else {}
+    if _has(values, _PIXEL):
+        return PixelColumn(**values)
+    if _has(values, {**_NUMERIC, **sign}) and values["width"] > 0:
+        return NumericColumn(**values)
+    if _has(values, _CATEGORICAL):
+        return CategoricalColumn(**values)
+    raise ValueError("a column is neither numeric nor categorical")
 
 
 def _has(values: Any, hints: Mapping[str, Any]) -> bool:

@@ -70,6 +70,20 @@ def is_missing(value: Any) -> bool:
         return type(value).__name__ == "NAType"
 
 
+def first_wrong(values: Values) -> tuple[int, str] | None:
+    """Return the place of the first value that is not a number, infinite or too large, and what it is; else None."""
+    if values.dtype == object:
+        at, text = next((i, v) for i, v in enumerate(values) if v is not None and not NUMBER.fullmatch(v))
+        return at, f"{text!r}, which is not a number"
+    with np.errstate(invalid="ignore"):
+        far = np.flatnonzero(np.abs(values) > LARGEST)
+    if not len(far):
+        return None
+    value = values[far[0]]
+    what = "infinite" if np.isinf(value) else f"{value:g}, beyond ±{LARGEST:g}"
+    return int(far[0]), what
+
+
 def canonical(values: Values) -> Values:
     """Return names, (n,), as the first versions wrote them (:func:`name_of`); numbers stay."""
     if values.dtype != object:

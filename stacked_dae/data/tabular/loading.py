@@ -6,22 +6,21 @@ training rows only), for the training inputs, and for the validation inputs. The
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.schema import Task
 from stacked_dae.data.columns.columns import CategoricalColumn, Column, NumericColumn
 from stacked_dae.data.columns.errors import ColumnError, list_option
+from stacked_dae.data.columns.fitting import fit_target
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import Values, name_of
 from stacked_dae.data.dataset import Dataset, Split
-from stacked_dae.data.disk_array import DiskArray, Inputs
 from stacked_dae.data.formats.opening import files_of, open_table
 from stacked_dae.data.formats.table_file import TableFile
+from stacked_dae.data.tabular.inputs import read_inputs
 from stacked_dae.data.tabular.rows import TableRows, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
 from stacked_dae.data.tabular.written_file import CanonicalFile, WrittenFile, described, open_data, reading_of
@@ -32,7 +31,12 @@ _SINGLE_ROLES = ("target", "split", "groups", "order")
 
 
 def read_table(
-    settings: DataConfig, *, scratch: Path, budget_bytes: int, known: Preprocessing | None = None
+    settings: DataConfig,
+    *,
+    scratch: Path,
+    budget_bytes: int,
+    known: Preprocessing | None = None,
+    task: Task = "classification",
 ) -> Dataset:
     """Return the data set of a table.
 
@@ -45,6 +49,7 @@ def read_table(
             ``from_layers`` its columns stay as they are fitted, too.
         scratch: folder for the inputs that need more than the budget; they leave no file behind there.
         budget_bytes: inputs of more than this many bytes stay on disk.
+        task: whether the target names classes or holds numbers.
 
     Raises:
         ConfigError: a setting names a column that is not there.
@@ -63,11 +68,11 @@ def read_table(
     errors: list[ColumnError] = []
     if known is not None and from_layers:
         _check_roles(file, settings, {role: [getattr(settings, role)] for role in _SINGLE_ROLES})
-        rows = read_rows(path, file, settings)
+        rows = read_rows(path, file, settings, task)
         columns, notices = known.columns, _check_columns(path, file, settings, known)
     else:
         names, notices = find_inputs(file, settings, known)
-        rows = read_rows(path, file, settings)
+        rows = read_rows(path, file, settings, task)
         scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
         others, left_out = leave_out_identifiers(path, scans, settings, known)
         notices += [*left_out, *copies_of_the_target(path, scans, others, settings), *described(path, written, others)]
@@ -84,7 +89,13 @@ def read_table(
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
     as_written |= known is not None and from_layers and known.as_written
     reading = stays.reading if stays is not None else replace(reading_of(settings), colours=file.colours)
-    preprocessing = Preprocessing(columns, settings.target, classes, as_written, from_layers, reading, file.image_shape)
+    target_column = None
+    if rows.targets is not None:
+        assert settings.target is not None
+        target_column = fit_target(settings.target, rows.targets[part == 0], written.signs.get(settings.target, ""))
+    preprocessing = Preprocessing(
+        columns, settings.target, classes, as_written, from_layers, reading, file.image_shape, target_column
+    )
     if not as_written and not isinstance(file, CanonicalFile):
         # As the model's later rows will be.
         file = CanonicalFile(file)
@@ -93,8 +104,10 @@ def read_table(
     def split(which: int) -> Split:
         if _state_of(path) != state:
             raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
-        inputs = _inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
-        return Split(inputs, labels[part == which])
+        inputs = read_inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
+        if rows.targets is None or target_column is None:
+            return Split(inputs, labels[part == which])
+        return Split(inputs, target_column.transform(rows.targets[part == which]))
 
     has_test = bool((part == 2).any())
     if not (part == 1).any():
@@ -128,7 +141,7 @@ def table_rows(
     Args:
         path: the file.
         preprocessing: that of the model.
-        target: whether the column of the class is wanted too, as text.
+        target: whether the target is wanted too: classes as text, numbers to predict as numbers.
         file: its table, where it is open.
 
     Raises:
@@ -143,7 +156,8 @@ def table_rows(
     if target:
         assert preprocessing.target is not None
         names.append(preprocessing.target)
-        texts.add(preprocessing.target)
+        if preprocessing.target_column is None:
+            texts.add(preprocessing.target)
     for name in names:
         if name not in file.names and not (file.pixels and preprocessing.pixels):
             raise DataError(
@@ -294,57 +308,3 @@ def describe_errors(rows: TableRows, errors: Sequence[ColumnError], settings: Da
         drop = list_option("data.drop", [*settings.drop, *(error.name for error in errors)])
         found.append(f"{len(errors)} columns cannot be inputs: {named}; correct them, or leave them out: {drop}")
     return ". Also, ".join(found) or None
-
-
-def inputs_of(path: str | Path, preprocessing: Preprocessing, values: Mapping[str, Values]) -> NDArray[np.float32]:
-    """Return :meth:`Preprocessing.transform` of rows of a file; its errors name the file."""
-    try:
-        return preprocessing.transform(values)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-
-
-def _batches(
-    file: TableFile, names: Sequence[str], as_text: Collection[str]
-) -> Iterator[tuple[slice, dict[str, Values]]]:
-    start = 0
-    for values in file.batches(names, as_text):
-        stop = start + len(values[names[0]])
-        yield slice(start, stop), values
-        start = stop
-
-
-def _inputs(
-    file: TableFile,
-    path: Path,
-    preprocessing: Preprocessing,
-    chosen: NDArray[np.bool_],
-    scratch: Path,
-    budget_bytes: int,
-) -> Inputs:
-    """Return the inputs of the chosen rows, in memory or, if they need more than the budget, on disk."""
-    shape = (int(chosen.sum()), len(preprocessing.inputs))
-    if 4 * shape[0] * shape[1] <= budget_bytes:
-        in_memory = np.empty(shape, np.float32)
-        _fill(file, path, preprocessing, chosen, in_memory.__setitem__)
-        return in_memory
-    scratch.mkdir(parents=True, exist_ok=True)
-    on_disk = DiskArray.create_unlinked(scratch, shape)
-    _fill(file, path, preprocessing, chosen, lambda rows, block: on_disk.write(rows.start, block))
-    return on_disk
-
-
-def _fill(
-    file: TableFile,
-    path: Path,
-    preprocessing: Preprocessing,
-    chosen: NDArray[np.bool_],
-    put: Callable[[slice, NDArray[np.float32]], None],
-) -> None:
-    at = 0
-    for rows, values in _batches(file, preprocessing.names, preprocessing.categorical()):
-        kept = chosen[rows]
-        if kept.any():
-            block = inputs_of(path, preprocessing, {name: column[kept] for name, column in values.items()})
-            put(slice(at, at + len(block)), block)
-            at += len(block)

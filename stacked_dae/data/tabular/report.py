@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.schema import Task
 from stacked_dae.data.columns.errors import list_option
+from stacked_dae.data.columns.fitting import RunningMoments, moments_of
 from stacked_dae.data.tabular.loading import (
     describe_errors,
     find_inputs,
@@ -52,7 +54,8 @@ class TableReport:
         rows: number of rows.
         inputs: number of a network's inputs.
         columns: in the order of the file.
-        classes: rows with each value of the target.
+        classes: rows with each value of the target; none of a regression.
+        target: the target's least, mean and greatest number in the training rows (regression only).
         splits: training, validation and test rows.
         unlabelled: training rows without a label.
         notices: what is left out, or worth a look; one line each.
@@ -71,17 +74,19 @@ class TableReport:
     notices: list[str]
     error: str | None
     command: str | None
+    target: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         return asdict(self)
 
 
-def check_table(settings: DataConfig) -> TableReport:
+def check_table(settings: DataConfig, task: Task = "classification") -> TableReport:
     """Return the report on a table; what is wrong with its columns and rows is in it.
 
     Args:
         settings: its path, and the roles of its columns and rows.
+        task: whether the target names classes or holds numbers.
 
     Raises:
         ConfigError: a setting names a column that is not there, or that cannot have this role.
@@ -91,7 +96,7 @@ def check_table(settings: DataConfig) -> TableReport:
     path = Path(settings.path)
     file = open_data(path, settings)
     names, notices = find_inputs(file, settings)
-    rows = read_rows(path, file, settings)
+    rows = read_rows(path, file, settings, task)
     scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
     inputs, left_out = leave_out_identifiers(path, scans, settings)
     pixels = [name for name in names if name in file.pixels]
@@ -136,7 +141,8 @@ def check_table(settings: DataConfig) -> TableReport:
         unlabelled=int((rows.labels < 0).sum()) if settings.target is not None else 0,
         notices=notices,
         error=None if message is None else f"{path}: {message}",
-        command=None if rows.errors else _command(settings, [*settings.drop, *refused], images=bool(pixels)),
+        command=None if rows.errors else _command(settings, [*settings.drop, *refused], task, images=bool(pixels)),
+        target=None if rows.targets is None else _numbers(moments_of(rows.targets[rows.splits == 0])),
     )
 
 
@@ -147,15 +153,21 @@ def _values(scan: ColumnScan) -> str:
         named = [f"{name} {100 * count / total:.0f} %" for name, count in scan.names.most_common(_MOST_SHOWN)]
         rest = len(scan.names) - len(named)
         return ", ".join(named) + (f", and {rest} more" if rest else "")
-    moments = scan.moments
+    return _numbers(scan.moments)
+
+
+def _numbers(moments: RunningMoments) -> str:
     return f"{moments.low:g} to {moments.high:g}, mean {moments.mean:.4g}" if moments.count else ""
 
 
-def _command(settings: DataConfig, drop: Sequence[str], *, images: bool) -> str:
+def _command(settings: DataConfig, drop: Sequence[str], task: Task, *, images: bool) -> str:
     """Return a command line that trains on the table."""
     words = ["stacked-dae", "fit" if settings.target is not None else "pretrain"]
+    predicts_numbers = task == "regression" and settings.target is not None
+    recipe = "configs/regression.yaml" if predicts_numbers else "configs/table.yaml"
     # The defaults of the settings are those for images.
-    words += [] if images else ["--config", "configs/table.yaml"]
+    words += [] if images else ["--config", recipe]
+    words += ["--task", task] if images and predicts_numbers else []
     words += ["--data.path", shlex.quote(str(settings.path))]
     single = {"target": settings.target, "delimiter": settings.delimiter, "decimal": settings.decimal}
     single |= {"groups": settings.groups, "order": settings.order}

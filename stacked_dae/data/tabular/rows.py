@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.columns.values import NUMBER, Values
+from stacked_dae.config.schema import Task
+from stacked_dae.data.columns.fitting import moments_of
+from stacked_dae.data.columns.values import NUMBER, Values, first_wrong
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.splitting import SPLITS, UNUSED, ranks, split_by_chance, split_by_group, split_by_order
 from stacked_dae.errors import DataError
@@ -18,6 +20,9 @@ from stacked_dae.errors import DataError
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
 # A label is a number that fits a file's 64 bits.
 _LARGEST_LABEL = 2**63 - 1
+_TARGET_IS = "names classes, by text or whole numbers"
+# So many classes that cannot be learnt are named one by one.
+_MOST_NAMED = 8
 # Rows that are counted at a time.
 _BLOCK = 2**20
 _IN_WORDS = dict(zip(SPLITS, ("training", "validation", "test"), strict=True))
@@ -29,10 +34,11 @@ class TableRows:
 
     Args:
         classes: the values of the target, in the order of the labels.
-        labels: (n,) int64, −1 for a row without a label.
+        labels: (n,) int64, −1 for a row without a label; of a regression 0 for one with a target.
         splits: (n,) uint8, the place in SPLITS, or UNUSED; 0 for all where ``errors`` leave none to deal out.
         errors: why the rows cannot be learnt from, each one line without the file's name.
         notices: what of them is not used, each one line without the file's name.
+        targets: (n,) float64, NaN for a row without a target (regression only).
     """
 
     classes: list[str]
@@ -40,13 +46,20 @@ class TableRows:
     splits: NDArray[np.uint8]
     errors: list[str]
     notices: list[str] = field(default_factory=list)
+    targets: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def read_rows(path: Path, file: TableFile, settings: DataConfig) -> TableRows:
+def read_rows(path: Path, file: TableFile, settings: DataConfig, task: Task = "classification") -> TableRows:
     """Read the columns of the target and of the split.
+
+    Args:
+        path: the file, for errors.
+        file: the table.
+        settings: the roles of its columns.
+        task: whether the target names classes or holds numbers.
 
     Raises:
         DataError: the file is damaged, or has no rows.
@@ -54,24 +67,36 @@ def read_rows(path: Path, file: TableFile, settings: DataConfig) -> TableRows:
     if isinstance(settings.split, str) and settings.split in file.unusable:
         what = f"column {settings.split!r} holds {file.unusable[settings.split]}"
         raise DataError(f"{path}: {what}, but data.split names a column that says {', '.join(SPLITS)}")
-    reader = _Reader(settings)
+    predicts_numbers = task == "regression" and settings.target is not None
+    reader = _Reader(settings, predicts_numbers=predicts_numbers)
     reader.read(file)
     if not reader.count:
         raise DataError(f"{path}: it has no rows")
     none = np.full(reader.count, -1, np.int64)
     splits = np.zeros(reader.count, np.uint8)
+    targets = None
+    classes: list[str] = []
     try:
-        classes, labels = reader.labels() if settings.target is not None else ([], none)
+        if predicts_numbers:
+            targets = reader.targets()
+            labels = np.where(np.isnan(targets), -1, 0).astype(np.int64)
+        elif settings.target is not None:
+            classes, labels = reader.labels()
+        else:
+            labels = none
     except _RowsError as error:
         return TableRows([], none, splits, [str(error)])
     try:
         splits = _assign_splits(settings, labels, reader)
     except _RowsError as error:
-        return TableRows(classes, labels, splits, [str(error)])
+        return TableRows(classes, labels, splits, [str(error)], targets=targets)
     unused = int((splits == UNUSED).sum())
     by = f"data.groups {settings.groups}" if settings.groups is not None else f"data.order {settings.order}"
     notices = [f"{unused} rows without a label are not used, since by {by} they belong to validation or test rows"]
-    return TableRows(classes, labels, splits, _rare_classes(settings, classes, labels, splits), notices * (unused > 0))
+    errors = _rare_classes(settings, classes, labels, splits)
+    if targets is not None and not moments_of(targets[splits == 0]).deviation > 0.0:
+        errors = [f"column {settings.target!r} has one value only in the training rows, so there is nothing to predict"]
+    return TableRows(classes, labels, splits, errors, notices * (unused > 0), targets)
 
 
 def count_labels(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -87,9 +112,11 @@ class _RowsError(Exception):
 
 
 class _Reader:
-    """Reads the target and the split, as text."""
+    """Reads the target and the split, as text, but for the numbers of a regression."""
 
-    def __init__(self, settings: DataConfig) -> None:
+    def __init__(self, settings: DataConfig, *, predicts_numbers: bool) -> None:
+        self._predicts_numbers = predicts_numbers
+        self._numbers: list[NDArray[np.float64]] = []
         self._target = settings.target
         self._split = settings.split if isinstance(settings.split, str) else None
         self._together = settings.groups if settings.groups is not None else settings.order
@@ -108,16 +135,21 @@ class _Reader:
         """Go through the file."""
         if self._target is not None and self._target in file.unusable:
             what = f"column {self._target!r} holds {file.unusable[self._target]}"
-            self._error = _RowsError(f"{what}, but the target names classes, by text or whole numbers")
+            wanted_is = "holds numbers (task regression)" if self._predicts_numbers else _TARGET_IS
+            self._error = _RowsError(f"{what}, but the target {wanted_is}")
         wanted = [name for name in (self._target, self._split) if name is not None and name not in file.unusable]
         if self._together is not None:
             wanted = [*wanted, self._together]
         # One column is enough to count the rows.
         wanted = wanted or [name for name in file.names if name not in file.unusable][:1]
-        for values in file.batches(wanted, wanted):
+        texts = [name for name in wanted if name != self._target or not self._predicts_numbers]
+        for values in file.batches(wanted, texts):
             if self._target is not None and self._error is None:
                 try:
-                    self._labels.append(self._numbered(values[self._target]))
+                    if self._predicts_numbers:
+                        self._numbers.append(self._checked_numbers(values[self._target]))
+                    else:
+                        self._labels.append(self._numbered(values[self._target]))
                 except _RowsError as error:
                     # The file is read to its end: how many rows it has is wanted all the same.
                     self._error = error
@@ -139,12 +171,32 @@ class _Reader:
                 self._classes[value] = len(self._classes)
         return np.array([-1 if value is None else self._classes[value] for value in labels], np.int32)
 
+    def _checked_numbers(self, values: Values) -> NDArray[np.float64]:
+        """Return targets, NaN for missing ones."""
+        wrong = first_wrong(values)
+        if wrong is not None:
+            at, what = wrong
+            raise _RowsError(
+                f"column {self._target!r}, row {self.count + at + 1} is {what}; task regression predicts numbers:"
+                " correct it, or leave the row out"
+            )
+        return values
+
+    def targets(self) -> NDArray[np.float64]:
+        """Return the number of each row, (n,), NaN where it has none."""
+        if self._error is not None:
+            raise self._error
+        targets = np.concatenate(self._numbers)
+        if np.isnan(targets).all():
+            raise _RowsError(f"column {self._target!r} has no value in any row")
+        return targets
+
     def _check_label(self, value: str, row: int) -> None:
         if not NUMBER.fullmatch(value):
             return
         where = f"column {self._target!r}, row {row} is {value}"
         if not _WHOLE.fullmatch(value) and not float(value).is_integer():
-            raise _RowsError(f"{where}, but the target names classes, by text or whole numbers")
+            raise _RowsError(f"{where}, but the target {_TARGET_IS}; to predict numbers: --task regression")
         if abs(int(value) if _WHOLE.fullmatch(value) else float(value)) > _LARGEST_LABEL:
             raise _RowsError(f"{where}, a number too large for a class")
 
@@ -234,4 +286,12 @@ def _rare_classes(
         else:
             continue
         errors.append(f"column {settings.target!r} has {what}; give more rows of it, or join it to another class")
-    return errors
+    if len(errors) <= _MOST_NAMED:
+        return errors
+    numbers = all(NUMBER.fullmatch(name) for name in classes)
+    hint = "; to predict numbers: --task regression" if numbers else ""
+    return [
+        f"column {settings.target!r} has {len(classes)} classes, of which {len(errors)} have too few rows to learn and"
+        f" to test, such as {errors[0].split(' of class ')[1].split(',')[0]}; give more rows of them, or join them to"
+        f" others{hint}"
+    ]

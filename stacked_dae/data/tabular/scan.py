@@ -14,7 +14,7 @@ from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.columns.columns import Column, PixelColumn
 from stacked_dae.data.columns.errors import ColumnError, ConstantColumnError, leave_out, list_option, listed
 from stacked_dae.data.columns.fitting import RunningMoments, fit_categorical, fit_numeric
-from stacked_dae.data.columns.values import LARGEST, NUMBER, Values
+from stacked_dae.data.columns.values import NUMBER, Values, first_wrong
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.errors import DataError
 
@@ -27,26 +27,12 @@ _FEWEST_FOR_A_COPY = 30
 _TOLD = 0.98
 
 
-def first_far(values: NDArray[np.float64]) -> tuple[int, str] | None:
-    """Return the place of the first number that is infinite or too large, and what it is; None without one."""
-    with np.errstate(invalid="ignore"):
-        far = np.flatnonzero(np.abs(values) > LARGEST)
-    if not len(far):
-        return None
-    value = values[far[0]]
-    return int(far[0]), "infinite" if np.isinf(value) else f"{value:g}, beyond ±{LARGEST:g}"
-
-
 def check_numbers(path: Path, name: str, values: Values, start: int) -> None:
     """Raise DataError where these values, from row ``start`` on, are not numbers, infinite or too large."""
-    if values.dtype == object:
-        at, text = next((i, v) for i, v in enumerate(values) if v is not None and not NUMBER.fullmatch(v))
-        raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {text!r}, which is not a number")
-    far = first_far(values)
-    if far is not None:
-        raise DataError(
-            f"{path}: column {name!r}, row {start + far[0] + 1} is {far[1]}; correct it, or drop the column"
-        )
+    wrong = first_wrong(values)
+    if wrong is not None:
+        at, what = wrong
+        raise DataError(f"{path}: column {name!r}, row {start + at + 1} is {what}; correct it, or leave the row out")
 
 
 class TargetCopy:
@@ -201,7 +187,7 @@ class ColumnScan:
     def _read_numbers(self, values: Values, is_training: NDArray[np.bool_]) -> None:
         is_missing = np.isnan(values)
         self.missing += int(is_missing.sum())
-        far = first_far(values)
+        far = first_wrong(values)
         if far is not None and self.error is None:
             at, what = far
             self.error = ColumnError(

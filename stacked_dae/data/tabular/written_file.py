@@ -186,6 +186,8 @@ def open_data(
         file = open_table(path, reading)
     except DecimalError as error:
         raise DataError(f"{error}{hint}") from None
-    numbers = {c.name for c in known.columns if isinstance(c, NumericColumn)} if known is not None else file.names
+    numbers: Collection[str] = file.names
+    if known is not None:
+        numbers = {c.name for c in [*known.columns, known.target_column] if isinstance(c, NumericColumn)}
     others = [name for name in file.names if name not in numbers]
     return WrittenFile(path, file, reading, others, signs=signs, hint=hint)

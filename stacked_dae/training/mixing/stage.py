@@ -30,7 +30,7 @@ def labelled_examples(
         with_validation: whether the validation rows follow.
 
     Returns:
-        (n, d) float32, NaN for missing, and (n,) int64.
+        (n, d) float32, NaN for missing, and (n,) int64, or targets, (n, 1) float32 (regression only).
     """
     rows = np.arange(len(data.train)) if labelled is None else labelled
     inputs = [DeviceRows(data.train.inputs, _CPU).read(torch.from_numpy(rows))]

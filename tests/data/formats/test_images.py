@@ -15,9 +15,9 @@ from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.errors import DataError
+from stacked_dae.inference.exports.onnx_export import export_onnx
 from stacked_dae.inference.file_rows import file_rows
 from stacked_dae.inference.model import StackedDAE
-from stacked_dae.inference.onnx_export import export_onnx
 from stacked_dae.pipeline import api
 
 SPLIT = {"split": [0.6, 0.2, 0.2]}

@@ -16,7 +16,7 @@ from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.data.columns.values import name_of
 from stacked_dae.errors import DataError, StageError
-from stacked_dae.inference import onnx_export
+from stacked_dae.inference.exports import onnx_export
 from stacked_dae.inference.file_rows import file_rows
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.pipeline import api

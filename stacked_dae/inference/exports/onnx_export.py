@@ -17,6 +17,7 @@ from stacked_dae.errors import ConfigError, StackedDAEError
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.nn.activations import ACTIVATIONS
 from stacked_dae.nn.mixed_classifier import MixedClassifier, SkipHeads
+from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.utils.files import write_atomically
 
 TOLERANCE = 1e-5
@@ -30,8 +31,8 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
 
     A table's columns are inputs by their names, (N, 1) each: double (NaN for a missing value) or string (empty for a
     missing value; names without surrounding blanks); otherwise the input is ``x``, (N, d) float.
-    Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, for layers that were never fine-tuned,
-    ``codes`` (N, h); an underscore is appended where a column has that name.
+    Outputs: ``class`` (N,) and ``probabilities`` (N, classes), or, of a regression, ``prediction`` (N,) double, or, for
+    layers that were never fine-tuned, ``codes`` (N, h); an underscore is appended where a column has that name.
 
     Raises:
         ConfigError: onnx or onnxruntime is not installed.
@@ -45,16 +46,19 @@ def export_onnx(model: StackedDAE, file: Path) -> float:
     content = _Graph(model).model().SerializeToString()
     rows = example_rows(model)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    _, probabilities, codes = output_names(model)
-    name = probabilities if model.finetuned else codes
+    name = output_names(model)[-1]
     theirs = session.run([name], _feeds(model, rows))[0]
-    return write_if_close(_outputs(model, rows), theirs, file, content)
+    ours, width = _outputs(model, rows), model.target_column.width if model.target_column is not None else 1.0
+    return write_if_close(ours / width, theirs / width, file, content)
 
 
-def output_names(model: StackedDAE) -> tuple[str, str, str]:
+def output_names(model: StackedDAE) -> list[str]:
     """Return the names of the outputs, with an underscore appended where a column has the same name."""
-    answer, probabilities, codes = (_free(name, model.columns) for name in ("class", "probabilities", "codes"))
-    return answer, probabilities, codes
+    if not model.finetuned:
+        names = ["codes"]
+    else:
+        names = ["class", "probabilities"] if model.target_column is None else ["prediction"]
+    return [_free(name, model.columns) for name in names]
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -78,8 +82,10 @@ def write_if_close(ours: NDArray[Any], theirs: NDArray[Any], file: Path, content
     return apart
 
 
-def _outputs(model: StackedDAE, rows: Any) -> NDArray[np.float32]:
-    return model.predict_proba(rows) if model.finetuned else model.encode(rows)
+def _outputs(model: StackedDAE, rows: Any) -> NDArray[Any]:
+    if not model.finetuned:
+        return model.encode(rows)
+    return model.predict_proba(rows) if model.target_column is None else model.predict(rows)
 
 
 def example_rows(model: StackedDAE) -> Any:
@@ -138,13 +144,17 @@ class _Graph:
         from onnx import TensorProto, checker, helper
 
         preprocessing = self._model.preprocessing
-        answer, probabilities, codes = output_names(self._model)
+        names = output_names(self._model)
         x = self._plain_input() if preprocessing is None else self._table_input(preprocessing)
         stack = self._model.stack
         y = x
         for encoder in stack.layers:
             y = self._layer(y, encoder.weight.t(), encoder.bias, encoder.activation)
-        if self._model.finetuned:
+        target = self._model.target_column
+        if self._model.finetuned and target is not None:
+            outputs = [self._prediction(y, stack, target, names[0])]
+        elif self._model.finetuned:
+            answer, probabilities = names
             if isinstance(stack, MixedClassifier):
                 scores = self._mixture(x, y, stack)
                 self._add("Identity", [scores], probabilities)
@@ -161,13 +171,25 @@ class _Graph:
                 helper.make_tensor_value_info(probabilities, TensorProto.FLOAT, ["N", len(classes)]),
             ]
         else:
-            self._add("Identity", [y], codes)
-            outputs = [helper.make_tensor_value_info(codes, TensorProto.FLOAT, ["N", stack.widths[-1]])]
+            self._add("Identity", [y], names[0])
+            outputs = [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, ["N", stack.widths[-1]])]
         graph = helper.make_graph(self._nodes, "stacked_dae", self._inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
         made = helper.make_model(graph, producer_name="stacked-dae", opset_imports=opsets, ir_version=_IR)
         checker.check_model(made)
         return made
+
+    def _prediction(self, y: str, stack: EncoderStack | MixedClassifier, target: NumericColumn, name: str) -> Any:
+        """Add the predicted number, in the units of the target; return what describes the output."""
+        from onnx import TensorProto, helper
+
+        assert isinstance(stack, EncoderStack)
+        standardised = self._affine(y, stack.head.weight.t(), stack.head.bias)
+        number = self._add("Cast", [standardised], to=TensorProto.DOUBLE)
+        number = self._add("Mul", [number, self._constant(np.array(target.width))])
+        number = self._add("Add", [number, self._constant(np.array(target.shift))])
+        self._add("Reshape", [number, self._constant(np.array([-1]))], name)
+        return helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["N"])
 
     def _name(self) -> str:
         self._count += 1

@@ -1,0 +1,1 @@
+"""A trained stack for other programs: ONNX and torch.export."""
