@@ -154,6 +154,8 @@ class DataOptions:
     split: ColumnName | None = _option(
         "Column that says train, valid or test, or three shares (check only).", flag="data.split"
     )
+    stratify: bool | None = _option("Whether each class has the shares (check only).", flag="data.stratify")
+    weights: ColumnName | None = _option("Column of the weights of the labels (check only).", flag="data.weights")
     groups: ColumnName | None = _option("Column whose equal values stay together (check only).", flag="data.groups")
     order: ColumnName | None = _option("Column by which the last rows are test rows (check only).", flag="data.order")
     delimiter: Character | None = _option(

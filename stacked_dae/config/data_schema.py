@@ -12,7 +12,7 @@ Scale = Literal["minmax", "standard"]
 Decimal = Literal[".", ","]
 Source = Literal["regenerated", "original"]
 TABLE_SETTINGS = (
-    *("target", "keep", "drop", "categorical", "scale", "split", "groups", "order"),
+    *("target", "keep", "drop", "categorical", "scale", "split", "stratify", "groups", "order", "weights"),
     *("delimiter", "decimal", "header", "na_values"),
 )
 """Settings that apply only to a table."""
@@ -42,12 +42,18 @@ class DataConfig:
     """Shares of training, validation and test rows, or the name of a column that says train, valid or test (tables
     only). Without validation rows (finetune.head mixed only) valid_loss is that of the training rows; without test rows
     nothing is tested."""
+    stratify: bool = False
+    """Give every class its shares of training, validation and test rows, as nearly as its rows allow, not only all
+    classes together (tables only)."""
     groups: str | None = None
     """Column whose equal values stay together in one split, such as a patient's; no input unless data.keep names it
     (tables only)."""
     order: str | None = None
     """Column of numbers or dates: the first rows are for training, the last for the test; no input unless data.keep
     names it (tables only)."""
+    weights: str | None = None
+    """Column of numbers, at least 0: how many labels the label of a row counts for in fine-tuning with finetune.head
+    mixed, and in its baselines; no input unless data.keep names it. In the test every row counts once (tables only)."""
     delimiter: str | None = None
     """Character between the fields of a CSV file; found in the file when null (tables only)."""
     decimal: Decimal | None = None
@@ -104,6 +110,13 @@ class DataConfig:
             len(given) < 2 or given == ["split"],
             f"data.{' and data.'.join(given)}: give one; each says by itself which rows go where",
         )
+        require(
+            not (self.stratify and given),
+            f"data.stratify applies only to shares of rows, not with data.{(given or [''])[0]}; leave one of them out",
+        )
+        for name, is_given in (("stratify", self.stratify), ("weights", self.weights is not None)):
+            needs = f"data.{name} needs data.target, the column of the class"
+            require(not is_given or self.target is not None, needs)
         if self.labels_per_class is not None:
             require_positive_int("data.labels_per_class", self.labels_per_class)
         require_number("data.memory_budget", self.memory_budget, 0.0)

@@ -270,6 +270,10 @@ class Config:
         if self.task == "regression":
             self._check_regression()
         require(
+            self.data.weights is None or self.finetune.head == "mixed",
+            "data.weights applies only to finetune.head mixed; leave one out",
+        )
+        require(
             self.pretrain.layers()[0].loss != "by_column" or self.data.path is not None,
             "pretrain.loss: by_column applies only to a table: name its file with data.path",
         )
@@ -284,6 +288,8 @@ class Config:
             " table for task regression",
         )
         classes_only = {
+            "data.stratify": self.data.stratify,
+            "data.weights": self.data.weights,
             "finetune.metrics": tuned.metrics,
             "data.labels_per_class": self.data.labels_per_class,
         }

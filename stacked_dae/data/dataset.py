@@ -24,11 +24,13 @@ class Split:
     """Inputs (n, d), uint8 (0 to 255, used as 0 to 1) or float32, and labels (n,), int64 from 0.
 
     A training row without a label has −1. In a table's inputs NaN is a missing value. The labels of a regression are
-    its targets, standardised, (n, 1) float32; NaN for a training row without one.
+    its targets, standardised, (n, 1) float32; NaN for a training row without one. The weights, (n,) float64, of
+    training and validation rows say how much each label counts where it is learnt from; None where all count alike.
     """
 
     inputs: Inputs
     labels: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +44,7 @@ class Split:
 
     def enter(self, digest: hashlib._Hash) -> None:
         """Add the rows to a checksum."""
-        for array in (self.inputs, self.labels):
+        for array in (self.inputs, self.labels, *([] if self.weights is None else [self.weights])):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             for block in iter_blocks(array):
                 digest.update(np.ascontiguousarray(block).data)

@@ -15,7 +15,7 @@ from stacked_dae.config.schema import ClassWeight, Config
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.training.evaluation import RegressionScore
 from stacked_dae.training.loader import DeviceRows
-from stacked_dae.training.mixing.stage import labelled_examples
+from stacked_dae.training.mixing.stage import labelled_examples, row_weights
 
 BASELINES = ("majority_class", "logistic_regression")
 """Those beside every result of a table."""
@@ -55,7 +55,7 @@ def baseline_errors(
         labelled: the training rows with a label; None for all.
         test: the test rows.
         with_validation: whether the validation rows are learnt from too.
-        class_weight: of all but the first and the multilayer perceptron, which has none.
+        class_weight: of all but the first and the multilayer perceptron, which takes no weights of rows either.
         names: of :func:`baseline_names`.
     """
     from sklearn.impute import SimpleImputer
@@ -66,6 +66,11 @@ def baseline_errors(
     known = np.concatenate([data.train.labels[rows], data.valid.labels[: None if with_validation else 0]])
     inputs, y = labelled_examples(data, rows[:_MOST_ROWS], with_validation=with_validation)
     x, y = inputs[:_MOST_ROWS].numpy(), y[:_MOST_ROWS]
+    weights = row_weights(data, rows[:_MOST_ROWS], with_validation=with_validation)
+    if weights is not None:
+        # Some of scikit-learn's refuse rows that do not count.
+        counts = weights[:_MOST_ROWS] > 0.0
+        x, y, weights = x[counts], y[counts], weights[:_MOST_ROWS][counts]
     target = data.table.target_column if data.table is not None else None
 
     def error_of(predict: Callable[[NDArray[Any]], NDArray[Any]]) -> float:
@@ -79,7 +84,8 @@ def baseline_errors(
             mean = float(known.mean(dtype=np.float64))
             yield name, error_of(partial(_always, mean))
         elif name == "majority_class":
-            majority = int(np.bincount(known, minlength=data.classes).argmax())
+            every = row_weights(data, labelled, with_validation=with_validation)
+            majority = int(np.bincount(known, every, data.classes).argmax())
             yield name, error_of(partial(_always, majority))
         elif len(np.unique(y)) > 1:
             with warnings.catch_warnings():
@@ -87,7 +93,9 @@ def baseline_errors(
                 warnings.simplefilter("ignore")
                 last = _classifier(name, y, class_weight) if target is None else _regressor(name)
                 model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
-                model.fit(x, y.ravel())
+                weighted = weights is not None and name != "mlp"
+                given = {f"{model.steps[-1][0]}__sample_weight": weights} if weighted else {}
+                model.fit(x, y.ravel(), **given)
             yield name, error_of(model.predict)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
+from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.reporting.columns import (
     TEST,
@@ -23,9 +24,15 @@ from stacked_dae.reporting.columns import (
     metric_column,
 )
 from stacked_dae.utils.files import write_csv
+from stacked_dae.utils.nested import flatten
 
 # Runs that differ in one of these are judged by different validation rows.
-_SAME_ROWS = ("task", "data.name", "data.source", "data.path", "data.target", "data.split", "data.groups", "data.order")
+_SAME_ROWS = (
+    *("task", "data.name", "data.source", "data.path", "data.target"),
+    *("data.split", "data.stratify", "data.groups", "data.order"),
+)
+# What a run of an earlier version has of a later setting.
+_DEFAULTS = flatten(Config().to_dict())
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class Comparison:
 
     @property
     def _of_several_data_sets(self) -> bool:
-        return len({tuple(str(run.settings.get(key)) for key in _SAME_ROWS) for run in self.runs}) > 1
+        rows = {tuple(str(run.settings.get(key, _DEFAULTS[key])) for key in _SAME_ROWS) for run in self.runs}
+        return len(rows) > 1
 
     @cached_property
     def columns(self) -> list[Column]:

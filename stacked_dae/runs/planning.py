@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stacked_dae.config.data_schema import TABLE_SETTINGS
 from stacked_dae.config.identity import fingerprint, first_difference
 from stacked_dae.errors import StageError
 from stacked_dae.runs.experiment import Experiment, Stage
@@ -12,9 +13,7 @@ from stacked_dae.runs.stage_names import FINETUNE, stage_name
 # Settings that only fine-tuning reads: a folder that holds layers alone may be continued with others.
 _FINETUNE_KEYS = ("finetune.", "data.labels_per_class", "task")
 # Those that may differ from the ones of the layers' table.
-_TABLE_KEYS = tuple(
-    f"data.{name}" for name in ("path", "target", "keep", "drop", "categorical", "split", "delimiter", "decimal")
-)
+_TABLE_KEYS = ("data.path", *(f"data.{name}" for name in TABLE_SETTINGS if name != "scale"))
 _REMEDY = "choose another --out, or add --rerun to train again from that stage on"
 
 

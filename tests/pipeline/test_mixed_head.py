@@ -16,6 +16,9 @@ import torch
 import yaml
 from helpers.small_runs import blobs, small
 from helpers.tables import people
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
 from stacked_dae import FinetuneTask, StackedDAE, StackedDAEClassifier
@@ -23,6 +26,7 @@ from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError
 from stacked_dae.pipeline import api
+from stacked_dae.training.mixing import stage
 from stacked_dae.training.mixing.epoch_log import EpochLog
 from stacked_dae.training.mixing.stage import label_weights
 
@@ -244,3 +248,74 @@ def test_balanced_classes_need_the_mixed_head():
         config_from_dict({"finetune": {"class_weight": "balanced"}})
     with pytest.raises(ConfigError, match="finetune.class_weight must be"):
         config_from_dict({"finetune": {"class_weight": "fair", "head": "mixed"}})
+
+
+def weighted(tmp_path, weights):
+    """Return a table with a column of weights, and the same with each row as often as its weight says."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(160, 3)).round(3)
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    frame["y"] = np.where(x[:, 0] + random.normal(0, 1.5, 160) > 0, "yes", "no")
+    frame["part"] = np.where(np.arange(160) % 4 == 3, "test", "train")
+    frame.loc[frame.index % 16 == 0, "part"] = "valid"
+    frame["w"] = weights(frame)
+    frame.to_csv(tmp_path / "weighted.csv", index=False)
+    return frame
+
+
+def weighted_config(file, **data):
+    settings = {"path": str(file), "target": "y", "split": "part", "scale": "standard", **data}
+    return config_from_dict({"data": settings, "pretrain": LAYERS, "finetune": {**RECIPE["finetune"], "epochs": 3}})
+
+
+def test_weights_of_a_column_are_the_estimators_sample_weights(tmp_path, monkeypatch):
+    frame = weighted(tmp_path, lambda frame: np.where(frame["y"] == "yes", 5.0, 1.0))
+    seen = []
+
+    def fitted(encoders, inputs, labelled, labels, weights, *others):
+        seen.append((labels, weights))
+        return real(encoders, inputs, labelled, labels, weights, *others)
+
+    real = stage.fit_mixed_classifier
+    monkeypatch.setattr(stage, "fit_mixed_classifier", fitted)
+    run = api.fit(weighted_config(tmp_path / "weighted.csv", weights="w"), tmp_path / "run")
+    labels, weights = seen[0]
+    assert len(labels) == (frame["part"] != "test").sum(), "validation rows are learnt from too"
+    assert (weights == torch.where(labels == 1, 5.0, 1.0)).all()
+    assert "w" not in run.preprocessing().names
+    plain = api.fit(weighted_config(tmp_path / "weighted.csv", drop=["w"]), tmp_path / "plain")
+    yes = {folder.path.name: np.array(folder.result().confusion)[:, 1].sum() for folder in (run, plain)}
+    assert yes["run"] > yes["plain"]
+    assert run.result().baselines["logistic_regression"] != plain.result().baselines["logistic_regression"]
+    more = api.measure_baselines(run.path).result().baselines
+    # The same as scikit-learn's with sample_weight.
+    train, test = frame[frame["part"] != "test"], frame[frame["part"] == "test"]
+    model = StackedDAE.from_run(run.path)
+    svm = make_pipeline(StandardScaler(), SVC()).fit(model.inputs_of(train), train["y"], svc__sample_weight=train["w"])
+    theirs = 100 * np.mean(svm.predict(model.inputs_of(test)) != test["y"])
+    assert more["rbf_svm"] == pytest.approx(theirs, abs=100 / len(test) + 1e-9)
+    assert api.fit(weighted_config(tmp_path / "weighted.csv", weights="w"), tmp_path / "run").result() == (
+        api.RunFolder.open(tmp_path / "run").result()
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (lambda frame: np.where(frame.index == 4, -1.0, 1.0), "row 5 is -1, which is negative"),
+        (lambda frame: np.where(frame.index == 4, np.nan, 1.0), "row 5 is empty"),
+        (lambda frame: np.where(frame.index == 4, "much", "1"), "row 5 is 'much', which is not a number"),
+        (lambda frame: np.zeros(len(frame)), "is 0 for every labelled training row"),
+    ],
+)
+def test_weights_that_are_none_are_one_line(weights, message, tmp_path, capsys):
+    weighted(tmp_path, weights)
+    words = ["--data.path", str(tmp_path / "weighted.csv"), "--data.target", "y", "--data.weights", "w"]
+    assert main(["fit", "--config", "configs/table.yaml", *words, "--out", str(tmp_path / "run")]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_need_the_head_that_reads_them():
+    with pytest.raises(ConfigError, match=r"data\.weights applies only to finetune\.head mixed"):
+        config_from_dict({"data": {"path": "t.csv", "target": "y", "weights": "w"}})

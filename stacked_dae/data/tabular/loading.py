@@ -26,8 +26,10 @@ from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_t
 from stacked_dae.data.tabular.written_file import CanonicalFile, WrittenFile, described, open_data, reading_of
 from stacked_dae.errors import ConfigError, DataError, suggest
 
+# Place of the test rows among the splits; all of them count alike.
+_TEST = 2
 # Settings that name one column.
-_SINGLE_ROLES = ("target", "split", "groups", "order")
+_SINGLE_ROLES = ("target", "split", "groups", "order", "weights")
 
 
 def read_table(
@@ -106,7 +108,8 @@ def read_table(
             raise DataError(f"{path}: the file was changed while it was in use; run again from its beginning")
         inputs = read_inputs(file, path, preprocessing, part == which, scratch, budget_bytes)
         if rows.targets is None or target_column is None:
-            return Split(inputs, labels[part == which])
+            weights = None if rows.weights is None or which == _TEST else rows.weights[part == which]
+            return Split(inputs, labels[part == which], weights)
         return Split(inputs, target_column.transform(rows.targets[part == which]))
 
     has_test = bool((part == 2).any())
@@ -257,7 +260,7 @@ def find_inputs(
             if settings.target in names:
                 raise ConfigError(f"data.{option}: column {settings.target!r} of {settings.path} is the target, too")
     # What parts the rows may be an input too, if the user says so.
-    parts = {settings.groups, settings.order} - {*settings.keep}
+    parts = {settings.groups, settings.order, settings.weights} - {*settings.keep}
     others = {settings.target, settings.split if isinstance(settings.split, str) else None, *settings.drop, *parts}
     for name in settings.keep:
         if name in others:

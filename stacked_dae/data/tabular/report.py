@@ -32,7 +32,7 @@ class ColumnReport:
 
     Args:
         name: its name.
-        role: input, target, split, groups, order, dropped, left out, index, identifier, or refused.
+        role: input, target, split, groups, order, weights, dropped, left out, index, identifier, or refused.
         holds: numbers, names, or numbers and text; empty where it was not looked at.
         missing: rows without a value.
         values: its least, mean and greatest number, or its most common names with their shares, of the training rows.
@@ -116,7 +116,8 @@ def check_table(settings: DataConfig, task: Task = "classification") -> TableRep
         special[settings.target] = "target"
     if isinstance(settings.split, str):
         special[settings.split] = "split"
-    special |= {name: role for role, name in (("groups", settings.groups), ("order", settings.order)) if name}
+    roles = {"groups": settings.groups, "order": settings.order, "weights": settings.weights}
+    special |= {name: role for role, name in roles.items() if name}
 
     def describe(name: str) -> ColumnReport:
         scan = scans.get(name)
@@ -170,13 +171,14 @@ def _command(settings: DataConfig, drop: Sequence[str], task: Task, *, images: b
     words += ["--task", task] if images and predicts_numbers else []
     words += ["--data.path", shlex.quote(str(settings.path))]
     single = {"target": settings.target, "delimiter": settings.delimiter, "decimal": settings.decimal}
-    single |= {"groups": settings.groups, "order": settings.order}
+    single |= {"groups": settings.groups, "order": settings.order, "weights": settings.weights}
     if isinstance(settings.split, str):
         single["split"] = settings.split
     words += [word for key, value in single.items() if value for word in (f"--data.{key}", shlex.quote(value))]
     if isinstance(settings.split, list) and settings.split != DataConfig().split:
         words += ["--data.split", shlex.quote(str(settings.split))]
     words += [] if settings.header else ["--data.header", "false"]
+    words += ["--data.stratify", "true"] if settings.stratify else []
     lists = {
         "keep": settings.keep,
         "drop": drop,

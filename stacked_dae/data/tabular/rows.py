@@ -14,7 +14,15 @@ from stacked_dae.config.schema import Task
 from stacked_dae.data.columns.fitting import moments_of
 from stacked_dae.data.columns.values import NUMBER, Values, first_wrong
 from stacked_dae.data.formats.table_file import TableFile
-from stacked_dae.data.tabular.splitting import SPLITS, UNUSED, ranks, split_by_chance, split_by_group, split_by_order
+from stacked_dae.data.tabular.splitting import (
+    SPLITS,
+    UNUSED,
+    ranks,
+    split_by_chance,
+    split_by_class,
+    split_by_group,
+    split_by_order,
+)
 from stacked_dae.errors import DataError
 
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
@@ -39,6 +47,7 @@ class TableRows:
         errors: why the rows cannot be learnt from, each one line without the file's name.
         notices: what of them is not used, each one line without the file's name.
         targets: (n,) float64, NaN for a row without a target (regression only).
+        weights: (n,) float64, how much the label of each row counts; None where all count alike.
     """
 
     classes: list[str]
@@ -47,6 +56,7 @@ class TableRows:
     errors: list[str]
     notices: list[str] = field(default_factory=list)
     targets: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,7 +97,7 @@ def read_rows(path: Path, file: TableFile, settings: DataConfig, task: Task = "c
     except _RowsError as error:
         return TableRows([], none, splits, [str(error)])
     try:
-        splits = _assign_splits(settings, labels, reader)
+        splits, weights = _assign_splits(settings, labels, reader), reader.weights()
     except _RowsError as error:
         return TableRows(classes, labels, splits, [str(error)], targets=targets)
     unused = int((splits == UNUSED).sum())
@@ -96,7 +106,9 @@ def read_rows(path: Path, file: TableFile, settings: DataConfig, task: Task = "c
     errors = _rare_classes(settings, classes, labels, splits)
     if targets is not None and not moments_of(targets[splits == 0]).deviation > 0.0:
         errors = [f"column {settings.target!r} has one value only in the training rows, so there is nothing to predict"]
-    return TableRows(classes, labels, splits, errors, notices * (unused > 0), targets)
+    if weights is not None and not (weights[(splits == 0) & (labels >= 0)] > 0.0).any():
+        errors.append(f"column {settings.weights!r} is 0 for every labelled training row, so nothing counts")
+    return TableRows(classes, labels, splits, errors, notices * (unused > 0), targets, weights)
 
 
 def count_labels(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -130,6 +142,9 @@ class _Reader:
         self.names: list[str] = []
         """Of the group of each row, or its place in the order."""
         self.count = 0
+        self._weighted = settings.weights
+        self._weights: list[NDArray[np.float64]] = []
+        self._weights_error: _RowsError | None = None
 
     def read(self, file: TableFile) -> None:
         """Go through the file."""
@@ -137,12 +152,14 @@ class _Reader:
             what = f"column {self._target!r} holds {file.unusable[self._target]}"
             wanted_is = "holds numbers (task regression)" if self._predicts_numbers else _TARGET_IS
             self._error = _RowsError(f"{what}, but the target {wanted_is}")
-        wanted = [name for name in (self._target, self._split) if name is not None and name not in file.unusable]
+        columns = (self._target, self._split, self._weighted)
+        wanted = [name for name in columns if name is not None and name not in file.unusable]
         if self._together is not None:
             wanted = [*wanted, self._together]
         # One column is enough to count the rows.
         wanted = wanted or [name for name in file.names if name not in file.unusable][:1]
-        texts = [name for name in wanted if name != self._target or not self._predicts_numbers]
+        numbers = [self._weighted, *([self._target] if self._predicts_numbers else [])]
+        texts = [name for name in wanted if name not in numbers]
         for values in file.batches(wanted, texts):
             if self._target is not None and self._error is None:
                 try:
@@ -153,6 +170,11 @@ class _Reader:
                 except _RowsError as error:
                     # The file is read to its end: how many rows it has is wanted all the same.
                     self._error = error
+            if self._weighted is not None and self._weights_error is None:
+                try:
+                    self._weights.append(self._checked_weights(values[self._weighted]))
+                except _RowsError as error:
+                    self._weights_error = error
             if self._split is not None:
                 places = {name: place for place, name in enumerate(SPLITS)}
                 self.parts.append(np.array([places.get(v, len(SPLITS)) for v in values[self._split]], np.uint8))
@@ -181,6 +203,26 @@ class _Reader:
                 " correct it, or leave the row out"
             )
         return values
+
+    def _checked_weights(self, values: Values) -> NDArray[np.float64]:
+        """Return weights; what is missing or negative is none."""
+        wrong = first_wrong(values)
+        if wrong is None and not (values >= 0.0).all():
+            at = int((~(values >= 0.0)).argmax())
+            wrong = at, "empty" if np.isnan(values[at]) else f"{values[at]:g}, which is negative"
+        if wrong is None:
+            return values
+        at, what = wrong
+        raise _RowsError(
+            f"column {self._weighted!r}, row {self.count + at + 1} is {what}; weights are numbers of at least 0:"
+            " correct it, or leave the row out"
+        )
+
+    def weights(self) -> NDArray[np.float64] | None:
+        """Return the weight of each row, (n,); None without a column of them."""
+        if self._weights_error is not None:
+            raise self._weights_error
+        return np.concatenate(self._weights) if self._weighted is not None else None
 
     def targets(self) -> NDArray[np.float64]:
         """Return the number of each row, (n,), NaN where it has none."""
@@ -228,7 +270,7 @@ class _Reader:
 def _assign_splits(settings: DataConfig, labels: NDArray[np.int64], reader: _Reader) -> NDArray[np.uint8]:
     """Return the split of each row.
 
-    No label decides where its row goes, and no run's seed.
+    No run's seed decides where a row goes, and no label does unless data.stratify says so.
     """
     part = np.zeros(reader.count, np.uint8)
     labelled = (labels >= 0) | (settings.target is None)
@@ -257,6 +299,8 @@ def _assign_splits(settings: DataConfig, labels: NDArray[np.int64], reader: _Rea
                 " or dates such as 2026-11-29 alone"
             )
         part = split_by_order(keys, labelled, settings.split)
+    elif settings.stratify:
+        part = split_by_class(labels, settings.split)
     else:
         part = split_by_chance(labelled, settings.split)
     what = f"{reader.count} rows"
@@ -276,11 +320,15 @@ def _rare_classes(
     counts = count_labels(labels, len(classes))
     learnt = count_labels(np.where(splits == 0, labels, -1), len(classes))
     errors = []
+    chance = not settings.stratify and isinstance(settings.split, list) and settings.groups is settings.order is None
     for label, name in enumerate(classes):
         rows = int(counts[label])
         how_many = "one row" if rows == 1 else f"{rows} rows"
         if not learnt[label]:
             what = f"{how_many} of class {name!r}, but no training row"
+            if rows > 1 and chance:
+                errors.append(f"column {settings.target!r} has {what}; deal them class by class: --data.stratify true")
+                continue
         elif rows == 1 and settings.split != [1.0, 0.0, 0.0]:
             what = f"one row of class {name!r}, too few to learn and to test"
         else:

@@ -37,6 +37,36 @@ def split_by_chance(labelled: NDArray[np.bool_], shares: Sequence[float]) -> Par
     return part
 
 
+def split_by_class(labels: NDArray[np.int64], shares: Sequence[float]) -> Parts:
+    """Deal the rows of each class by a shuffle that is always the same, so that each class has the shares.
+
+    A class keeps at least one training row. What one class has too much, because its rows cannot be halved, the next
+    has too little: all classes together have the shares too.
+
+    Args:
+        labels: (n,) int64, −1 for a row without a label, which is a training row.
+        shares: of training, validation and test rows, of sum 1.
+
+    Returns:
+        (n,) the place of each row in :data:`SPLITS`.
+    """
+    part = np.zeros(len(labels), np.uint8)
+    _, valid, test = shares
+    before = 0
+    for label in range(int(labels.max(initial=-1)) + 1):
+        rows = np.flatnonzero(labels == label)
+        _shuffle(rows)
+        after = before + len(rows)
+        ends = [[round(share * count) for count in (before, after)] for share in (valid, test)]
+        count_valid, count_test = (end - start for start, end in ends)
+        while count_valid + count_test >= len(rows) > 0:
+            count_valid, count_test = (count_valid, count_test - 1) if count_test else (count_valid - 1, 0)
+        part[rows[:count_valid]] = 1
+        part[rows[count_valid : count_valid + count_test]] = 2
+        before = after
+    return part
+
+
 def split_by_group(groups: NDArray[np.int64], labelled: NDArray[np.bool_], shares: Sequence[float]) -> Parts:
     """Deal whole groups, by a shuffle that is always the same, so that each share of the labelled rows is nearly met.
 

@@ -49,6 +49,16 @@ def label_weights(labels: NDArray[np.int64], class_weight: ClassWeight | None) -
     return (len(labels) / (len(counts) * counts))[places]
 
 
+def row_weights(
+    data: Dataset, labelled: NDArray[np.int64] | None, *, with_validation: bool
+) -> NDArray[np.float64] | None:
+    """Return the weights of the rows of :func:`labelled_examples`, (n,); None where all count alike."""
+    if data.train.weights is None or data.valid.weights is None:
+        return None
+    own = data.train.weights if labelled is None else data.train.weights[labelled]
+    return np.concatenate([own, data.valid.weights]) if with_validation else own
+
+
 def train_mixture(
     stack: EncoderStack,
     settings: FinetuneConfig,
@@ -71,6 +81,9 @@ def train_mixture(
         log: takes the figures of the epochs.
     """
     x, y = labelled_examples(data, labelled, with_validation=with_validation)
+    weights = label_weights(y, settings.class_weight)
+    own = row_weights(data, labelled, with_validation=with_validation)
+    weights = weights if own is None else weights * own
     known = np.zeros(len(data.train), np.bool_)
     known[slice(None) if labelled is None else labelled] = True
     others = DeviceRows(data.train.inputs, _CPU).read(torch.from_numpy(np.flatnonzero(~known)))
@@ -79,7 +92,7 @@ def train_mixture(
         torch.cat([x, others]),
         torch.arange(len(x)),
         torch.from_numpy(y),
-        torch.from_numpy(label_weights(y, settings.class_weight)),
+        torch.from_numpy(weights),
         data.classes,
         settings,
         torch.Generator().manual_seed(derive_seed(seed, "mixture")),

@@ -14,7 +14,14 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.data.formats.opening import open_table
 from stacked_dae.data.tabular.loading import read_table
 from stacked_dae.data.tabular.rows import read_rows
-from stacked_dae.data.tabular.splitting import UNUSED, ranks, split_by_chance, split_by_group, split_by_order
+from stacked_dae.data.tabular.splitting import (
+    UNUSED,
+    ranks,
+    split_by_chance,
+    split_by_class,
+    split_by_group,
+    split_by_order,
+)
 from stacked_dae.errors import ConfigError, DataError
 from stacked_dae.pipeline import api
 
@@ -212,3 +219,47 @@ def test_without_validation_rows_the_paper_s_network_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="three shares that sum to 1, of which the first is above 0"):
         DataConfig(path="t.csv", split=[0.0, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("counts", [(500, 100, 30, 10), (4, 4, 4, 4, 4), (7, 1, 3), (50, 2)])
+def test_each_class_has_the_shares(counts):
+    random = np.random.default_rng(0)
+    labels = random.permutation(np.repeat(np.arange(len(counts)), counts))
+    labels = np.concatenate([labels, np.full(9, -1)])
+    part = split_by_class(labels, SHARES)
+    assert (part[labels < 0] == 0).all()
+    for label, rows in enumerate(counts):
+        found = np.bincount(part[labels == label], minlength=3)
+        assert found[0] > 0
+        if rows > 4:
+            np.testing.assert_allclose(found, np.array(SHARES) * rows, atol=1.01)
+    everything = np.bincount(part[labels >= 0], minlength=3)
+    # One row for each class that would have no training row otherwise.
+    np.testing.assert_allclose(everything, np.array(SHARES) * sum(counts), atol=1.01 + sum(n < 3 for n in counts))
+    np.testing.assert_array_equal(part, split_by_class(labels, SHARES))
+
+
+def test_a_rare_class_is_in_every_split_where_it_is_asked_for(tmp_path, capsys):
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame({"a": random.normal(size=400), "y": ["often"] * 380 + ["rare"] * 20})
+    file = tmp_path / "t.csv"
+    frame.to_csv(file, index=False)
+    labels = frame["y"] == "rare"
+    assert list(np.bincount(splits_of(file, stratify=True).splits[labels])) == [14, 2, 4]
+    assert list(np.bincount(splits_of(file).splits[labels], minlength=3)) != [14, 2, 4]
+    # What a message suggests works.
+    shares = [0.01, 0.495, 0.495]
+    said = splits_of(file, split=shares).errors[0]
+    assert said.endswith("--data.stratify true")
+    assert splits_of(file, split=shares, stratify=True).errors == []
+    command = ["fit", "--data.path", str(file), "--data.target", "y", "--pretrain.units", "3", "--pretrain.epochs", "1"]
+    command += ["--finetune.epochs", "1", "--data.stratify", "true"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert main(["data", "check", str(file), "--target", "y", "--data.stratify", "true"]) == 0
+    assert "--data.stratify true" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", [{"split": "part"}, {"groups": "g"}, {"order": "t"}, {"target": None}])
+def test_stratified_by_what_is_refused(other):
+    with pytest.raises(ConfigError, match=r"data\.stratify"):
+        DataConfig(**{"path": "t.csv", "target": "y", "stratify": True, **other})
