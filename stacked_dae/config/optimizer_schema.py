@@ -31,6 +31,8 @@ class LayerOptimizerConfig:
     length of the stage, and OneCycleLR's max_lr is lr."""
     scheduler_interval: SchedulerInterval = "epoch"
     """Whether the scheduler counts epochs or steps (updates)."""
+    decay: float = 0.0
+    """At least 0: after t updates of a layer its rate is lr / (1 + decay t), as in the paper's own programs."""
 
     def __post_init__(self) -> None:
         _check_optimizer("pretrain", self)
@@ -53,6 +55,8 @@ class OptimizerConfig:
     length of the stage, and OneCycleLR's max_lr is lr."""
     scheduler_interval: SchedulerInterval = "epoch"
     """Whether the scheduler counts epochs or steps (updates)."""
+    decay: float = 0.0
+    """At least 0: after t updates the rate is lr / (1 + decay t), as in the paper's own programs."""
 
     def __post_init__(self) -> None:
         _check_optimizer("finetune", self)
@@ -67,6 +71,9 @@ def _check_optimizer(stage: str, config: LayerOptimizerConfig | OptimizerConfig)
     _check_options(f"{where}.options", config.options)
     _check_options(f"{where}.scheduler_options", config.scheduler_options)
     require_choice(f"{where}.scheduler_interval", config.scheduler_interval, SchedulerInterval)
+    require_number(f"{where}.decay", config.decay, 0.0)
+    both = f"{where}.decay and {where}.scheduler both change the rate; leave one of them out"
+    require(config.scheduler is None or config.decay == 0.0, both)
     for name in ("scheduler_options", "scheduler_interval"):
         unset = getattr(config, name) == default_of(type(config), name)
         require(config.scheduler is not None or unset, f"{where}.{name} applies only with {where}.scheduler")

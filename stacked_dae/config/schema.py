@@ -30,7 +30,7 @@ MetricName = Literal[
 ]  # fmt: skip
 Model = Literal["sda", "saa", "mlp"]
 Task = Literal["classification", "regression"]
-FirstWeights = Literal["glorot", "scaled"]
+FirstWeights = Literal["glorot", "scaled", "max_fan"]
 
 # A table's layers learn little more after so many updates, and Adam's steps are too large where many inputs add up.
 _AUTO_UPDATES, _AUTO_LR, _AUTO_INPUTS = 300, 2e-3, 100
@@ -62,6 +62,7 @@ class LayerConfig:
     scheduler_options: dict[str, Any] = field(default_factory=dict)
     scheduler_interval: SchedulerInterval = "epoch"
     first_weights: FirstWeights = "glorot"
+    decay: float = 0.0
 
     def epochs_on(self, rows: int) -> int:
         """Return the epochs of a layer that is trained on so many rows."""
@@ -90,7 +91,8 @@ class PretrainConfig:
     """Decode with the transposed encoding weights."""
     first_weights: FirstWeights = "glorot"
     """glorot: uniform, by the numbers of inputs and units. scaled: uniform, by the size of the inputs, so that a unit's
-    input has variance 1 at any width (for tables, wide ones above all)."""
+    input has variance 1 at any width (for tables, wide ones above all). max_fan: uniform in ±1/√(the greater of the
+    numbers of inputs and units), as in the paper's own programs."""
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     emphasis: EmphasisConfig = field(default_factory=EmphasisConfig)
     batch_size: int = 20
@@ -186,6 +188,7 @@ class PretrainConfig:
                 scheduler_options=self.optimizer.scheduler_options,
                 scheduler_interval=self.optimizer.scheduler_interval,
                 first_weights=self.first_weights,
+                decay=float(self.optimizer.decay),
             )
             for k in range(depth)
         ]
@@ -211,6 +214,9 @@ class FinetuneConfig:
     error_then_loss: of equal errors, which are common on few rows, that with the lowest loss; loss: the lowest loss."""
     dropout: float = 0.0
     """Share, in [0, 1), of each layer's codes that training sets to 0 (the others are scaled up to make up for it)."""
+    average: float = 0.0
+    """Decay β, in [0, 1), of an exponential moving average of the weights over the updates: 0.999 spans about 1000 of
+    them. Validation, the kept epoch and the result are those of the average. 0: none."""
     class_weight: ClassWeight | None = None
     """balanced: each class weighs as much as any other, however few its labels; null: each label weighs as much as any
     other. For head mixed, and for the baselines logistic_regression, rbf_svm and gradient_boosting."""
@@ -234,11 +240,18 @@ class FinetuneConfig:
             require_choice("finetune.class_weight", self.class_weight, ClassWeight)
             require(self.head == "mixed", "finetune.class_weight applies only to finetune.head mixed; leave one out")
         if self.head == "mixed":
-            unread = {"monitor": self.monitor, "optimizer.scheduler": self.optimizer.scheduler}
-            for name, value in unread.items():
+            unread: dict[str, tuple[object, object]] = {
+                "monitor": (self.monitor, "error"),
+                "average": (self.average, 0.0),
+            }
+            unread |= {"optimizer.scheduler": (self.optimizer.scheduler, None)}
+            unread |= {"optimizer.decay": (self.optimizer.decay, 0.0)}
+            for name, (value, default) in unread.items():
                 text = f"finetune.{name} applies only to finetune.head softmax; leave it out, not {value!r}"
-                require(value in ("error", None), text)
+                require(value == default, text)
         require_number("finetune.dropout", self.dropout, 0.0, 1.0)
+        require_number("finetune.average", self.average, 0.0, 1.0)
+        require(self.average < 1.0, "finetune.average must be below 1: the average would stay what it began with")
         require(self.dropout < 1.0, "finetune.dropout must be below 1: nothing would be left to learn from")
 
 

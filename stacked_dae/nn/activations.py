@@ -59,6 +59,12 @@ def glorot_uniform(n_out: int, n_in: int, activation: str, generator: torch.Gene
     return torch.empty(n_out, n_in).uniform_(-limit, limit, generator=generator)
 
 
+def max_fan_uniform(n_out: int, n_in: int, generator: torch.Generator | None) -> Tensor:
+    """Return an (n_out, n_in) weight matrix, uniform in ±1 / √max(n_in, n_out), as the paper's own programs draw it."""
+    limit = 1.0 / math.sqrt(max(n_in, n_out))
+    return torch.empty(n_out, n_in).uniform_(-limit, limit, generator=generator)
+
+
 def replace_missing(x: Tensor) -> Tensor:
     """Return ``x`` with 0 for NaN, a missing value: as corruption leaves an input; same shape."""
     return torch.where(x.isnan(), 0.0, x)

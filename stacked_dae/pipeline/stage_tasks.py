@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,7 +23,7 @@ from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.stage import StageLoader
-from stacked_dae.training.tasks.base import ChunkedTask
+from stacked_dae.training.tasks.base import ChunkedTask, decayed_rates
 from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask
 from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.utils import distributed, signals
@@ -135,7 +136,16 @@ class StageTask(Task):
             if value is not None and config.reduce_on_plateau:
                 config.scheduler.step(torch.tensor(value))  # type: ignore[arg-type]
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Counted before the closed form makes Lightning take this minibatch for manual optimisation.
+        updates = self.trainer.global_step
+        super().on_train_batch_start(batch, batch_idx)
+        (optimizer,) = self.trainer.optimizers
+        self._rates = ExitStack()
+        self._rates.enter_context(decayed_rates(optimizer, self._chunked[0].decay, updates))
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._rates.close()
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
@@ -228,7 +238,15 @@ class StageFinetuneTask(StageTask, FinetuneTask):
         )
         self.encoders, self.head = stack.encoders, stack.head
         self._stack = (stack,)
+        # A submodule, so that it moves and is saved with the weights.
+        self.averaged = chunked.averaged
         self.begin(chunked)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # Where gradients are accumulated, not every minibatch ends in an update.
+        if self.averaged is not None and self.trainer.global_step > self.averaged.count:
+            self.averaged.update(self._stack[0])
+        super().on_train_batch_end(outputs, batch, batch_idx)
 
     _stack: tuple[EncoderStack, ...]
 

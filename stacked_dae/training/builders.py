@@ -11,6 +11,7 @@ from torch import Tensor
 from stacked_dae.config.schema import Config, LayerConfig
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import Inputs
+from stacked_dae.nn.activations import max_fan_uniform
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.nn.corruption import CORRUPTIONS
@@ -36,7 +37,7 @@ def build_layer(
     # A layer without noise corrupts nothing, whatever the kind.
     q = CORRUPTIONS[layer.kind](layer.nu) if layer.nu > 0 else None
     components = components or Components()
-    return components.layer(
+    built = components.layer(
         inputs,
         layer.units,
         corruption=components.corruption or q,
@@ -48,8 +49,19 @@ def build_layer(
         beta=layer.beta,
         standardised=torch.from_numpy(table.standardised) if table is not None and layer.loss == "by_column" else None,
         missing=table is not None,
-        generator=torch.Generator().manual_seed(derive_seed(seed, stage_name(k), "weights")),
+        generator=_weights_generator(seed, k),
     )
+    if layer.first_weights == "max_fan":
+        generator = _weights_generator(seed, k)
+        with torch.no_grad():
+            for weight in (built.weight, built.decoder_weight):
+                if weight is not None:
+                    weight.copy_(max_fan_uniform(len(weight), weight.shape[1], generator))
+    return built
+
+
+def _weights_generator(seed: int, k: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, stage_name(k), "weights"))
 
 
 def build_layers(
@@ -102,7 +114,7 @@ def scale_untrained_layers(
     layers: Sequence[DenoisingAutoencoder], settings: Sequence[LayerConfig], inputs: Inputs, seed: int
 ) -> None:
     """Scale the first weights of layers that will not be pre-trained, in place, each by the codes of those below."""
-    if all(config.first_weights == "glorot" for config in settings):
+    if all(config.first_weights != "scaled" for config in settings):
         return
     x = first_rows(inputs)
     for k, (layer, config) in enumerate(zip(layers, settings, strict=True), 1):

@@ -28,13 +28,21 @@ class CudaGraphRunner:
         step: updates the weights with one minibatch and returns its summed loss, ().
         state: returns what a captured step has baked in (learning rates); another value means another capture.
         device: where the step computes.
+        capture: whether a graph may be captured.
     """
 
-    def __init__(self, step: Callable[..., Tensor], state: Callable[[], Hashable], device: torch.device) -> None:
+    def __init__(
+        self,
+        step: Callable[..., Tensor],
+        state: Callable[[], Hashable],
+        device: torch.device,
+        *,
+        capture: bool = True,
+    ) -> None:
         self.total = torch.zeros((), device=device)
         self._step, self._state = step, state
         # Several processes talk to each other in the step.
-        self._capturable = device.type == "cuda" and distributed.world_size() == 1
+        self._capturable = capture and device.type == "cuda" and distributed.world_size() == 1
         self._graph: torch.cuda.CUDAGraph | None = None
         self._rows: tuple[Tensor, ...] = ()
         self._baked: Hashable = None

@@ -135,7 +135,7 @@ def pretrain_layers(
                 # A stage that is resumed takes its weights from the checkpoint afterwards.
                 scale_first_weights(layer.cpu(), first_rows(rows["train"]), seed, name)
             optimizer = OptimizerConfig(config.optimizer, config.lr_on(len(layer.decoder_bias)), config.options)
-            task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer))
+            task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer), config.decay)
             loaders = [
                 ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes)
                 for part in rows.values()
@@ -209,13 +209,22 @@ def finetune_stack(
     device = resolve_device(trainer)
     kind = ChunkedRegressionTask if stack.regression else ChunkedFinetuneTask
     patience = config.epochs if valid is None else config.patience
-    task = kind(stack, FINETUNE, seed, _optimizer(config.optimizer), patience, config.dropout, config.monitor)
+    task = kind(
+        stack,
+        FINETUNE,
+        seed,
+        _optimizer(config.optimizer),
+        patience,
+        dropout=config.dropout,
+        monitor=config.monitor,
+        decay=config.optimizer.decay,
+        average=config.average,
+    )
     loaders = [
         ChunkLoader(inputs, labels, config.batch_size, device, indices, store.budget_bytes)
         for inputs, labels, indices in (train, valid or train)
     ]
     store.train(task, *loaders, epochs=config.epochs)
-    if valid is not None:
-        stack.load_state_dict(task.best_weights, strict=True)
+    stack.load_state_dict(task.best_weights if valid is not None else task.evaluated.state_dict(), strict=True)
     best = "best_valid_loss" if stack.regression else "best_valid_error_percent"
     store.save(FINETUNE, stack, best_epoch=task.best_epoch, **{best: task.best_score})

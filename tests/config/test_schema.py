@@ -103,7 +103,7 @@ def test_every_change_of_a_layer_changes_its_fingerprint():
         "kind": "masking", "nu": 0.5, "alpha": 2.0, "beta": 2.0, "optimizer": "adam", "lr": 0.5,
         "options": {"momentum": 0.9}, "batch_size": 7, "epochs": 2, "scheduler": "StepLR",
         "scheduler_options": {"step_size": 2}, "scheduler_interval": "step",
-        "first_weights": "scaled",
+        "first_weights": "scaled", "decay": 0.1,
     }  # fmt: skip
     assert changes.keys() == vars(base).keys()
     marks = [fingerprint(base), *(fingerprint(replace(base, **{name: value})) for name, value in changes.items())]

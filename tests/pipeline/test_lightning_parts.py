@@ -101,6 +101,8 @@ class Sees(Callback):
         ["pretrain.emphasis.alpha=2.0", "finetune.optimizer.options={momentum: 0.9}"],
         ["model=mlp"],
         ["trainer.precision=bf16-mixed"],
+        ["pretrain.optimizer.decay=0.01", "finetune.optimizer.decay=0.02", "pretrain.first_weights=max_fan"],
+        ["finetune.average=0.9", "finetune.optimizer.name=adam", "finetune.optimizer.decay=0.02"],
     ],
     ids=str,
 )
@@ -232,6 +234,13 @@ RESUMED = {
         "pretrain.optimizer.scheduler_options={patience: 0, threshold: 0.2}",
     ],
     "clipped": ["trainer.gradient_clip_val=0.05"],
+    "decay": ["pretrain.optimizer.decay=0.01", "finetune.optimizer.decay=0.02"],
+    "average": ["finetune.average=0.9", "finetune.optimizer.name=adam", "finetune.optimizer.lr=0.01"],
+    "decay and average, clipped": [
+        "trainer.gradient_clip_val=0.05",
+        "finetune.average=0.9",
+        "finetune.optimizer.decay=0.02",
+    ],
     "double": ["trainer.precision=64-true"],
     "bfloat16": ["trainer.precision=bf16-true"],
 }
@@ -282,6 +291,17 @@ def test_a_stopped_run_continues_to_the_same_bits(case, tmp_path):
                 ("MultiStepLR", "milestones: [a]", "milestones must be a list of whole numbers"),
                 ("OneCycleLR", "total_steps: 2, max_lr: 0.1", "OneCycleLR refuses .*Tried to step"),
             ]
+        ),
+        (["pretrain.optimizer.decay=-1"], "pretrain.optimizer.decay must be"),
+        (["finetune.average=1.0"], "finetune.average must be below 1"),
+        (["finetune.head=mixed", "finetune.average=0.9"], "finetune.average applies only to finetune.head softmax"),
+        (
+            ["finetune.head=mixed", "finetune.optimizer.decay=0.1"],
+            "finetune.optimizer.decay applies only to finetune.head softmax",
+        ),
+        (
+            ["pretrain.optimizer.decay=0.1", "pretrain.optimizer.scheduler=CosineAnnealingLR"],
+            "both change the rate",
         ),
         (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val must be above 0"),
         (["trainer.max_time=90"], "trainer.max_time must be"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +20,23 @@ from stacked_dae.utils import distributed, signals
 from stacked_dae.utils.seeding import derive_seed
 
 
+@contextmanager
+def decayed_rates(optimizer: Optimizer, decay: float, updates: int) -> Iterator[None]:
+    """Divide the optimiser's rates by 1 + decay · updates inside the ``with`` block."""
+    if not decay:
+        yield
+        return
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate / (1.0 + decay * updates)
+    try:
+        yield
+    finally:
+        # A checkpoint has the rates of the settings.
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
 class ChunkedTask(pl.LightningModule):
     """A task whose ``training_step`` runs the minibatches of a chunk, one update each.
 
@@ -26,6 +44,7 @@ class ChunkedTask(pl.LightningModule):
         stage: the stage's name, the address of its random numbers.
         seed: the run's seed.
         optimizer: makes the optimiser of this module's parameters.
+        decay: after t updates the rate is that of the optimiser divided by 1 + decay t.
 
     After each epoch's validation ``figures`` holds the epoch's figures by name, those of ``measures``, if there are
     any, among them. When a signal asks for a stop, the task
@@ -33,8 +52,11 @@ class ChunkedTask(pl.LightningModule):
     :class:`~stacked_dae.utils.signals.Interrupted`. The same state in ``resume`` before the training continues there.
     """
 
-    def __init__(self, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
+    def __init__(
+        self, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer], decay: float = 0.0
+    ) -> None:
         super().__init__()
+        self.decay = decay
         self.automatic_optimization = False
         self.stage, self.seed = stage, seed
         self._make_optimizer = optimizer
@@ -107,7 +129,8 @@ class ChunkedTask(pl.LightningModule):
             self.trainer.strategy.model.require_backward_grad_sync = False
         self._descent = ParameterUpdater(optimizer)
         self._noise = torch.Generator(self.device)
-        self._replay = CudaGraphRunner(self.minibatch, self._descent.rates, self.device)
+        # A rate that changes with every minibatch would be captured with every minibatch.
+        self._replay = CudaGraphRunner(self.minibatch, self._descent.rates, self.device, capture=not self.decay)
 
     def on_train_epoch_start(self) -> None:
         loader = self.trainer.train_dataloader
@@ -115,6 +138,7 @@ class ChunkedTask(pl.LightningModule):
         loader.shuffle(derive_seed(self.seed, self.stage, self.current_epoch, "shuffle"))
         self._noise.manual_seed(derive_seed(self.seed, self.stage, self.current_epoch, "corruption"))
         self._batch_size = loader.batch_size
+        self._updates_before = self.current_epoch * -(-loader.count // loader.batch_size)
         self._replay.total.zero_()
         self._minibatches = self._skipped = self._train_count = 0
         if self.resume:
@@ -131,7 +155,8 @@ class ChunkedTask(pl.LightningModule):
         for start in starts:
             self._minibatches += 1
             if self._minibatches > self._skipped:
-                self._minibatch(start, rows)
+                with decayed_rates(self._optimizer, self.decay, self._updates_before + self._minibatches - 1):
+                    self._minibatch(start, rows)
                 if distributed.world_size() == 1:
                     self._stop_if_asked()
         # Several processes must stop at the same place, and do not ask each other after every minibatch.

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from stacked_dae.config.schema import Monitor
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.checkpoints import same_shapes
+from stacked_dae.training.tasks.averaging import WeightAverage
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.utils.type_hints import matches_type
 
@@ -20,7 +21,8 @@ from stacked_dae.utils.type_hints import matches_type
 class ChunkedFinetuneTask(ChunkedTask):
     """Trains an :class:`~stacked_dae.nn.stack.EncoderStack` with labels and keeps the weights of the best epoch.
 
-    ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without.
+    ``dropout`` is the share, in [0, 1), of each layer's codes that a training minibatch does without. With an
+    ``average``, in (0, 1), the stack that is validated and kept has the moving average of the weights.
 
     The best epoch is the first that ``monitor`` puts before all others; training stops after ``patience`` further
     epochs without a better one. ``best_score`` is the validation error of that epoch. Logs, each epoch,
@@ -34,10 +36,14 @@ class ChunkedFinetuneTask(ChunkedTask):
         seed: int,
         optimizer: Callable[[list[Tensor]], Optimizer],
         patience: int,
+        *,
         dropout: float = 0.0,
         monitor: Monitor = "error",
+        decay: float = 0.0,
+        average: float = 0.0,
     ) -> None:
-        super().__init__(stage, seed, optimizer)
+        super().__init__(stage, seed, optimizer, decay)
+        self.averaged = WeightAverage(stack, average) if average else None
         self.stack = stack
         self.patience = patience
         self.dropout = dropout
@@ -48,6 +54,19 @@ class ChunkedFinetuneTask(ChunkedTask):
 
     valid_sums: tuple[int, ...] = (2,)
 
+    @property
+    def evaluated(self) -> EncoderStack:
+        """The stack that is validated and kept: that of the average, if there is one."""
+        return self.stack if self.averaged is None else self.averaged.stack
+
+    def new_optimizer(self) -> Optimizer:
+        return self._make_optimizer(list(self.stack.parameters()))
+
+    def after_update(self) -> None:
+        """Take the weights into the average, if there is one."""
+        if self.averaged is not None:
+            self.averaged.update(self.stack)
+
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
         assert labels is not None
         kept = 1.0 - self.dropout
@@ -57,11 +76,13 @@ class ChunkedFinetuneTask(ChunkedTask):
 
     def minibatch(self, *rows: Tensor) -> Tensor:
         x, labels, *masks = rows
-        return self.stack.step(x, labels, self._descent, masks)
+        loss = self.stack.step(x, labels, self._descent, masks)
+        self.after_update()
+        return loss
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
-        logits = self.stack(x)
+        logits = self.evaluated(x)
         self.measure(logits, labels)
         wrong = (logits.argmax(1) != labels).sum()
         return torch.stack([functional.cross_entropy(logits, labels, reduction="sum"), wrong])
@@ -75,7 +96,7 @@ class ChunkedFinetuneTask(ChunkedTask):
     def _keep_if_best(self, score: float, loss: float) -> None:
         if self._key(score, loss) < self._key(self.best_score, self.best_loss):
             self.best_score, self.best_loss, self.best_epoch = score, loss, self.current_epoch + 1
-            self.best_weights = {name: value.detach().clone() for name, value in self.stack.state_dict().items()}
+            self.best_weights = {name: value.detach().clone() for name, value in self.evaluated.state_dict().items()}
 
     def _key(self, score: float, loss: float) -> tuple[float, ...]:
         """Return what the monitor orders epochs by, the best first."""
@@ -119,7 +140,7 @@ class ChunkedRegressionTask(ChunkedFinetuneTask):
 
     def evaluate(self, x: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
-        outputs = self.stack(x)
+        outputs = self.evaluated(x)
         self.measure(outputs, labels)
         error: Tensor = outputs - labels
         return error.square().sum()

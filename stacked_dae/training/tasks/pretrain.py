@@ -20,9 +20,14 @@ class ChunkedPretrainTask(ChunkedTask):
     """
 
     def __init__(
-        self, layer: DenoisingAutoencoder, stage: str, seed: int, optimizer: Callable[[list[Tensor]], Optimizer]
+        self,
+        layer: DenoisingAutoencoder,
+        stage: str,
+        seed: int,
+        optimizer: Callable[[list[Tensor]], Optimizer],
+        decay: float = 0.0,
     ) -> None:
-        super().__init__(stage, seed, optimizer)
+        super().__init__(stage, seed, optimizer, decay)
         self.layer = layer
 
     def prepare(self, x: Tensor, labels: Tensor | None, noise: torch.Generator) -> tuple[Tensor, ...]:
