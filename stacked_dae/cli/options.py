@@ -49,6 +49,15 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class PretrainOptions(TrainOptions):
+    """Options of fit and pretrain beside the settings of the experiment."""
+
+    layers: Folder | None = _option(
+        "Folder of trained layers that runs share: a layer that is there is not trained again, a new one is kept."
+    )
+
+
+@dataclass(frozen=True)
 class FinetuneOptions(TrainOptions):
     """Options of finetune beside the settings of the experiment."""
 
@@ -228,8 +237,8 @@ class Command:
 
 
 TRAINING_COMMANDS: Mapping[str, Command] = {
-    "fit": Command("pre-train each layer, fine-tune the stack, test it once", TrainOptions),
-    "pretrain": Command("pre-train each layer", TrainOptions),
+    "fit": Command("pre-train each layer, fine-tune the stack, test it once", PretrainOptions),
+    "pretrain": Command("pre-train each layer", PretrainOptions),
     "finetune": Command("fine-tune and test the layers of an earlier run (--pretrained RUN)", FinetuneOptions),
 }
 """The commands that take the settings of an experiment."""

@@ -16,6 +16,7 @@ from stacked_dae.pipeline.baselines import baseline_errors, baseline_names, base
 from stacked_dae.pipeline.parts import ArgumentsLike, CallbacksLike, LightningParts, LoggersLike, MetricsLike
 from stacked_dae.pipeline.runner import RunJob
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.training.evaluation import RegressionScore, Score, score_split
 from stacked_dae.training.trainer import resolve_device
@@ -35,6 +36,7 @@ def fit(
     logger: LoggersLike = None,
     trainer: ArgumentsLike = None,
     metrics: MetricsLike = None,
+    layers: LayerStore | str | Path | None = None,
 ) -> RunFolder:
     """Pre-train, fine-tune and test, and return the run folder; whatever is done already is kept.
 
@@ -56,6 +58,8 @@ def fit(
         metrics: torchmetrics of the logits and the labels of the validation rows each epoch, and of the test rows; or a
             function of the stage's name, whose metrics of a layer are of its reconstructions and its clean inputs. No
             part of the experiment.
+        layers: folder of trained layers that runs share: a layer that is there is taken, and one that is not is trained
+            and kept there. Several processes train it once. No part of the experiment.
 
     Raises:
         ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
@@ -71,6 +75,7 @@ def fit(
         test=test,
         components=components,
         parts=LightningParts(callbacks, logger, trainer, metrics),
+        layers=layers,
     ).run()
 
 
@@ -86,6 +91,7 @@ def pretrain(
     logger: LoggersLike = None,
     trainer: ArgumentsLike = None,
     metrics: MetricsLike = None,
+    layers: LayerStore | str | Path | None = None,
 ) -> RunFolder:
     """Pre-train the layers only, and return the run folder; arguments and errors as for :func:`fit`."""
     if config.model == "mlp":
@@ -99,6 +105,7 @@ def pretrain(
         finetune=False,
         components=components,
         parts=LightningParts(callbacks, logger, trainer, metrics),
+        layers=layers,
     ).run()
 
 

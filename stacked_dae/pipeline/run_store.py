@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +18,9 @@ from stacked_dae.config.schema import Config
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.runs.experiment import Stage
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.metrics import Metrics, epoch_row
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tracking.base import Tracker
 from stacked_dae.training.evaluation import Measures
 from stacked_dae.training.loader import ChunkLoader
@@ -42,6 +45,7 @@ class RunStore:
         reporter: shows progress.
         parts: what the user brings.
         measures: stage → its further measures, or None.
+        layers: trained layers of other runs, None without.
         route: task, training and validation loader → what Lightning trains with which loaders: the same, or others.
     """
 
@@ -55,9 +59,10 @@ class RunStore:
         reporter: Reporter,
         parts: LightningParts,
         measures: Callable[[str], Measures | None],
+        layers: LayerStore | None,
         route: Callable[[ChunkedTask, ChunkLoader, ChunkLoader], tuple[pl.LightningModule, StageLoader, StageLoader]],
     ) -> None:
-        self._parts, self._measures, self._route = parts, measures, route
+        self._parts, self._measures, self._layers, self._route = parts, measures, layers, route
         self.reporter, self.budget_bytes = reporter, config.data.budget_bytes
         self._folder, self._config, self._tracker = folder, config, tracker
         self._fingerprints = {stage.name: stage.fingerprint for stage in stages}
@@ -66,6 +71,27 @@ class RunStore:
     def is_done(self, stage: str) -> bool:
         """Return whether the stage was done before this command, or is by now."""
         return stage not in self._pending
+
+    def take_layers(self) -> None:
+        """Take those layers of other runs that are there, as far as they follow from each other."""
+        for stage in self._fingerprints:
+            if self._layers is None or stage == FINETUNE:
+                return
+            if not self.is_done(stage):
+                if not self._layers.take(self._folder, stage):
+                    return
+                self._pending.discard(stage)
+
+    @contextmanager
+    def shared(self, stage: str) -> Iterator[None]:
+        """Keep other processes that share layers from training this one in the block."""
+        if self._layers is None or self.is_done(stage):
+            yield
+            return
+        with self._layers.reserved(self._folder, stage):
+            if self._layers.take(self._folder, stage):
+                self._pending.discard(stage)
+            yield
 
     def load(self, stage: str, module: nn.Module) -> None:
         """Load the weights of a stage, and log its metrics again."""
@@ -128,6 +154,8 @@ class RunStore:
         self._folder.mark_done(stage, epochs=int(rows[-1]["epoch"]) if rows else 0, seconds=seconds, **record)
         (directory / "checkpoint.ckpt").unlink(missing_ok=True)
         self._pending.discard(stage)
+        if self._layers is not None and stage != FINETUNE:
+            self._layers.keep(self._folder, stage)
 
     def codes_path(self, stage: str, part: str) -> Path:
         """Return the file for the codes of a stage."""

@@ -23,6 +23,7 @@ from stacked_dae.pipeline.stage_tasks import check_route, stage_route
 from stacked_dae.reporting.figures import confusion, layer_pictures
 from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.planning import check_parent, check_same_experiment, initialize_folder, pending_stages
 from stacked_dae.runs.stage_names import FINETUNE
@@ -46,6 +47,7 @@ class RunJob:
         finetune: whether the stack is fine-tuned after its layers.
         parent: the run folder whose layers are fine-tuned; None to train layers here.
         parts: what the user brings of Lightning's.
+        layers: folder of trained layers that runs share.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RunJob:
         test: bool = True,
         components: Components | None = None,
         parts: LightningParts | None = None,
+        layers: LayerStore | str | Path | None = None,
     ) -> None:
         self.parts = parts or LightningParts()
         if not isinstance(config, Config):
@@ -75,6 +78,13 @@ class RunJob:
         check_apart("--out", Path(out), config.data.path)
         self.reporter = reporter or Reporter()
         self.folder = RunFolder.open_or_create(Path(out))
+        if isinstance(layers, (str, Path)):
+            layers = LayerStore(Path(layers), self.reporter.say)
+        self.shared_layers = layers
+        if self.shared_layers is not None:
+            self.shared_layers.check(Path(out))
+            if distributed.world_size() > 1:
+                raise ConfigError("--layers applies to one process only; leave it out, or run one process")
         check_optimizers(config)
         check_loggers(config.tracking.loggers)
         self.device = resolve_device(config.trainer)
@@ -191,6 +201,7 @@ class RunJob:
             self.reporter,
             self.parts,
             self._measures,
+            self.shared_layers,
             route,
         )
 
@@ -206,6 +217,8 @@ class RunJob:
         is_pending = any(stage in self.pending for stage in stages)
         if is_pending or (stages and self.session.logs_pretraining()):
             with self.session.pretraining() as tracker:
+                store = self._store(tracker)
+                store.take_layers()
                 pretrain_layers(
                     layers,
                     self.config.layers(),
@@ -213,7 +226,7 @@ class RunJob:
                     (data.valid if len(data.valid) else data.train).inputs,
                     seed=self.config.seed,
                     trainer=self.config.trainer,
-                    store=self._store(tracker),
+                    store=store,
                 )
                 if tracker.enabled:
                     tracker.log_figures(layer_pictures([layer.cpu() for layer in layers], data, self.config.seed))

@@ -129,7 +129,7 @@ class Manifest:
         dataset = values["dataset"]
         _check(dataset, field_types(DatasetRecord), "dataset.")
         for name, entry in values["stages"].items():
-            _check_stage(name, entry)
+            check_stage(name, entry)
         return Manifest(
             DatasetRecord(**_known(DatasetRecord, dataset)),
             values["parent"],
@@ -242,7 +242,8 @@ def _check(values: Any, types: Mapping[str, Any], prefix: str = "") -> None:
             raise RecordError(f"{prefix}{name}")
 
 
-def _check_stage(name: str, entry: Any) -> None:
+def check_stage(name: str, entry: Any) -> None:
+    """Raise RecordError unless ``entry`` holds the values of a stage's record."""
     prefix = f"stages.{name}."
     if not _STAGE_NAME.fullmatch(name):
         raise RecordError(prefix.rstrip("."))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +48,9 @@ class StageStore(Protocol):
     def is_done(self, stage: str) -> bool:
         """Return whether the stage need not be trained."""
 
+    def shared(self, stage: str) -> AbstractContextManager[None]:
+        """Keep other processes from training the same layer in the block; it may be done once the block begins."""
+
     def load(self, stage: str, module: nn.Module) -> None:
         """Load the weights of a stage that is done into ``module``."""
 
@@ -80,6 +84,10 @@ class MemoryStore:
     def is_done(self, stage: str) -> bool:
         """Return False: nothing is kept from an earlier call."""
         return False
+
+    def shared(self, stage: str) -> AbstractContextManager[None]:
+        """Return a block without a meaning: there are no other processes."""
+        return nullcontext()
 
     def load(self, stage: str, module: nn.Module) -> None:
         """Raise KeyError: no stage is kept."""
@@ -128,23 +136,36 @@ def pretrain_layers(
     names = [stage_name(k) for k in range(1, len(layers) + 1)]
     rows = {"train": train, "valid": valid}
     for name, layer, config in zip(names, layers, settings, strict=True):
-        if store.is_done(name):
-            store.load(name, layer)
-        else:
-            if config.first_weights == "scaled":
-                # A stage that is resumed takes its weights from the checkpoint afterwards.
-                scale_first_weights(layer.cpu(), first_rows(rows["train"]), seed, name)
-            optimizer = OptimizerConfig(config.optimizer, config.lr_on(len(layer.decoder_bias)), config.options)
-            task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer), config.decay)
-            loaders = [
-                ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes)
-                for part in rows.values()
-            ]
-            store.train(task, *loaders, epochs=config.epochs_on(len(rows["train"])))
-            store.save(name, layer, **_unit_counts(layer, name, rows["train"], store.reporter))
+        with store.shared(name):
+            if store.is_done(name):
+                store.load(name, layer)
+            else:
+                _train_layer(layer, name, config, rows, seed, device, store)
         if not all(store.is_done(later) for later in names[names.index(name) + 1 :]):
             rows = {part: _codes(layer, name, part, inputs, device, store) for part, inputs in rows.items()}
     store.delete_codes()
+
+
+def _train_layer(
+    layer: DenoisingAutoencoder,
+    name: str,
+    config: LayerConfig,
+    rows: Mapping[str, Inputs],
+    seed: int,
+    device: torch.device,
+    store: StageStore,
+) -> None:
+    """Train a layer on the training and validation ``rows``, and keep it."""
+    if config.first_weights == "scaled":
+        # A stage that is resumed takes its weights from the checkpoint afterwards.
+        scale_first_weights(layer.cpu(), first_rows(rows["train"]), seed, name)
+    optimizer = OptimizerConfig(config.optimizer, config.lr_on(len(layer.decoder_bias)), config.options)
+    task = ChunkedPretrainTask(layer, name, seed, _optimizer(optimizer), config.decay)
+    loaders = [
+        ChunkLoader(part, None, config.batch_size, device, budget_bytes=store.budget_bytes) for part in rows.values()
+    ]
+    store.train(task, *loaders, epochs=config.epochs_on(len(rows["train"])))
+    store.save(name, layer, **_unit_counts(layer, name, rows["train"], store.reporter))
 
 
 def _unit_counts(layer: DenoisingAutoencoder, stage: str, inputs: Inputs, reporter: Reporter) -> dict[str, Any]:

@@ -123,10 +123,13 @@ def test_a_local_sweep_makes_run_folders_and_tests_the_best_alone(here, capsys):
     assert [run.name for run in runs if run.n_test] == [best.name]
     assert all(run.settings["tracking.mode"] == "off" for run in runs)
     assert (Path(best.name) / "figures" / "filters.png").exists()
+    # Two of the three have one noise level, and so the same layers.
+    assert len(list(Path("runs/layers").glob("*/record.json"))) == 4
+    assert "2 layers were shared between trials, which saved" in " ".join(shown.err.split())
     # The same again trains nothing; one more trains one more.
-    before = {file: file.stat().st_mtime_ns for file in Path("runs").rglob("weights.safetensors")}
+    before = {file: file.stat().st_mtime_ns for file in Path("runs").glob("trial_*/*/weights.safetensors")}
     assert main(["sweep", file, "--local", "4", "--out", "runs"]) == 0
-    after = {file: file.stat().st_mtime_ns for file in Path("runs").rglob("weights.safetensors")}
+    after = {file: file.stat().st_mtime_ns for file in Path("runs").glob("trial_*/*/weights.safetensors")}
     assert len(after) == len(before) + 3, "two layers and a stack"
     assert before.items() <= after.items()
 

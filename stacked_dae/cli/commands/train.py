@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.cli.options import TRAINING_COMMANDS, FinetuneOptions, TrainOptions, read_options
+from stacked_dae.cli.options import TRAINING_COMMANDS, FinetuneOptions, PretrainOptions, TrainOptions, read_options
 from stacked_dae.config.identity import fingerprint, identity_settings
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
@@ -30,10 +30,11 @@ def run_training(command: str, values: Mapping[str, Any]) -> None:
     if command != "pretrain" and config.data.path is not None and config.data.target is None:
         raise ConfigError("data.target: name the column of the class or number; without one, pretrain only")
     out = Path(options.out) if options.out else _default_out(config, command, pretrained)
-    _train(command, config, out, pretrained, options.rerun)
+    _train(command, config, out, pretrained, options)
 
 
-def _train(command: str, config: Config, out: Path, pretrained: str | None, rerun: bool) -> None:
+def _train(command: str, config: Config, out: Path, pretrained: str | None, options: TrainOptions) -> None:
+    rerun, layers = options.rerun, options.layers if isinstance(options, PretrainOptions) else None
     from stacked_dae.pipeline import api
     from stacked_dae.reporting.run_figures import draw_run
     from stacked_dae.reporting.run_summary import print_summary
@@ -44,9 +45,9 @@ def _train(command: str, config: Config, out: Path, pretrained: str | None, reru
         if pretrained is not None:
             folder = api.finetune(config, out, pretrained, rerun=rerun, reporter=reporter)
         elif command == "pretrain":
-            folder = api.pretrain(config, out, rerun=rerun, reporter=reporter)
+            folder = api.pretrain(config, out, rerun=rerun, reporter=reporter, layers=layers)
         else:
-            folder = api.fit(config, out, rerun=rerun, reporter=reporter)
+            folder = api.fit(config, out, rerun=rerun, reporter=reporter, layers=layers)
         if not distributed.is_rank_zero():
             return
         draw_run(folder)
