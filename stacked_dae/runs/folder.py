@@ -277,9 +277,12 @@ class RunFolder:
 
     def best_valid_rmse(self) -> float | None:
         """Return the lowest validation RMSE, in the units of the target; None where no number is predicted yet."""
-        tuned, table = self.manifest.stages.get(FINETUNE), self.preprocessing()
+        tuned = self.manifest.stages.get(FINETUNE)
+        if tuned is None or tuned.best_valid_loss is None:
+            return None
+        table = self.preprocessing()
         target = table.target_column if table is not None else None
-        if target is None or tuned is None or tuned.best_valid_loss is None:
+        if target is None:
             return None
         return target.width * math.sqrt(tuned.best_valid_loss)
 

@@ -316,6 +316,24 @@ def test_weights_that_are_none_are_one_line(weights, message, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_rows_without_a_label_need_no_weight(tmp_path):
+    frame = weighted(tmp_path, lambda frame: np.where(frame.index == 4, np.nan, 1.0))
+    frame.loc[4, "y"] = None
+    frame.to_csv(tmp_path / "weighted.csv", index=False)
+    run = api.fit(weighted_config(tmp_path / "weighted.csv", weights="w"), tmp_path / "run")
+    plain = api.fit(weighted_config(tmp_path / "weighted.csv", drop=["w"]), tmp_path / "plain")
+    assert run.stage("finetune").sha256 == plain.stage("finetune").sha256, "weights of 1 are none"
+
+
+def test_weights_that_are_lists_are_one_line(tmp_path, capsys):
+    frame = weighted(tmp_path, lambda frame: 1.0)
+    frame["w"] = [[1.0]] * len(frame)
+    frame.to_parquet(tmp_path / "weighted.parquet")
+    words = ["--data.path", str(tmp_path / "weighted.parquet"), "--data.target", "y", "--data.weights", "w"]
+    assert main(["fit", "--config", "configs/table.yaml", *words, "--out", str(tmp_path / "run")]) == 2
+    assert "column 'w' holds" in capsys.readouterr().err
+
+
 def test_weights_need_the_head_that_reads_them():
     with pytest.raises(ConfigError, match=r"data\.weights applies only to finetune\.head mixed"):
         config_from_dict({"data": {"path": "t.csv", "target": "y", "weights": "w"}})
