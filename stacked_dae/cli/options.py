@@ -96,7 +96,9 @@ class PredictOptions(RunOptions):
     """Options of predict."""
 
     data: File = _option(_ROWS, required=True)
-    out: File | None = _option("Output CSV (required): the predicted class and one p_CLASS column per class.")
+    out: File | None = _option(
+        "Output CSV (required): the predicted class and one p_CLASS column per class, or the predicted number."
+    )
     keep_columns: Columns | None = _option(_KEEP_COLUMNS, flag="keep-columns", nargs="+")
 
 
@@ -250,7 +252,8 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     ),
     "plot": Command("draw the figures of a run", RunDataOptions),
     "predict": Command(
-        "predict class and probabilities of each row of a file (--data FILE --out preds.csv)", PredictOptions
+        "predict class and probabilities, or the number, of each row of a file (--data FILE --out preds.csv)",
+        PredictOptions,
     ),
     "encode": Command(
         "compute the codes of each row of a file (--data FILE --layer K --out codes.parquet)", EncodeOptions

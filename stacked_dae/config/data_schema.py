@@ -28,7 +28,8 @@ class DataConfig:
     """The user's table, in place of a data set: a file that ends in .csv or .tsv (also compressed: .csv.gz, .tsv.gz),
     .parquet, .feather, .arrow, .jsonl, .npy or .npz, or a folder of such files, its parts, or of images by class."""
     target: str | None = None
-    """Column of the class, text or whole numbers; rows where it is empty serve pre-training only (tables only)."""
+    """Column of the class, text or whole numbers, or of the number to predict (task regression); rows where it is empty
+    serve pre-training only (tables only)."""
     keep: list[str] = field(default_factory=list)
     """Columns that are inputs; all but the target when empty (tables only)."""
     drop: list[str] = field(default_factory=list)
@@ -117,6 +118,9 @@ class DataConfig:
         for name, is_given in (("stratify", self.stratify), ("weights", self.weights is not None)):
             needs = f"data.{name} needs data.target, the column of the class"
             require(not is_given or self.target is not None, needs)
+        for role in ("target", "split", "groups", "order"):
+            twice = self.weights is not None and getattr(self, role) == self.weights
+            require(not twice, f"data.weights and data.{role} both name column {self.weights!r}; give it one role")
         if self.labels_per_class is not None:
             require_positive_int("data.labels_per_class", self.labels_per_class)
         require_number("data.memory_budget", self.memory_budget, 0.0)

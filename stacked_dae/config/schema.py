@@ -225,7 +225,8 @@ class FinetuneConfig:
     balanced_accuracy, f1, precision, recall, auroc, average_precision: means over the classes; calibration_error: of 15
     bins; cohen_kappa, matthews_corrcoef. They choose nothing and change no training."""
     baselines: bool | None = None
-    """Test the majority class and logistic regression on the same rows beside the stack; null: for tables."""
+    """Test the majority class and logistic regression (the mean and ridge regression with task regression) on the same
+    rows beside the stack; null: for tables."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -297,8 +298,8 @@ class Config:
         tuned = self.finetune
         require(
             tuned.head != "mixed",
-            "finetune.head: mixed applies only to task classification; configs/regression.yaml has the settings of a"
-            " table for task regression",
+            "finetune.head: mixed applies only to task classification; give --finetune.head softmax, or"
+            " --config configs/regression.yaml in place of configs/table.yaml",
         )
         classes_only = {
             "data.stratify": self.data.stratify,
@@ -308,6 +309,10 @@ class Config:
         }
         for name, value in classes_only.items():
             require(not value, f"{name} applies only to task classification; leave it out, not {value!r}")
+        require(
+            tuned.monitor == "error",
+            "finetune.monitor applies only to task classification; leave it out: the lowest squared error is kept",
+        )
 
     def layers(self) -> list[LayerConfig]:
         """Return the settings of each layer as they are used: no loss is auto, and every nu of ``model: saa`` is 0."""

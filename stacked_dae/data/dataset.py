@@ -36,6 +36,11 @@ class Split:
         return len(self.labels)
 
     @property
+    def counted_labels(self) -> NDArray[Any]:
+        """The labels, −1 where a label has the weight 0."""
+        return self.labels if self.weights is None else np.where(self.weights > 0.0, self.labels, -1)
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of the rows, their order and types included."""
         digest = hashlib.sha256()

@@ -56,7 +56,8 @@ def write_predictions(
         for rows in rows_of(model, data, reporter, keep_columns):
             if is_regression:
                 numbers = model.numbers_of(rows.inputs).tolist()
-                yield from ([*next(kept), _shown(number)] for number in numbers)
+                # As exact as they are: how many digits matter depends on the target.
+                yield from ([*next(kept), repr(number)] for number in numbers)
                 count += len(numbers)
                 continue
             probabilities = model.probabilities_of(rows.inputs)

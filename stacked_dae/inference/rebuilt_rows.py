@@ -84,7 +84,8 @@ def write_reconstructions(
         yield [*keep_columns, *model.columns]
         for block in rebuilt():
             columns = list(block.T) if model.preprocessing is None else model.preprocessing.restore(block).values()
-            shown = [values if values.dtype == object else map(_shown, values) for values in columns]
+            # As exact as they are: how many digits matter depends on the column.
+            shown = [values if values.dtype == object else map(repr, values.tolist()) for values in columns]
             yield from ([*next(kept), *row] for row in zip(*shown, strict=True))
 
     if out.suffix == ".npy":

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from stacked_dae.config.data_schema import DataConfig
+from stacked_dae.config.schema import Config
 from stacked_dae.data.arrays import array_of
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.disk_array import DiskArray
@@ -136,7 +137,13 @@ class DAEDataModule(pl.LightningDataModule):
             ConfigError, DataError: a setting or the file is wrong.
         """
         columns = {key: arguments.pop(key) for key in [field.name for field in fields(DataConfig)] if key in arguments}
-        data = load_data(DataConfig(path=path, target=target, **columns), task=arguments.pop("task", "classification"))
+        for name in ("weights", "labels_per_class"):
+            if name in columns:
+                instead = "; labelled(per_class=…) of the data module keeps that many" if name != "weights" else ""
+                raise ConfigError(f"{name} has no meaning for a data module; leave it out{instead}")
+        settings, task = DataConfig(path=path, target=target, **columns), arguments.pop("task", "classification")
+        config = Config(task=task, data=settings)
+        data = load_data(config.data, task=config.task)
         for notice in data.notices:
             warnings.warn(notice, stacklevel=2)
         return cls.from_dataset(data, **arguments)

@@ -191,7 +191,7 @@ def measure_baselines(
             test = data.load_test()
             _scored(folder, data, test)
             classes = data.table.classes if data.table else ()
-            rows = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
+            rows = labelled_rows(data.train.counted_labels, config.data.labels_per_class, config.seed, classes)
             for name, error in baseline_errors(data, rows, test, **baseline_settings(config), names=missing):
                 shown = f"RMSE {error:.4g}" if config.task == "regression" else f"{error:.2f} %"
                 reporter.say(f"{name.replace('_', ' ')}: {shown}")

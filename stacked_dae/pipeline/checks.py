@@ -27,7 +27,8 @@ def check_experiment(experiment: Experiment, *, finetune: bool) -> None:
     if finetune and data.is_regression != (config.task == "regression"):
         raise ConfigError(f"task is {config.task}, but the data set {data.name!r} was read for the other task")
     if finetune and not len(data.valid) and config.finetune.head != "mixed":
+        other = "" if data.is_regression else ", or --finetune.head mixed, which cross-validates"
         raise ConfigError(
-            "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a share,"
-            " or --finetune.head mixed, which cross-validates"
+            "data.split: without validation rows nothing chooses the epoch of finetune.head softmax; give them a"
+            f" share{other}"
         )

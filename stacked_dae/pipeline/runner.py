@@ -95,7 +95,7 @@ class RunJob:
         check_parent(self.experiment)
         check_experiment(self.experiment, finetune=finetune)
         classes = data.table.classes if data.table else ()
-        self.labelled = labelled_rows(data.train.labels, config.data.labels_per_class, config.seed, classes)
+        self.labelled = labelled_rows(data.train.counted_labels, config.data.labels_per_class, config.seed, classes)
         self.stages = self.experiment.stages(finetune=finetune)
         names = [stage.name for stage in self.stages]
         figures = {name: self._figures(name) for name in names}
@@ -147,7 +147,10 @@ class RunJob:
         """Return a stage's further measures, None without any."""
         own = self.parts.of(stage).metrics
         named = self.config.finetune.metrics if stage == FINETUNE else []
-        return Measures(named, self.data.classes, own, self.device) if named or own is not None else None
+        if not named and own is None:
+            return None
+        target = self.data.table.target_column if self.data.table and stage == FINETUNE else None
+        return Measures(named, self.data.classes, own, self.device, target)
 
     def run(self) -> RunFolder:
         """Do what is left to do."""

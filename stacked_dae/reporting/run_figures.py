@@ -16,6 +16,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE
 
+_OF_A_TASK = {"confusion", "predictions"}
 # Points that a picture can still show.
 _MOST_ROWS = 2000
 
@@ -52,6 +53,9 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         model = StackedDAE.from_run(folder.path, "finetuned")
         made["predictions"] = predictions(*predicted_and_true(model, _first(data.valid)), str(data.table.target))
     (folder.path / "figures").mkdir(exist_ok=True)
+    for name in _OF_A_TASK - made.keys():
+        # Of an earlier run in this folder, for another task.
+        (folder.path / "figures" / f"{name}.png").unlink(missing_ok=True)
     return [save(figure, folder.path / "figures" / f"{name}.png") for name, figure in made.items()]
 
 

@@ -58,10 +58,18 @@ class Measures:
         classes: number of classes; of use to ``names`` only.
         own: the user's, of the outputs (logits) and the labels, or of the outputs and the targets (regression only).
         device: where they are computed.
+        target: of a regression; outputs and targets are given to ``own`` in its units.
     """
 
-    def __init__(self, names: Sequence[str], classes: int, own: MetricCollection | None, device: torch.device) -> None:
-        self._device = device
+    def __init__(
+        self,
+        names: Sequence[str],
+        classes: int,
+        own: MetricCollection | None,
+        device: torch.device,
+        target: NumericColumn | None = None,
+    ) -> None:
+        self._device, self._target = device, target
         named = {name: _NAMED[name][0](num_classes=classes, **_NAMED[name][1]) for name in names}
         self._named = MetricCollection(dict(named)).to(device) if named else None
         self._present = torch.zeros(classes, dtype=torch.bool, device=device)
@@ -109,6 +117,9 @@ class Measures:
             self._named.update(outputs.softmax(1), wanted)
             self._present[wanted] = True
         if self._own is not None:
+            if self._target is not None:
+                shift, width = self._target.shift, self._target.width
+                outputs, wanted = outputs.double() * width + shift, wanted.double() * width + shift
             self._own.update(outputs, wanted)
 
     def take(self) -> dict[str, float]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import re
 import time
 
 import nbformat
@@ -18,6 +21,25 @@ def test_there_are_notebooks_and_they_hold_no_outputs():
         for cell in nbformat.read(file, as_version=4).cells:
             if cell.cell_type == "code":
                 assert (cell.outputs, cell.execution_count) == ([], None), file.name
+
+
+def imported():
+    """Yield where each import of the package stands in notebooks and benchmarks, its module, and the name."""
+    sources = {file: file.read_text() for file in sorted((ROOT / "benchmarks").glob("*.py"))}
+    for file in NOTEBOOKS:
+        cells = [cell.source for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
+        sources[file] = "\n".join(re.sub(r"^[%!].*", "", cell, flags=re.MULTILINE) for cell in cells)
+    for file, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stacked_dae"):
+                yield from ((file.name, node.module, alias.name) for alias in node.names)
+
+
+def test_what_notebooks_and_benchmarks_import_is_there():
+    found = list(imported())
+    assert len(found) > 50
+    missing = [line for line in found if not hasattr(importlib.import_module(line[1]), line[2])]
+    assert missing == []
 
 
 @pytest.mark.slow

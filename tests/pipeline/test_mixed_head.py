@@ -337,3 +337,32 @@ def test_weights_that_are_lists_are_one_line(tmp_path, capsys):
 def test_weights_need_the_head_that_reads_them():
     with pytest.raises(ConfigError, match=r"data\.weights applies only to finetune\.head mixed"):
         config_from_dict({"data": {"path": "t.csv", "target": "y", "weights": "w"}})
+
+
+@pytest.mark.parametrize("role", ["split", "groups", "order", "target"])
+def test_a_column_of_weights_has_one_role(role):
+    with pytest.raises(ConfigError, match="both name column 'w'"):
+        config_from_dict({"data": {"path": "t.csv", "target": "y", "weights": "w", role: "w"}})
+
+
+def test_written_weights_are_read_alike_each_time(tmp_path):
+    weighted(tmp_path, lambda frame: [f"${k % 3 + 1},000.50" for k in range(len(frame))])
+    config = weighted_config(tmp_path / "weighted.csv", weights="w")
+    run = api.fit(config, tmp_path / "run")
+    assert api.fit(config, tmp_path / "run").result() == run.result()
+    assert api.evaluate(run.path).error_percent == run.result().test_error_percent
+
+
+def test_labels_of_no_weight_are_not_drawn(tmp_path, monkeypatch):
+    weighted(tmp_path, lambda frame: (frame.index % 5 == 1).astype(float))
+    seen = []
+
+    def fitted(encoders, inputs, labelled, labels, weights, *others):
+        seen.append(weights)
+        return real(encoders, inputs, labelled, labels, weights, *others)
+
+    real = stage.fit_mixed_classifier
+    monkeypatch.setattr(stage, "fit_mixed_classifier", fitted)
+    api.fit(weighted_config(tmp_path / "weighted.csv", weights="w", labels_per_class=3), tmp_path / "run")
+    assert len(seen[0]) == 6
+    assert (seen[0] > 0).all()

@@ -238,9 +238,9 @@ def test_the_public_task_trains_the_same_bits(scheduler, table, tmp_path):
 def test_metrics_of_the_users_are_of_predictions_and_targets(table, run, tmp_path):
     measured = api.fit(settings(table), tmp_path / "run", metrics={"mse": MeanSquaredError()})
     result, scale = measured.result(), measured.preprocessing().target_column
-    assert result.metrics["mse"] == pytest.approx((result.test_rmse / scale.width) ** 2, rel=1e-5)
+    assert result.metrics["mse"] == pytest.approx(result.test_rmse**2, rel=1e-5)
     row = measured.metrics("finetune").rows()[0]
-    assert row["valid_mse"] == pytest.approx(row["valid_loss"], rel=1e-5)
+    assert row["valid_mse"] == pytest.approx(row["valid_loss"] * scale.width**2, rel=1e-5)
     assert measured.stage("finetune").sha256 == run.stage("finetune").sha256
     with pytest.raises(ConfigError, match="predictions and targets"):
         api.fit(settings(table), tmp_path / "no", metrics=MulticlassAccuracy(3))
@@ -310,7 +310,10 @@ def test_written_amounts_are_numbers_from_the_file_to_the_report(tmp_path):
 REFUSED = {
     "text": (lambda t: t["price"].where(t.index != 7, "cheap"), ["column 'price', row 8 is 'cheap'", "correct it"]),
     "an infinite number": (lambda t: t["price"].where(t.index != 7, np.inf), ["row 8 is 'inf', which is not a number"]),
-    "one value": (lambda t: t["price"] * 0 + 5, ["one value only", "nothing to predict"]),
+    "one value": (lambda t: t["price"] * 0 + 5, ["is 5 in every training row", "nothing to predict"]),
+    "one value that is no binary fraction": (lambda t: t["price"] * 0 + 0.1, ["is 0.1 in every training row"]),
+    "numbers too small": (lambda t: t["price"] * 1e-175, ["which cannot be scaled"]),
+    "a mark": (lambda t: t["price"].where(t.index != 7, "?"), ["row 8 is '?'", "--data.na_values '[\"?\"]'"]),
     "no value": (lambda t: t["price"] * np.nan, ["no value in any row"]),
     "dates": (lambda t: ["2026-01-01"] * len(t), ["'2026-01-01', which is not a number"]),
 }
@@ -352,7 +355,7 @@ def test_a_target_of_numbers_suggests_the_task(tmp_path, capsys):
         file = houses(tmp_path / "houses.csv", missing=0.0, price=values)
         assert main(["data", "check", str(file), "--target", "price"]) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert "to predict numbers: --task regression" in said
+        assert "to predict numbers: --config configs/regression.yaml" in said
         assert len(said) < 500
 
 
@@ -377,3 +380,87 @@ def main_error(run, file):
     from stacked_dae.inference.regression_report import score_number_file
 
     return score_number_file(StackedDAE.from_run(run.path), file)
+
+
+def test_no_training_row_with_a_target(tmp_path, capsys):
+    def fold(table):
+        return np.where(table.index % 3 == 0, "train", np.where(table.index % 3 == 1, "valid", "test"))
+
+    file = houses(
+        tmp_path / "houses.csv",
+        missing=0.0,
+        fold=fold,
+        price=lambda table: table["price"].where(table["fold"] != "train"),
+    )
+    words = ["--target", "price", "--task", "regression", "--data.split", "fold"]
+    assert main(["data", "check", str(file), *words]) == 2
+    assert "has no value in any training row" in capsys.readouterr().err
+
+
+def test_a_fill_value_among_validation_rows_is_one_line(tmp_path, capsys):
+    def fold(table):
+        return np.where(table.index % 3 == 0, "train", np.where(table.index % 3 == 1, "valid", "test"))
+
+    price = lambda table: table["price"].where(table.index != 7, 1e21)  # noqa: E731
+    file = houses(tmp_path / "houses.csv", missing=0.0, fold=fold, price=price)
+    words = ["fit", "--config", "configs/regression.yaml", "--data.path", str(file), "--data.target", "price"]
+    words += ["--data.split", "fold", "--finetune.epochs", "1", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "row 8 is 1e+21, too far from the training rows" in said
+    words += ["--data.na_values", said.split("--data.na_values ")[1].strip("'")]
+    assert main(words) == 2, "a validation row must have a target"
+    assert "row 8 is a valid row" in capsys.readouterr().err
+
+
+def test_predictions_are_written_as_exact_as_they_are(tmp_path):
+    file = houses(tmp_path / "houses.csv", missing=0.0, price=lambda table: 1e6 + table["price"] / 1e5)
+    run = api.fit(settings(file, finetune={"epochs": 2}), tmp_path / "run")
+    out = tmp_path / "p.csv"
+    assert main(["predict", str(run.path), "--data", str(file), "--out", str(out)]) == 0
+    written = pd.read_csv(out)["prediction"].to_numpy()
+    np.testing.assert_array_equal(written, StackedDAE.from_run(run.path).predict(pd.read_csv(file)))
+    assert len(np.unique(written)) > 250
+    assert main(["reconstruct", str(run.path), "--data", str(file), "--out", str(tmp_path / "r.csv")]) == 0
+
+
+def test_layers_of_classes_take_the_regressions_settings(table, tmp_path, capsys):
+    layers = ["--config", "configs/table.yaml", "--data.path", str(table), "--data.drop", "[price]"]
+    assert main(["pretrain", *layers, "--pretrain.epochs", "1", "--out", str(tmp_path / "layers")]) == 0
+    written = tmp_path / "written.csv"
+    prices = pd.read_csv(table)["price"]
+    pd.read_csv(table).assign(price=[f"${v:,.2f}" if v == v else "" for v in prices]).to_csv(written, index=False)
+    finetune = ["finetune", "--pretrained", str(tmp_path / "layers"), "--data.path", str(written)]
+    finetune += ["--data.target", "price", "--data.drop", "[]", "--finetune.epochs", "2"]
+    assert main([*finetune, "--task", "regression", "--out", str(tmp_path / "no")]) == 2
+    assert "--finetune.head softmax" in capsys.readouterr().err
+    recipe = ["--config", "configs/regression.yaml", "--pretrain.epochs", "1"]
+    for k, more in enumerate((["--finetune.head", "softmax"], recipe)):
+        assert main([*finetune, "--task", "regression", *more, "--out", str(tmp_path / f"run{k}")]) == 0
+        # Its sign is that of the target, which the layers never saw.
+        assert RunFolder.open(tmp_path / f"run{k}").preprocessing().target_column.sign == "$"
+
+
+def test_figures_of_another_task_are_removed(tmp_path):
+    file, out = houses(tmp_path / "houses.csv", missing=0.0), tmp_path / "run"
+    quick = ["--data.path", str(file), "--pretrain.units", "[4]", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
+    assert main(["fit", *quick, "--data.target", "city", "--out", str(out)]) == 0
+    assert (out / "figures" / "confusion.png").exists()
+    assert main(["fit", *quick, "--data.target", "price", "--task", "regression", "--rerun", "--out", str(out)]) == 0
+    assert not (out / "figures" / "confusion.png").exists()
+    assert (out / "figures" / "predictions.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": "Regression"}, "task must be one of"),
+        ({"task": None}, "task must be one of"),
+        ({"task": "regression", "stratify": True}, "data.stratify"),
+        ({"weights": "area"}, "weights has no meaning for a data module"),
+        ({"labels_per_class": 3}, r"labelled\(per_class=…\)"),
+    ],
+)
+def test_a_data_module_refuses_what_it_would_ignore(arguments, message, table):
+    with pytest.raises(ConfigError, match=message):
+        DAEDataModule.from_table(str(table), "price", **arguments)

@@ -58,9 +58,9 @@ class Preprocessing:
 
     @property
     def signs(self) -> dict[str, str]:
-        """Currency and percent signs of the columns that bear one, by name."""
+        """Currency and percent signs of the columns of numbers, by name; empty for those that bear none."""
         columns = [*self.columns, self.target_column]
-        return {c.name: c.sign for c in columns if isinstance(c, NumericColumn) and c.sign}
+        return {c.name: c.sign for c in columns if isinstance(c, NumericColumn)}
 
     @property
     def standardised(self) -> NDArray[np.bool_]:

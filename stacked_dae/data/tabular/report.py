@@ -139,7 +139,7 @@ def check_table(settings: DataConfig, task: Task = "classification") -> TableRep
         columns=[describe(name) for name in file.names],
         classes=dict(zip(rows.classes, labels, strict=True)),
         splits={name: int((rows.splits == place).sum()) for place, name in enumerate(SPLITS)},
-        unlabelled=int((rows.labels < 0).sum()) if settings.target is not None else 0,
+        unlabelled=int((rows.labels < 0).sum()) if rows.classes or rows.targets is not None else 0,
         notices=notices,
         error=None if message is None else f"{path}: {message}",
         command=None if rows.errors else _command(settings, [*settings.drop, *refused], task, images=bool(pixels)),

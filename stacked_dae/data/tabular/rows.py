@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.schema import Task
+from stacked_dae.data.columns.errors import list_option
 from stacked_dae.data.columns.fitting import moments_of
 from stacked_dae.data.columns.values import NUMBER
 from stacked_dae.data.formats.table_file import TableFile
@@ -28,6 +29,8 @@ from stacked_dae.errors import DataError
 _MORE_ROWS = "give more rows of it, or join it to another class"
 # So many classes that cannot be learnt are named one by one.
 _MOST_NAMED = 8
+# Of a target, in standard deviations: its square has to fit float32.
+_FAR = 1e15
 # Rows that are counted at a time.
 _BLOCK = 2**20
 _IN_WORDS = dict(zip(SPLITS, ("training", "validation", "test"), strict=True))
@@ -101,8 +104,8 @@ def read_rows(path: Path, file: TableFile, settings: DataConfig, task: Task = "c
     by = f"data.groups {settings.groups}" if settings.groups is not None else f"data.order {settings.order}"
     notices = [f"{unused} rows without a label are not used, since by {by} they belong to validation or test rows"]
     errors = _rare_classes(settings, classes, labels, splits)
-    if targets is not None and not moments_of(targets[splits == 0]).deviation > 0.0:
-        errors = [f"column {settings.target!r} has one value only in the training rows, so there is nothing to predict"]
+    if targets is not None:
+        errors = _wrong_targets(str(settings.target), targets, splits)
     if weights is not None and not (weights[(splits == 0) & (labels >= 0)] > 0.0).any():
         errors.append(f"column {settings.weights!r} is 0 for every labelled training row, so nothing counts")
     return TableRows(classes, labels, splits, errors, notices * (unused > 0), targets, weights)
@@ -187,5 +190,26 @@ def _rare_classes(
     return [
         f"{column} {len(classes)} classes, of which {len(found)} have too few rows to learn and to test, such as"
         f" {found[0][0]!r}; give more rows of them, or join them to others"
-        + ("; to predict numbers: --task regression" if numbers else "")
+        + ("; to predict numbers: --config configs/regression.yaml" if numbers else "")
+    ]
+
+
+def _wrong_targets(name: str, targets: NDArray[np.float64], splits: NDArray[np.uint8]) -> list[str]:
+    """Return what is wrong with the numbers to predict, (n,)."""
+    moments = moments_of(targets[splits == 0])
+    column = f"column {name!r}"
+    if not moments.count:
+        return [f"{column} has no value in any training row; give some, or another split"]
+    if moments.low == moments.high:
+        return [f"{column} is {moments.low:g} in every training row that has a value, so there is nothing to predict"]
+    if not (np.isfinite(moments.deviation) and moments.deviation > 0.0):
+        return [f"{column} spans {moments.low:g} to {moments.high:g}, which cannot be scaled; give it in another unit"]
+    with np.errstate(invalid="ignore"):
+        far = np.flatnonzero(np.abs(targets - moments.mean) > _FAR * moments.deviation)
+    if not len(far):
+        return []
+    row, value = far[0] + 1, targets[far[0]]
+    return [
+        f"{column}, row {row} is {value:g}, too far from the training rows; correct it, or, if it stands for a missing"
+        f" value: {list_option('data.na_values', [f'{value:.15g}'])}"
     ]

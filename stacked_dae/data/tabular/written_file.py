@@ -53,7 +53,7 @@ class WrittenFile(_Wrapped):
         file: the table.
         reading: its options.
         names: columns whose text is text whatever it looks like; those read as text anyway need not be among them.
-        signs: currency and percent signs of columns of a model; None where there is none yet.
+        signs: currency and percent signs of the columns of a model, empty for none; None where there is no model yet.
         hint: what an error of a comma that may mean two things ends with.
     """
 
@@ -109,7 +109,7 @@ class WrittenFile(_Wrapped):
             numbers, sign = parsed
         if np.isnan(numbers).all():
             return numbers
-        expected = sign if self._expected is None or not sign else self._expected.get(name, "")
+        expected = sign if self._expected is None or not sign else self._expected.get(name, sign)
         if sign != expected:
             raise DataError(f"{self._path}: {other_sign(name, sign, expected)}")
         before = signs.setdefault(name, sign)
@@ -189,5 +189,6 @@ def open_data(
     numbers: Collection[str] = file.names
     if known is not None:
         numbers = {c.name for c in [*known.columns, known.target_column] if isinstance(c, NumericColumn)}
+        numbers |= {settings.weights} if settings.weights is not None else set()
     others = [name for name in file.names if name not in numbers]
     return WrittenFile(path, file, reading, others, signs=signs, hint=hint)

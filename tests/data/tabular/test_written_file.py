@@ -71,7 +71,10 @@ def test_amounts_and_percentages_are_numbers(name, plain, tmp_path):
     plain.to_csv(tmp_path / "plain.csv", index=False)
     WRITERS[name](plain, tmp_path / name)
     expected, found = read(tmp_path / "plain.csv"), read(tmp_path / name)
-    assert found.table.signs == {"amount": "€" if name == "european.csv" else "$", "share": "%"}
+    assert {name: sign for name, sign in found.table.signs.items() if sign} == {
+        "amount": "€" if name == "european.csv" else "$",
+        "share": "%",
+    }
     without_signs = [replace(c, sign="") if isinstance(c, NumericColumn) else c for c in found.table.columns]
     assert replace(found.table, columns=without_signs) == expected.table
     assert np.array_equal(found.train.inputs, expected.train.inputs)
