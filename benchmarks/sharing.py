@@ -2,8 +2,8 @@
 
     python benchmarks/sharing.py --rounds 3
 
-A round runs all trials with shared layers and without, in one process, and tells the ratio of their times. Writes
-results/bench/sharing.json.
+A round runs all trials with shared layers and without, in one process, and tells the ratio of their times.
+results/bench/sharing.json was made with --rounds 3 --out results/bench/sharing.json.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
         show("24 trials", list(rows[-1]), [[f"{value:.3g}" for value in rows[-1].values()]])
     ratio = statistics.median(row["ratio"] for row in rows)
     print(f"median ratio: {ratio:.3f}")
-    write("sharing", {"trials": len(trials), "median_ratio": ratio, "rounds": rows})
+    write(asked.out, "sharing", "cpu", {"trials": len(trials), "median_ratio": ratio, "rounds": rows})
 
 
 if __name__ == "__main__":
