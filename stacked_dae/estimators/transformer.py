@@ -19,7 +19,8 @@ class StackedDAETransformer(_Base):
 
     Args:
         units: numbers of units, lowest layer first.
-        first_weights: glorot (by the numbers of inputs and units) or scaled (by the size of the inputs too).
+        first_weights: glorot (by the numbers of inputs and units), scaled (by the size of the inputs too) or max_fan
+            (by the greater of the two numbers).
         nu: noise level; one value, or one per layer.
         corruption: fixed_masking, masking, gaussian, salt_and_pepper, swap, or an object such as those of
             :mod:`stacked_dae.nn.corruption` (which has its own noise level; ``nu`` is ignored).

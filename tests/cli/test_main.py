@@ -55,7 +55,7 @@ def printed_config(capsys, *arguments):
         main([*arguments, "--print_config"])
     assert stop.value.code in (0, None)
     values = yaml.safe_load(capsys.readouterr().out)
-    return config_from_dict({k: v for k, v in values.items() if k not in ("out", "rerun", "pretrained")})
+    return config_from_dict({k: v for k, v in values.items() if k not in ("out", "rerun", "pretrained", "layers")})
 
 
 def refused(capsys, arguments, *texts):

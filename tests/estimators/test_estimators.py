@@ -224,7 +224,7 @@ def test_the_global_generators_are_left_alone(digits):
         ({"monitor": "loss"}, "monitor applies only to head='softmax'; leave it out, or set head='softmax'"),
         ({"head": "softmax", "class_weight": "balanced"}, "class_weight applies only to head='mixed'"),
         ({"class_weight": "balance"}, "class_weight"),
-        ({"first_weights": "he"}, "first_weights must be one of glorot, scaled, not 'he'"),
+        ({"first_weights": "he"}, "first_weights must be one of glorot, scaled, max_fan, not 'he'"),
         ({"finetune_lr": -1.0}, "finetune.optimizer.lr"),
         ({"pretrain_lr": 1e9, "scale": "standard", "activation": "relu"}, "diverged"),
         ({"accelerator": "tpus"}, "accelerator"),

@@ -218,6 +218,7 @@ def test_compare_reads_the_same_from_the_server(two_fits, tmp_path):
         assert a == b
 
 
+@pytest.mark.slow
 def test_a_regression_is_compared_from_the_server(tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("a,b,y\n" + "".join(f"{k % 13},{k % 7},{k % 13 + 0.5 * (k % 7)}\n" for k in range(90)))

@@ -169,6 +169,7 @@ def ended(process):
     return process.returncode, " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_processes_at_the_same_time_train_each_layer_once(tmp_path):
     processes = [start(tmp_path, f"run{k}", 0.1 * k) for k in (1, 2)]
     results = [ended(process) for process in processes]
