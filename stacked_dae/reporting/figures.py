@@ -145,7 +145,7 @@ def curves(metrics: Mapping[str, Sequence[Mapping[str, float]]], kept: int | Non
             axes.plot(epochs, losses, marker=".", color="C3", label="validation")
             axes.plot(epochs[best], losses[best], "o", color="black", label=f"best: {losses[best]:.3f}")
             axes.axhline(1.0, color="0.5", linestyle="--", linewidth=1.0, label="predicting the mean")
-            axes.set_ylabel("squared error / variance of the target")
+            axes.set_ylabel("squared error / variance")
         elif stage == FINETUNE:
             errors = [row["valid_error_percent"] for row in rows]
             best = int(np.argmin(errors)) if kept is None else epochs.index(kept)
