@@ -130,10 +130,13 @@ def columns_of(runs: Sequence[Compared]) -> tuple[Column, ...]:
     return (*(_ERRORS if errors else ()), *(_RMSES if numbers else ()), *_OTHERS)
 
 
+_MEASURES = {"mae": "MAE", "r2": "R²"}
+
+
 def metric_column(name: str) -> Column:
     """Return the column of a further measure of the test."""
     return Column(
-        f"test {name}",
+        f"test {_MEASURES.get(name, name)}",
         lambda run: {f"test_{name}": run.metrics.get(name)},
         lambda run: shown(run.metrics.get(name), 3),
     )

@@ -51,6 +51,8 @@ def page(comparison: Comparison) -> str:
         to_hex(colormaps["tab10" if len(runs) <= 10 else "turbo"](_place(k, len(runs)))) for k in range(len(runs))
     ]
     chosen = f"Lowest validation error: <b>{escape(comparison.label(best))}</b>." if best else comparison.why_no_best
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    interval = "" if all(run.is_regression for run in runs) else " have their 95&nbsp;% interval; they"
     where = f" in <code>{escape(comparison.folder)}</code>" if comparison.folder else ""
     parts = [
         "<!doctype html>",
@@ -58,9 +60,9 @@ def page(comparison: Comparison) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         # An address that asks for nothing: a browser looks for an icon otherwise.
         '<link rel="icon" href="data:,">',
-        f"<title>{len(runs)} runs compared</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{len(runs)} runs compared</h1>",
-        f"<p>{len(runs)} runs{where}. {chosen} Test errors have their 95&nbsp;% interval; they choose nothing.</p>",
+        f"<title>{count} compared</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{count} compared</h1>",
+        f"<p>{count}{where}. {chosen} Test errors{interval} choose nothing.</p>",
         _settings_line(comparison),
         _table(comparison, colors),
         _curves(comparison, colors),
@@ -109,13 +111,16 @@ def _curves(comparison: Comparison, colors: Sequence[str]) -> str:
             if (rows := [row for row in run.histories.get(stage, []) if what in row])
         ]
         if drawn:
-            panels.append(_panel(stage, what, drawn, comparison.best))
+            axis = "loss per example"
+            if stage == FINETUNE:
+                axis = "error (%)" if what == VALID else "squared error / variance"
+            panels.append(_panel(stage, what, axis, drawn, comparison.best))
     if not panels:
         return ""
     return f'<h2>Learning curves, on validation examples</h2><div class="panels">{"".join(panels)}</div>'
 
 
-def _panel(stage: str, what: str, drawn: Sequence[tuple[Compared, str, Any]], best: Compared | None) -> str:
+def _panel(stage: str, what: str, axis: str, drawn: Sequence[tuple[Compared, str, Any]], best: Compared | None) -> str:
     figure = Figure(figsize=(4.6, 3.2))
     # Finding the margins would draw the panel twice.
     axes = figure.subplots(gridspec_kw={"left": 0.17, "right": 0.97, "bottom": 0.16, "top": 0.9})
@@ -130,7 +135,7 @@ def _panel(stage: str, what: str, drawn: Sequence[tuple[Compared, str, Any]], be
         )
     axes.set_title(stage.replace("_", " "), fontsize=11)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("error (%)" if what == VALID else "loss per example")
+    axes.set_ylabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     text = io.StringIO()
