@@ -464,3 +464,14 @@ def test_figures_of_another_task_are_removed(tmp_path):
 def test_a_data_module_refuses_what_it_would_ignore(arguments, message, table):
     with pytest.raises(ConfigError, match=message):
         DAEDataModule.from_table(str(table), "price", **arguments)
+
+
+def test_a_target_with_and_without_a_sign_is_one_line_that_can_be_followed(tmp_path, capsys):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    houses(folder / "a.csv", missing=0.0)
+    houses(folder / "b.csv", missing=0.0, price=lambda table: [f"${v:.2f}" for v in table["price"]])
+    assert main(["data", "check", str(folder), "--target", "price", "--task", "regression"]) == 2
+    said = capsys.readouterr().err
+    assert "write them alike" in said
+    assert "data.drop" not in said

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.data.columns.errors import list_option
 from stacked_dae.data.columns.values import NUMBER, Values, first_wrong
+from stacked_dae.data.columns.written_numbers import written_number
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.splitting import SPLITS
 
@@ -103,9 +104,12 @@ class RowReader:
         wrong = first_wrong(values)
         if wrong is not None:
             at, what = wrong
+            row = f"column {self._target!r}, row {self.count + at + 1} is"
+            if isinstance(values[at], str) and written_number(values[at], ".") is not None:
+                raise RowsError(f"{row} {values[at].strip()!r}, but not all numbers bear this sign; write them alike")
             raise RowsError(
-                f"column {self._target!r}, row {self.count + at + 1} is {what}; task regression predicts numbers:"
-                f" correct it, or, if it stands for a missing value: {self._as_missing(values[at])}"
+                f"{row} {what}; task regression predicts numbers: correct it, or, if it stands for a missing value:"
+                f" {self._as_missing(values[at])}"
             )
         return values
 

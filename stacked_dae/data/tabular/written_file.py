@@ -55,6 +55,7 @@ class WrittenFile(_Wrapped):
         names: columns whose text is text whatever it looks like; those read as text anyway need not be among them.
         signs: currency and percent signs of the columns of a model, empty for none; None where there is no model yet.
         hint: what an error of a comma that may mean two things ends with.
+        needed: columns that cannot be left out, such as the target.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class WrittenFile(_Wrapped):
         *,
         signs: Mapping[str, str] | None = None,
         hint: str = "",
+        needed: Collection[str | None] = (),
     ) -> None:
         super().__init__(file)
-        self._path, self._text, self._expected, self._hint = path, names, signs, hint
+        self._path, self._text, self._expected, self._hint, self._needed = path, names, signs, hint, needed
         # The commas of a CSV file are points by now.
         self._decimal = "." if reading.decimal is None or file.has_points else reading.decimal
         self._is_said = reading.decimal is not None
@@ -114,7 +116,8 @@ class WrittenFile(_Wrapped):
             raise DataError(f"{self._path}: {other_sign(name, sign, expected)}")
         before = signs.setdefault(name, sign)
         if sign != before and values.dtype != object:
-            raise DataError(f"{self._path}: {signs_differ(name, before)}; write them alike, or {leave_out(name)}")
+            others = "" if name in self._needed else f", or {leave_out(name)}"
+            raise DataError(f"{self._path}: {signs_differ(name, before)}; write them alike{others}")
         if sign:
             self.signs[name] = sign
         return numbers if sign == before else values
@@ -191,4 +194,5 @@ def open_data(
         numbers = {c.name for c in [*known.columns, known.target_column] if isinstance(c, NumericColumn)}
         numbers |= {settings.weights} if settings.weights is not None else set()
     others = [name for name in file.names if name not in numbers]
-    return WrittenFile(path, file, reading, others, signs=signs, hint=hint)
+    needed = (settings.target, settings.weights)
+    return WrittenFile(path, file, reading, others, signs=signs, hint=hint, needed=needed)
