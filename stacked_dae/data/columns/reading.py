@@ -13,6 +13,7 @@ _KINDS: dict[str, Any] = {
     "header": bool,
     "na_values": list[str],
     "colours": bool,
+    "commas": bool,
 }
 
 
@@ -25,6 +26,7 @@ class Reading:
         header: whether the first line of a CSV file names the columns.
         na_values: texts and numbers that stand for a missing value, beside those that do anyway.
         colours: whether images of a folder are read as RGB.
+        commas: whether the file that a model was trained on was found to have decimal commas.
     """
 
     delimiter: str | None = None
@@ -32,6 +34,7 @@ class Reading:
     header: bool = True
     na_values: tuple[str, ...] = ()
     colours: bool = False
+    commas: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options that are not at their default, as plain values, for JSON."""

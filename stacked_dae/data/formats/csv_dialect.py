@@ -24,6 +24,8 @@ _WITH_COMMA = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS}),\d+([eE][+-]?\d+)?
 _WHOLE_OR_EMPTY = re.compile(rf"{BESIDE}(\d+|{POINTED_THOUSANDS})?{BESIDE}", re.ASCII)
 # As pyarrow has them.
 _MISSING = ("NA", "N/A", "#N/A", "n/a", "NaN", "nan", "null", "NULL", "-NaN", "-nan")
+_WITH_POINT = re.compile(rf"{BESIDE}\d*\.\d+([eE][+-]?\d+)?{BESIDE}", re.ASCII)
+_THOUSANDS_WITH_POINT = re.compile(rf"{BESIDE}[1-9]\d{{0,2}}\.\d{{3}}{BESIDE}", re.ASCII)
 _THOUSANDS = re.compile(rf"{BESIDE}[1-9]\d{{0,2}},\d{{3}}{BESIDE}", re.ASCII)
 
 
@@ -57,7 +59,12 @@ def ambiguous(path: Path, name: str, value: str) -> DecimalError:
 
 
 def find_dialect(
-    path: Path, delimiter: str | None = None, decimal: str | None = None, na_values: Sequence[str] = ()
+    path: Path,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    na_values: Sequence[str] = (),
+    *,
+    after_commas: bool = False,
 ) -> Dialect:
     """Return how a CSV file, compressed by gzip where it ends in .gz, is written; what is given is not looked for.
 
@@ -65,9 +72,15 @@ def find_dialect(
     delimiter is the one that cuts the first rows into equal numbers of fields, the most of them. The decimal mark is a
     comma where a column holds whole numbers and numbers with a comma alone.
 
+    Args:
+        path: the file.
+        delimiter, decimal: what was said of them.
+        na_values: what stands for a missing value, beside what does anyway.
+        after_commas: whether the file that a model was trained on had decimal commas.
+
     Raises:
         DataError: the file is not readable.
-        DecimalError: 1,234 may be more than a thousand or a little more than one.
+        DecimalError: 1,234 may be more than a thousand or a little more than one; so may 1.234 ``after_commas``.
     """
     try:
         with path.open("rb") as opened:
@@ -85,7 +98,10 @@ def find_dialect(
     if delimiter is None:
         delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else _delimiter_of(text)
     if decimal is None:
-        decimal = _decimal_of(path, _rows(text, delimiter), {*_MISSING, *na_values})
+        rows, missing = _rows(text, delimiter), {*_MISSING, *na_values}
+        decimal = _decimal_of(path, rows, missing)
+        if after_commas and decimal == ".":
+            _check_points(path, rows)
     return Dialect(encoding, delimiter, decimal, 0 if named is None else 1)
 
 
@@ -142,3 +158,17 @@ def _decimal_of(path: Path, rows: list[list[str]], missing: Collection[str]) -> 
             raise ambiguous(path, name, commas[0])
         return ","
     return "."
+
+
+def _check_points(path: Path, rows: list[list[str]]) -> None:
+    """Raise DecimalError where every point may part thousands, as in the model's training file."""
+    header, *body = rows or [[]]
+    fields = [(name, field) for row in body for name, field in zip(header, row, strict=False)]
+    points = [(name, field) for name, field in fields if _WITH_POINT.fullmatch(field)]
+    if points and all(_THOUSANDS_WITH_POINT.fullmatch(field) for _, field in points):
+        name, value = points[0]
+        raise DecimalError(
+            f"{path}: column {name!r} has {value.strip()!r}, whose point may part thousands, as in the training file,"
+            " which has decimal commas, or be the decimal mark; write it without marks between thousands, or with"
+            " another number of decimals"
+        )

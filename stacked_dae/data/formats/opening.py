@@ -84,9 +84,8 @@ def open_table(path: str | Path, reading: Reading = _AS_FOUND) -> TableFile:
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty")
     if ending in _CSV:
-        file: TableFile = CsvFile(
-            path, find_dialect(path, *_said(reading)), reading.header, is_said=reading.decimal is not None
-        )
+        dialect = find_dialect(path, *_said(reading), after_commas=reading.commas)
+        file: TableFile = CsvFile(path, dialect, reading.header, is_said=reading.decimal is not None)
     elif ending == ".parquet":
         file = ParquetFile(path)
     elif ending in _JSON_LINES:

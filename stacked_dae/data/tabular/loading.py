@@ -90,7 +90,9 @@ def read_table(
     names_kept = [*classes, *(value for c in columns if isinstance(c, CategoricalColumn) for value in c.values)]
     as_written = any(name_of(name, as_written=False) != name for name in names_kept)
     as_written |= known is not None and from_layers and known.as_written
-    reading = stays.reading if stays is not None else replace(reading_of(settings), colours=file.colours)
+    commas = settings.decimal is None and file.decimal == ","
+    found = replace(reading_of(settings), colours=file.colours, commas=commas)
+    reading = stays.reading if stays is not None else found
     target_column = None
     if rows.targets is not None:
         assert settings.target is not None

@@ -76,7 +76,7 @@ def test_amounts_and_percentages_are_numbers(name, plain, tmp_path):
         "share": "%",
     }
     without_signs = [replace(c, sign="") if isinstance(c, NumericColumn) else c for c in found.table.columns]
-    assert replace(found.table, columns=without_signs) == expected.table
+    assert replace(found.table, columns=without_signs, reading=expected.table.reading) == expected.table
     assert np.array_equal(found.train.inputs, expected.train.inputs)
     assert [line.split("is read")[0].split(":")[-1].strip() for line in found.notices] == [
         "column 'amount'",
@@ -344,3 +344,37 @@ def test_layers_refuse_another_sign_on_another_table(tmp_path):
         DataError, match="column 'x' has numbers with .*, but the model was trained on numbers with '%'"
     ):
         api.finetune(config_from_dict(settings(tmp_path / "dollars.csv", target="y")), tmp_path / "run", layers.path)
+
+
+def test_points_are_not_guessed_where_the_training_file_had_decimal_commas(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a;y\n" + "".join(f"{k}.{k % 10}00,{k % 9}5;{'pq'[k % 2]}\n" for k in range(100, 190)))
+    run = api.fit(config_from_dict(settings(file, target="y")), tmp_path / "run")
+    assert run.preprocessing().columns[0].shift > 1e5
+    later = tmp_path / "later.csv"
+    later.write_text("a;y\n123.400;p\n150.700;q\n")
+    assert main(["predict", str(run.path), "--data", str(later), "--out", str(tmp_path / "p.csv")]) == 2
+    assert main(["evaluate", str(run.path), "--data", str(later)]) == 2
+    # A decimal point for sure, commas again, and files that hold numbers.
+    numbers = [123400.0, 150700.5]
+    answers = []
+    later.write_text("a,y\n123400.0,p\n150700.5,q\n")
+    frame = pd.DataFrame({"a": numbers, "y": ["p", "q"]})
+    frame.to_parquet(tmp_path / "later.parquet")
+    frame.to_csv(tmp_path / "comma.csv", sep=";", decimal=",", index=False)
+    for name in ("later.csv", "later.parquet", "comma.csv"):
+        assert main(["predict", str(run.path), "--data", str(tmp_path / name), "--out", str(tmp_path / "p.csv")]) == 0
+        answers.append((tmp_path / "p.csv").read_text())
+    assert len(set(answers)) == 1
+    # The run itself is found finished.
+    assert api.fit(config_from_dict(settings(file, target="y")), tmp_path / "run").result() == run.result()
+
+
+def test_a_run_of_a_version_that_did_not_keep_the_mark_is_found_finished(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a;y\n" + "".join(f"{k},5;{'pq'[k % 2]}\n" for k in range(90)))
+    config = config_from_dict(settings(file, target="y"))
+    known = read(file).table
+    old = replace(known, reading=replace(known.reading, commas=False))
+    found = read_table(config.data, scratch=tmp_path, budget_bytes=10**9, known=old).table
+    assert found.to_dict() == old.to_dict()
