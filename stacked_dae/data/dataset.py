@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked_dae.data.arrays import array_of
+from stacked_dae.data.columns.columns import NumericColumn
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.disk_array import DiskArray, Inputs, iter_blocks
 from stacked_dae.data.formats.images import channels_first, shape_of
@@ -86,9 +87,14 @@ class Dataset:
         return int(self.train.inputs.shape[1])
 
     @property
+    def target_column(self) -> NumericColumn | None:
+        """The scaling of the numbers to predict; None where the labels are classes."""
+        return self.table.target_column if self.table is not None else None
+
+    @property
     def is_regression(self) -> bool:
         """Whether the labels are numbers to predict."""
-        return self.table is not None and self.table.target_column is not None
+        return self.target_column is not None
 
     @property
     def outputs(self) -> int:

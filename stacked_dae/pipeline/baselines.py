@@ -71,13 +71,13 @@ def baseline_errors(
         # Some of scikit-learn's refuse rows that do not count.
         counts = weights[:_MOST_ROWS] > 0.0
         x, y, weights = x[counts], y[counts], weights[:_MOST_ROWS][counts]
-    target = data.table.target_column if data.table is not None else None
+    target = data.target_column
 
     def error_of(predict: Callable[[NDArray[Any]], NDArray[Any]]) -> float:
+        predicted = np.concatenate([predict(block) for block in _blocks(test)])
         if target is None:
-            return _error_percent(predict, test)
-        predicted = np.concatenate([predict(block) for block in _blocks(test)]).reshape(-1, 1)
-        return RegressionScore.of(target.restore(predicted), target.restore(test.labels), "").rmse
+            return 100.0 * float(np.mean(predicted != test.labels))
+        return RegressionScore.of(target.restore(predicted[:, None]), target.restore(test.labels), "").rmse
 
     for name in names:
         if name == "mean":
@@ -150,8 +150,3 @@ def _blocks(test: Split) -> Iterator[NDArray[np.float32]]:
     tested = DeviceRows(test.inputs, torch.device("cpu"))
     for k in range(0, len(test), _MOST_ROWS):
         yield tested.read(slice(k, k + _MOST_ROWS)).numpy()
-
-
-def _error_percent(predict: Callable[[NDArray[Any]], NDArray[Any]], test: Split) -> float:
-    predicted = np.concatenate([predict(block) for block in _blocks(test)])
-    return 100.0 * float(np.mean(predicted != test.labels))

@@ -149,7 +149,7 @@ class RunJob:
         named = self.config.finetune.metrics if stage == FINETUNE else []
         if not named and own is None:
             return None
-        target = self.data.table.target_column if self.data.table and stage == FINETUNE else None
+        target = self.data.target_column if stage == FINETUNE else None
         return Measures(named, self.data.classes, own, self.device, target)
 
     def run(self) -> RunFolder:

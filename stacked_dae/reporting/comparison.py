@@ -56,6 +56,11 @@ class Comparison:
         rows = {tuple(str(run.settings.get(key, _DEFAULTS[key])) for key in _SAME_ROWS) for run in self.runs}
         return len(rows) > 1
 
+    @property
+    def is_regression(self) -> bool:
+        """Whether all runs predict numbers."""
+        return all(run.is_regression for run in self.runs)
+
     @cached_property
     def columns(self) -> list[Column]:
         """The columns beside the settings and the losses: those of every comparison, the measures and the baselines."""
@@ -127,8 +132,7 @@ def compare(runs: Sequence[Compared], sort: str | None = None) -> Comparison:
     comparison = Comparison(runs, keys, layers)
     if sort is None:
         return comparison
-    numbers = all(run.is_regression for run in runs)
-    valid, test = (VALID_RMSE, TEST_RMSE) if numbers else (VALID, TEST)
+    valid, test = (VALID_RMSE, TEST_RMSE) if comparison.is_regression else (VALID, TEST)
     column = {"valid": valid, "test": test, "name": "run"}.get(sort.removeprefix("-"), sort.removeprefix("-"))
     rows = comparison.records()
     values = [{**run.settings, **row}.get(column, ...) for run, row in zip(runs, rows, strict=True)]

@@ -52,7 +52,7 @@ def page(comparison: Comparison) -> str:
     ]
     chosen = f"Lowest validation error: <b>{escape(comparison.label(best))}</b>." if best else comparison.why_no_best
     count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-    interval = "" if all(run.is_regression for run in runs) else " have their 95&nbsp;% interval; they"
+    interval = "" if comparison.is_regression else " have their 95&nbsp;% interval; they"
     where = f" in <code>{escape(comparison.folder)}</code>" if comparison.folder else ""
     parts = [
         "<!doctype html>",
@@ -102,8 +102,7 @@ def _table(comparison: Comparison, colors: Sequence[str]) -> str:
 def _curves(comparison: Comparison, colors: Sequence[str]) -> str:
     panels = []
     for stage in (*comparison.layers, FINETUNE):
-        numbers = all(run.is_regression for run in comparison.runs)
-        what = VALID if stage == FINETUNE and not numbers else "valid_loss"
+        what = VALID if stage == FINETUNE and not comparison.is_regression else "valid_loss"
         # Somebody else's runs on W&B may have other figures.
         drawn = [
             (run, color, rows)

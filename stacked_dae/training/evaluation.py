@@ -223,8 +223,8 @@ def score_split(
     measures: Measures | None = None,
 ) -> Score | RegressionScore:
     """Return the error of ``stack`` on a split of ``data``, and ``measures`` of it."""
-    if data.table is not None and data.table.target_column is not None:
-        return _score_regression(stack, split, data.table.target_column, device, measures)
+    if data.target_column is not None:
+        return _score_regression(stack, split, data.target_column, device, measures)
     return score(stack, split, device, measures)
 
 

@@ -51,4 +51,4 @@ def run_compare(options: CompareOptions) -> None:
     if options.report and options.wandb:
         from stacked_dae.reporting.wandb_report import save_report
 
-        print(save_report(options.wandb, comparison.layers, numbers=all(run.is_regression for run in runs)))
+        print(save_report(options.wandb, comparison.layers, numbers=comparison.is_regression))
