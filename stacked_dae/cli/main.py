@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stacked_dae.cli.commands import compare, data, reproduce, runs, sweep, train
+from stacked_dae.cli.commands import compare, data, reproduce, runs, search, train
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, read_options
 from stacked_dae.cli.parser import parse
 from stacked_dae.errors import PeerError, StackedDAEError
@@ -28,7 +28,7 @@ _RUN: Mapping[str, Callable[[Any], None]] = {
     "export": runs.run_export,
     "reproduce": reproduce.run_reproduce,
     "compare": compare.run_compare,
-    "sweep": sweep.run_sweep,
+    "sweep": search.run_sweep,
     "data": data.run_data,
 }
 
@@ -74,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> None:
     command, values = parse(arguments)
-    if command in TRAINING_COMMANDS:
+    if command == "search":
+        search.run_search(values)
+    elif command in TRAINING_COMMANDS:
         train.run_training(command, values)
     else:
         _RUN[command](read_options(OTHER_COMMANDS[command].options, values))

@@ -12,6 +12,7 @@ from stacked_dae.config.schema import Format, Task, Weights
 from stacked_dae.reproduction.models import MODELS
 from stacked_dae.reproduction.published import PROBLEMS
 from stacked_dae.reproduction.search_space import BUDGETS, Preset
+from stacked_dae.tuning.plan import Pruner, Sampler
 from stacked_dae.utils.type_hints import describe_type, field_types
 
 Study = Literal["icml2008", "filters", "noise"]
@@ -62,6 +63,24 @@ class FinetuneOptions(TrainOptions):
     """Options of finetune beside the settings of the experiment."""
 
     pretrained: Folder | None = _option("Run folder of the layers; its settings are the defaults.")
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of search beside the settings of every trial."""
+
+    space: File | None = _option("YAML file of the settings that vary (required): setting: {values: [...]}.")
+    trials: Count = _option("Trials of the search.", 20)
+    out: Folder | None = _option("Folder of the search; runs/search-SPACE when not given.")
+    sampler: Sampler = _option("How settings are drawn.", "tpe")
+    pruner: Pruner = _option("How trials are stopped early, by the validation error of fine-tuning.", "none")
+    workers: Count = _option("Processes that train trials at the same time.", 1)
+    finetune_trials: Count = _option(
+        "Trials in a row that have the same layers and differ in fine-tuning alone.", 1, flag="finetune-trials"
+    )
+    storage: Annotated[str, "the URL of an Optuna storage"] | None = _option(
+        "URL of an Optuna storage, for a study that several machines share; a database in --out when not given."
+    )
 
 
 @dataclass(frozen=True)
@@ -227,7 +246,8 @@ class SweepOptions:
     file: File = _positional("Sweep file of Weights & Biases, which `wandb sweep` takes too.")
     local: Count | None = _option("Trials to run here; a grid may have fewer.")
     seed: Seed = _option("Seed of the draws of a random sweep.", 0)
-    out: Folder | None = _option("Folder of the run folders; runs/sweep-FILE when not given.")
+    out: Folder | None = _option("Folder of the search; runs/sweep-FILE when not given.")
+    workers: Count = _option("Processes that train trials at the same time.", 1)
 
 
 @dataclass(frozen=True)
@@ -242,6 +262,7 @@ TRAINING_COMMANDS: Mapping[str, Command] = {
     "fit": Command("pre-train each layer, fine-tune the stack, test it once", PretrainOptions),
     "pretrain": Command("pre-train each layer", PretrainOptions),
     "finetune": Command("fine-tune and test the layers of an earlier run (--pretrained RUN)", FinetuneOptions),
+    "search": Command("search for the best settings by trials that share layers (--space FILE)", SearchOptions),
 }
 """The commands that take the settings of an experiment."""
 OTHER_COMMANDS: Mapping[str, Command] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -57,3 +60,39 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(f"* lowest validation error{interval}", highlight=False)
     else:
         console.print(comparison.why_no_best, highlight=False)
+
+
+def print_trials(rows: Sequence[Mapping[str, Any]], measure: str, best: int, most: int = 10) -> None:
+    """Print how the trials of a search ended, and those of the lowest validation error, the best one marked.
+
+    Args:
+        rows: one per trial.
+        measure: key of the figure that they are chosen by.
+        best: number of the best.
+        most: rows printed at the most.
+    """
+    console = Console()
+    states = [row["state"] for row in rows]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    console.print(f"{len(rows)} trials: {counted}", highlight=False)
+    complete = sorted(
+        (row for row in rows if row["state"] == "complete"), key=lambda row: (row[measure], row["valid_loss"])
+    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("trial", justify="right")
+    table.add_column("valid RMSE" if measure == "valid_rmse" else "valid %", justify="right")
+    names = [name for name in rows[0] if "." in name or name in ("seed", "model")]
+    keys = [name for name in names if len({str(row.get(name)) for row in complete}) > 1]
+    for key in keys:
+        table.add_column(key.replace(".", ".\u200b"), overflow="fold")
+    table.add_column("run", overflow="fold")
+    for row in complete[:most]:
+        is_best = row["trial"] == best
+        cells = (escape(shown(row[key], 6)) for key in keys)
+        mark = "* " if is_best else ""
+        table.add_row(
+            f"{mark}{row['trial']}", f"{row[measure]:.4g}", *cells, row["run"], style="bold" if is_best else None
+        )
+    console.print(table)
+    rest = f" of {len(complete)}" if len(complete) > most else ""
+    console.print(f"* lowest validation error{rest}; only this one was tested", highlight=False)

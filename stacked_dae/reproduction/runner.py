@@ -24,6 +24,7 @@ from stacked_dae.reproduction import published
 from stacked_dae.reproduction.models import DEPTH, MODERN_MODELS
 from stacked_dae.reproduction.rendering import draw_table, write_table
 from stacked_dae.reproduction.search_space import check_request, search_candidates
+from stacked_dae.reproduction.selection import select_best
 from stacked_dae.reproduction.svm import support_vector_machine
 from stacked_dae.reproduction.table import TableRow
 from stacked_dae.runs.fingerprints import result_fingerprint
@@ -31,7 +32,6 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.training.codes import encode_inputs
 from stacked_dae.training.trainer import resolve_device
-from stacked_dae.tuning.search import select_best
 from stacked_dae.utils.files import lock_folder, write_text
 from stacked_dae.utils.hardware import describe_hardware
 from stacked_dae.utils.intervals import interval

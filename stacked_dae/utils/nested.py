@@ -15,3 +15,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested settings."""
+    *path, last = key.split(".")
+    for name in path:
+        values[name] = dict(values.get(name) or {})
+        values = values[name]
+    values[last] = value

@@ -1,0 +1,76 @@
+"""The commands that search: over a space of settings, and a W&B sweep file without W&B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacked_dae.cli.options import SearchOptions, SweepOptions, read_options
+from stacked_dae.config.loading import config_from_dict
+from stacked_dae.errors import ConfigError
+from stacked_dae.tuning.plan import Pruning, SearchPlan
+from stacked_dae.tuning.space import read_space
+from stacked_dae.tuning.sweep_file import read_sweep
+
+if TYPE_CHECKING:
+    from stacked_dae.tuning.search import SearchResult
+
+
+def run_search(values: Mapping[str, Any]) -> None:
+    """Search over a space, with the parsed values of the options and settings, nested."""
+    options: SearchOptions = read_options(SearchOptions, values)
+    if options.space is None:
+        raise ConfigError("search needs --space FILE, a YAML file of the settings that vary")
+    others = {"config", *(f.name for f in fields(SearchOptions))}
+    config = config_from_dict({name: value for name, value in values.items() if name not in others})
+    space = read_space(options.space)
+    pruning = Pruning.of(options.pruner, config)
+    plan = SearchPlan(config.to_dict(), space, options.sampler, pruning, config.seed, options.finetune_trials)
+    out = Path(options.out or f"runs/search-{Path(options.space).stem}")
+    _search(plan, options.trials, out, options.workers, options.storage)
+
+
+def run_sweep(options: SweepOptions) -> None:
+    """Run the trials of a sweep file here."""
+    if options.local is None:
+        raise ConfigError(f"sweep needs --local N, how many trials to run here; with W&B: wandb sweep {options.file}")
+    if options.local < 1:
+        raise ConfigError(f"--local must be a whole number above 0, not {options.local}")
+    if options.seed < 0:
+        raise ConfigError(f"--seed must be a whole number of at least 0, not {options.seed}")
+    plan, most = read_sweep(options.file, options.seed)
+    out = Path(options.out or f"runs/sweep-{Path(options.file).stem}")
+    _search(plan, min(options.local, most or options.local), out, options.workers, None)
+
+
+def _search(plan: SearchPlan, trials: int, out: Path, workers: int, storage: str | None) -> None:
+    from stacked_dae.reporting.run_figures import draw_run
+    from stacked_dae.reporting.terminal import print_trials
+    from stacked_dae.tuning import search
+    from stacked_dae.tuning.figures import draw_search
+    from stacked_dae.utils.progress import command_reporter
+
+    with command_reporter() as reporter:
+        result = search.run_search(plan, trials, out, workers, storage, None, reporter)
+        draw_run(result.best_run)
+        figures = draw_search(result)
+    print_trials(result.rows(), result.measure, result.best.number)
+    print(_summary(result))
+    print(f"table: {out / search.TABLE}; figures: {', '.join(str(file) for file in figures)}")
+
+
+def _summary(result: SearchResult) -> str:
+    """Return what sharing saved, and what the best trial's test is."""
+    counted = result.sharing
+    shared = int(counted["layers"] - counted["trained"])
+    lines = []
+    if shared:
+        lines.append(
+            f"{counted['trained']:.0f} layers were trained for {counted['layers']:.0f}, which saved"
+            f" {counted['seconds_saved']:.1f} s of training"
+        )
+    best = result.best_run
+    lines.append(f"best: {best.path} (stacked-dae summary {best.path} shows its test)")
+    return "\n".join(lines)

@@ -1,0 +1,159 @@
+"""One trial of a search: trained, scored by its validation, stopped where the pruner says so."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stacked_dae.config.schema import Config
+from stacked_dae.data.dataset import Dataset
+from stacked_dae.data.registry import load_data
+from stacked_dae.pipeline.api import fit
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.layer_store import LayerStore
+from stacked_dae.runs.stage_names import FINETUNE
+from stacked_dae.utils.progress import Reporter
+
+
+class PrunedError(Exception):
+    """A trial was stopped early."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a trial is judged by: the lowest validation error (%), or RMSE of a regression, and the loss beside it."""
+
+    value: float
+    valid_loss: float
+
+
+def selection_score(run: RunFolder) -> tuple[float, float]:
+    """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch.
+
+    Of a regression both are the squared error.
+    """
+    record = run.stage(FINETUNE)
+    assert record.best_epoch is not None
+    if record.best_valid_loss is not None:
+        return record.best_valid_loss, record.best_valid_loss
+    assert record.best_valid_error_percent is not None
+    (loss,) = (row["valid_loss"] for row in run.metrics(FINETUNE).rows() if row["epoch"] == record.best_epoch)
+    return record.best_valid_error_percent, loss
+
+
+class DataCache:
+    """The data set that was loaded last, for the trials that have the same data settings.
+
+    Args:
+        dataset: the data of every trial; loaded as each trial's settings say if None.
+    """
+
+    def __init__(self, dataset: Dataset | None) -> None:
+        self._given, self._key, self._loaded = dataset, "", dataset
+
+    def of(self, config: Config, folder: RunFolder) -> Dataset | None:
+        """Return the data of a trial; None where its run folder says how they are to be read."""
+        if self._given is not None:
+            return self._given
+        if not folder.is_new:
+            return None
+        key = json.dumps([config.to_dict()["data"], config.task], sort_keys=True, default=str)
+        if key != self._key:
+            # Before the next is loaded, so that never two are in memory.
+            self._loaded = None
+            self._loaded, self._key = load_data(config.data, task=config.task), key
+        return self._loaded
+
+
+def train_trial(
+    config: Config,
+    folder: Path,
+    *,
+    data: DataCache,
+    layers: LayerStore,
+    reporter: Reporter,
+    on_epoch: Callable[[int, float], bool] | None = None,
+) -> Score:
+    """Train a trial in its run folder, test nothing, and return its score.
+
+    Args:
+        config: its settings.
+        folder: its run folder, resumed where it was cut.
+        data: what it is trained on.
+        layers: where trials share layers.
+        reporter: shows progress.
+        on_epoch: gets each epoch of fine-tuning, from 1, and the lowest validation figure so far, and returns
+            whether the trial is to be stopped there.
+
+    Raises:
+        PrunedError: ``on_epoch`` said so.
+        DivergedError: the training diverged.
+    """
+    there = RunFolder.open_or_create(folder)
+    dataset = data.of(config, there)
+    watching = reporter if on_epoch is None else _EpochReporter(reporter, folder, on_epoch)
+    run = fit(config, folder, dataset=dataset, reporter=watching, test=False, layers=layers)
+    value, loss = selection_score(run)
+    return Score(_in_units(value, _target_width(run)), loss)
+
+
+def diverged_stage(folder: Path) -> str:
+    """Return the stage of a run in which its training diverged."""
+    stages = RunFolder.open(folder).manifest.stages
+    return next(name for name, record in stages.items() if not record.is_done)
+
+
+def _target_width(run: RunFolder) -> float | None:
+    """Return the width of the target that a regression's errors are divided by; None of a classification."""
+    if run.config().task != "regression":
+        return None
+    table = run.preprocessing()
+    return table.target_column.width if table is not None and table.target_column is not None else 1.0
+
+
+def _in_units(value: float, width: float | None) -> float:
+    """Return a validation figure as it is shown: an error in %, or of a regression the RMSE in the target's units."""
+    return value if width is None else math.sqrt(value) * width
+
+
+class _EpochReporter(Reporter):
+    """Passes on what a training reports, and the lowest validation figure after each epoch of fine-tuning."""
+
+    def __init__(self, reporter: Reporter, folder: Path, on_epoch: Callable[[int, float], bool]) -> None:
+        self._reporter, self._folder, self._on_epoch = reporter, folder, on_epoch
+        self._tunes = False
+
+    def say(self, text: str) -> None:
+        self._reporter.say(text)
+
+    def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
+        self._reporter.start(name, total, unit, done)
+        self._tunes = name == FINETUNE and unit == "epochs"
+        if not self._tunes:
+            return
+        run = RunFolder.open(self._folder)
+        self._epoch, self._lowest, self._width = 0, math.inf, _target_width(run)
+        if done:
+            # A trial that was cut: the pruner may not know of its last epoch.
+            stops = [self._reported(row) for row in run.metrics(FINETUNE).rows()[:done]]
+            if stops[-1]:
+                self._reporter.stop()
+                raise PrunedError
+
+    def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
+        self._reporter.advance(units, metrics)
+        if self._tunes and metrics and self._reported(metrics):
+            raise PrunedError
+
+    def stop(self) -> None:
+        self._reporter.stop()
+
+    def _reported(self, figures: Mapping[str, Any]) -> bool:
+        self._epoch += 1
+        value = figures["valid_error_percent" if self._width is None else "valid_loss"]
+        self._lowest = min(self._lowest, _in_units(value, self._width))
+        return self._on_epoch(self._epoch, self._lowest)
