@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from stacked_dae.pipeline.api import measure_baselines as measure_baselines
     from stacked_dae.pipeline.api import pretrain as pretrain
     from stacked_dae.runs.folder import RunFolder as RunFolder
+    from stacked_dae.tuning.search import objective as objective
+    from stacked_dae.tuning.search import search as search
 
 # The module of each public name, imported when the name is first used: `stacked-dae --help` must not wait for torch.
 _MODULES = {
@@ -79,8 +81,10 @@ _MODULES = {
     "load_data": "data.registry",
     "make_dataset": "data.dataset",
     "measure_baselines": "pipeline.api",
+    "objective": "tuning.search",
     "pretrain": "pipeline.api",
     "pretrain_greedy": "lightning.greedy",
+    "search": "tuning.search",
 }
 __all__ = ["__version__", *_MODULES]
 

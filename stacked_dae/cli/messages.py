@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, accepted_values, argument_choices, option_names
@@ -26,7 +27,8 @@ def explain(message: str, arguments: Sequence[str]) -> str:
         known = option_names(options) if options else []
         if asked in OTHER_COMMANDS:
             return f"unknown option --{key} of {asked}{suggest(key, known)}; stacked-dae {asked} --help lists them"
-        return f"unknown setting --{key}{suggest_key(key) or suggest(key, known)}; --help lists them all"
+        near = suggest(key, [*known, *(f.name for f in fields(Config))]) if "." not in key else ""
+        return f"unknown setting --{key}{near or suggest_key(key)}; --help lists them all"
     missing = re.search(r"arguments are required: ([\w.]+)", message)
     if missing and asked and options:
         name = missing.group(1).rpartition(".")[2]

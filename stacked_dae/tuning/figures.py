@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stacked_dae.reporting.figures import save
 
@@ -57,8 +58,9 @@ def history(result: SearchResult) -> Figure:
         axes.scatter(xs, ys, s=26, marker="x", color=_PRUNED, label="stopped early", zorder=1)
     axes.step(numbers, np.minimum.accumulate(values), where="post", color=_BEST, label="lowest so far")
     axes.set_xlabel("trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(_label(result))
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper right", ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -89,9 +89,7 @@ class SearchPlan:
         settings: dict[str, Any] = dict(self.base)
         for name, value in values.items():
             set_dotted(settings, name, value)
-        config = config_from_dict(settings, self.space.file)
-        check_data(config.data)
-        return config
+        return config_from_dict(settings, self.space.file)
 
     def run_name(self, values: Mapping[str, Any]) -> str:
         """Return the name of a trial's run folder; where the settings are not valid together, no folder is made."""
@@ -158,10 +156,15 @@ def check_optuna(sampler: Sampler = "tpe") -> None:
         raise ConfigError(f"a search needs {' and '.join(missing)}: pip install 'stacked-dae[search]'")
 
 
-def check_plan(plan: SearchPlan, trials: int) -> None:
+def check_plan(plan: SearchPlan, trials: int, *, has_data: bool = False) -> None:
     """Raise ConfigError for what can be known to fail before a trial is trained.
 
     Every trial of a grid or of random draws is checked; of other samplers, as many random draws as there are trials.
+
+    Args:
+        plan: the search.
+        trials: how many it has.
+        has_data: whether its data are there already, and so are not those of the settings.
     """
     from stacked_dae.training.optimizers import check_optimizers
     from stacked_dae.tuning.samplers import first_draws
@@ -172,10 +175,11 @@ def check_plan(plan: SearchPlan, trials: int) -> None:
         raise ConfigError(f"{space.file}: {name} has no values: a grid needs them")
     if plan.sampler == "cmaes" and all(parameter.is_listed for parameter in space.parameters):
         raise ConfigError(f"{space.file}: CMA-ES draws numbers, and no setting has min and max; use another sampler")
-    for values in first_draws(plan, trials):
-        check_optimizers(plan.config(values))
-    for parameter in space.parameters:
-        # Lists of one value per layer may fit other parameters only.
-        if not parameter.is_listed:
-            for value in parameter.extremes():
-                check_optimizers(plan.config({**first_draws(plan, 1)[0], parameter.name: value}))
+    drawn = first_draws(plan, trials)
+    # Bounds too; of what is listed a value may fit others of its row alone, as one value per layer does.
+    ranges = [parameter for parameter in space.parameters if not parameter.is_listed]
+    bounds = [{**drawn[0], parameter.name: value} for parameter in ranges for value in parameter.extremes()]
+    for config in map(plan.config, drawn + bounds):
+        check_optimizers(config)
+        if not has_data:
+            check_data(config.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd  # type: ignore[import-untyped]
 
-    from stacked_dae.tuning.study import Claim, SearchStudy
+    from stacked_dae.tuning.study import SearchStudy
 
 PLAN, LAYERS, TABLE = "search.yaml", "layers", "trials.csv"
 
@@ -192,7 +193,7 @@ def run_search(
         raise ConfigError("workers above 1 load the data themselves: leave dataset out and name it in config.data")
     check_apart("--out", out, plan.base.get("data", {}).get("path"))
     _check_place(plan, out)
-    check_plan(plan, trials)
+    check_plan(plan, trials, has_data=dataset is not None)
     data = DataCache(dataset)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / PLAN).exists():
@@ -224,9 +225,8 @@ def work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: Da
             study.end(claim, TrialState.FAIL, None, {FAILED: str(error)})
             continue
         try:
-            score = train_trial(
-                config, folder, data=data, layers=layers, reporter=reporter, on_epoch=_watch(study, claim)
-            )
+            on_epoch = partial(study.stops, claim)
+            score = train_trial(config, folder, data=data, layers=layers, reporter=reporter, on_epoch=on_epoch)
             study.end(claim, TrialState.COMPLETE, score.value, {LOSS: score.valid_loss})
         except PrunedError:
             reporter.say(f"trial {claim.number} is stopped early")
@@ -236,16 +236,6 @@ def work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: Da
             study.end(claim, TrialState.PRUNED, None, {DIVERGED: diverged_stage(folder)})
         finally:
             claim.release()
-
-
-def _watch(study: SearchStudy, claim: Claim) -> Callable[[int, float], bool]:
-    """Return what reports each epoch of a trial's fine-tuning, and says whether the trial is to be stopped."""
-
-    def on_epoch(epoch: int, lowest: float) -> bool:
-        study.report(claim, epoch, lowest)
-        return study.should_prune(claim)
-
-    return on_epoch
 
 
 def objective(

@@ -147,9 +147,7 @@ class Parameter:
         return low, high
 
     def extremes(self) -> list[Any]:
-        """Return the values of the setting that are checked before any is drawn: those listed, the bounds, a median."""
-        if self.is_listed:
-            return self.values
+        """Return the values of a setting that is not listed which are checked before any is drawn."""
         return list(self._bounds()) if "min" in self.what else [self.setting(0.5)]
 
 

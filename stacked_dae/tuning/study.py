@@ -40,6 +40,8 @@ class Claim:
         number: the trial's, from 0.
         values: the settings that vary, by dotted name.
         run: name of the trial's run folder.
+        lock: descriptor that keeps others off.
+        reported: the last epoch of fine-tuning that the study knows of.
     """
 
     trial: Trial
@@ -47,6 +49,7 @@ class Claim:
     values: dict[str, Any]
     run: str
     lock: int
+    reported: int = 0
 
     def release(self) -> None:
         """Let other processes have the trial, if it has not ended."""
@@ -158,20 +161,27 @@ class SearchStudy:
             lock = lock_folder(place)
         except BlockingIOError:
             return None
-        trial = begun or Trial(self.optuna, self.trials()[number]._trial_id)
+        try:
+            claim = self._read_claim(number, begun or Trial(self.optuna, self.trials()[number]._trial_id), lock)
+            if not (place / _RECORD).exists():
+                self._write(claim, "running", {})
+            if not self._ends_as_another(claim) and not self._ends_as_recorded(claim):
+                return claim
+        except BaseException:
+            os.close(lock)
+            raise
+        claim.release()
+        return None
+
+    def _read_claim(self, number: int, trial: Trial, lock: int) -> Claim:
+        """Return a trial with its settings, which are drawn where the process was cut while it drew them."""
         drawn = {parameter.name: parameter.suggest(trial) for parameter in self._plan.space.parameters}
         values = settings_of(self._plan, drawn)
         run = self._plan.run_name(values)
         if OWNER not in trial.user_attrs:
             trial.set_user_attr(RUN, run)
             trial.set_user_attr(OWNER, self._owner)
-        claim = Claim(trial, number, values, run, lock)
-        if not (place / _RECORD).exists():
-            self._write(claim, "running", {})
-        if self._ends_as_another(claim) or self._ends_as_recorded(claim):
-            claim.release()
-            return None
-        return claim
+        return Claim(trial, number, values, run, lock, self.trials()[number].last_step or 0)
 
     def _ends_as_another(self, claim: Claim) -> bool:
         """Return whether an earlier trial has the same settings; if it has ended, let this one end likewise."""
@@ -203,24 +213,22 @@ class SearchStudy:
         with quiet_optuna():
             self.optuna.tell(claim.number, value, state)
 
-    def report(self, claim: Claim, epoch: int, value: float) -> None:
-        """Report the lowest validation figure of a trial's first so many epochs, once."""
-        if self._plan.pruning is not None and epoch not in self.trials()[claim.number].intermediate_values:
-            claim.trial.report(value, epoch)
+    def stops(self, claim: Claim, epoch: int, lowest: float) -> bool:
+        """Report the lowest validation figure of a trial's first epochs, and return whether it is to be stopped there.
 
-    def should_prune(self, claim: Claim) -> bool:
-        """Return whether a trial is to be stopped after the epoch that was reported last.
-
-        The answer is that of the first time, where a process was killed after it had asked.
+        Of an epoch that was reported before, the answer is that of the first time: a process may have been killed after
+        it had asked.
         """
-        if self._plan.pruning is None:
+        if self._plan.pruning is None or epoch < claim.reported:
+            return False
+        if epoch > claim.reported:
+            claim.trial.report(lowest, epoch)
+            claim.reported = epoch
+        if not self._plan.pruning.compares_after(epoch):
             return False
         trial = self.trials()[claim.number]
-        epoch, rungs = trial.last_step, [name for name in trial.system_attrs if name.startswith(_RUNG)]
-        if epoch is None or not self._plan.pruning.compares_after(epoch):
-            return False
-        asked = trial.user_attrs.get(ASKED, [None])
-        if asked[0] == epoch:
+        rungs, asked = [name for name in trial.system_attrs if name.startswith(_RUNG)], trial.user_attrs.get(ASKED)
+        if asked is not None and asked[0] == epoch:
             trial = _without(trial, rungs[asked[1] :])
         else:
             claim.trial.set_user_attr(ASKED, [epoch, len(rungs)])

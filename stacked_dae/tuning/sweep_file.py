@@ -39,7 +39,7 @@ def read_sweep(file: str, seed: int = 0) -> tuple[SearchPlan, int | None]:
         if key not in (*_READ, *_OF_THE_SERVER):
             raise ConfigError(f"{file}: unknown key {key}{suggest(str(key), _READ)}")
     method: Any = values.get("method")
-    if method not in _SAMPLERS:
+    if not isinstance(method, str) or method not in _SAMPLERS:
         raise ConfigError(f"{file}: method must be {', '.join(_SAMPLERS)}, not {method!r}")
     parameters = values.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:

@@ -29,7 +29,8 @@ from stacked_dae.pipeline import api
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.training.checkpoints import read_checkpoint
-from stacked_dae.tuning import sampling, sweep_file
+from stacked_dae.tuning import sweep_file
+from stacked_dae.tuning.plan import check_plan
 
 CONFIG = (ROOT / "configs" / "mnist.yaml").read_bytes()
 SWEEP = (ROOT / "configs" / "sweeps" / "noise.yaml").read_bytes()
@@ -166,7 +167,7 @@ def test_sweep_files(tmp_path, monkeypatch, dice, times):
     outcomes = Outcomes()
     for k in range(40 * times):
         (tmp_path / "s.yaml").write_bytes((mutated if k % 2 else revalued)(SWEEP, dice))
-        outcomes.of(lambda: sampling.sample_configs(sweep_file.read_sweep(str(tmp_path / "s.yaml")), 3, 0))
+        outcomes.of(lambda: check_plan(sweep_file.read_sweep(str(tmp_path / "s.yaml"))[0], 3))
     assert outcomes["refused"]
     print(f"\nsweep files: {dict(outcomes)}")
 

@@ -64,7 +64,8 @@ def test_what_they_say_is_told_and_progress_is_a_figure():
         f"reporter.say({NOTES['quick']!r}); reporter.say('basic: sda-3')\n"
         "reporter.start('layer_1', 50, 'epochs', 5); reporter.advance(1, {'train_loss': 61.0}); reporter.stop()"
     )
-    parallel.run_side_by_side({"one": python(code), "two": say("two: a library's warning")}, 2, 1, heard)
+    commands = {"one": python(code), "two": say("two: a library's warning")}
+    parallel.run_side_by_side(commands, 2, 1, heard, silent=[NOTES["quick"]])
     assert sorted(heard.lines) == ["basic: sda-3", "two: a library's warning"]
     assert heard.figures == {"one layer_1 epochs": 6.0}
     assert heard.done == 2

@@ -1,212 +1,335 @@
-"""The search by validation error, and what is drawn for it."""
+"""Searches: trials that are drawn, shared, stopped, cut, continued, and told."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import csv
+from pathlib import Path
 
+import optuna
 import pytest
-from helpers.small_runs import blobs, small
+import yaml
+from helpers.small_runs import MessageRecorder, blobs, small, stop_after
 
-from stacked_dae.errors import ConfigError, StageError
-from stacked_dae.pipeline.api import fit
-from stacked_dae.reproduction import models, search_space
+from stacked_dae import objective, search
+from stacked_dae.cli.main import main
+from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.tuning.search import select_best
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.tuning import study as study_module
+from stacked_dae.tuning import trials as trials_module
+from stacked_dae.tuning.search import read_search
+
+RATE = "finetune.optimizer.lr"
+LOG = {"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}
+SPACE = {RATE: LOG, "pretrain.corruption.nu": [[0.25, 0.1], [0.25, 0.4]]}
 
 
-class Counter(Reporter):
-    """Counts the stages that begin, and raises at one of them."""
-
-    def __init__(self, stop_at=None):
-        self.begun, self.stop_at = [], stop_at
-
-    def start(self, name, total, unit, done=0):
-        self.begun.append(name)
-        if len(self.begun) == self.stop_at:
-            raise KeyboardInterrupt
+def searched(out, count=5, space=SPACE, config=None, **how):
+    return search(config or small(), space, trials=count, out=out, dataset=blobs(), **how)
 
 
-def weights(found):
-    """Return the bytes of a try's fine-tuned weights."""
-    return RunFolder.open(found.folder).weights_path("finetune").read_bytes()
+def weights(out):
+    return {file: file.stat().st_mtime_ns for file in Path(out).glob("trial_*/*/weights.safetensors")}
 
 
-def rates(*lrs):
-    """Return configs that differ in the rate of fine-tuning."""
-    base = small(model="mlp")
-    optimizer = base.finetune.optimizer
-    return [replace(base, finetune=replace(base.finetune, optimizer=replace(optimizer, lr=lr))) for lr in lrs]
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    out = tmp_path_factory.mktemp("search") / "out"
+    recorder = MessageRecorder()
+    return searched(out, reporter=recorder), recorder.lines
 
 
-def counted():
-    """Return blobs whose reads of the test rows are counted."""
-    reads = []
-    test = blobs().load_test()
-
-    def load_test():
-        reads.append(1)
-        return test.inputs, test.labels
-
-    return blobs(load_test=load_test), reads
-
-
-def test_the_lowest_validation_error_is_tested_and_nothing_else(tmp_path):
-    data, reads = counted()
-    configs = rates(1e-6, 1.0, 1e-5)
-    chosen, tries = select_best(configs, tmp_path, data, Reporter())
-    folder = RunFolder.open(chosen.folder)
-    errors = [t.valid_error_percent for t in tries]
-    assert errors[1] < min(errors[0], errors[2]), "one rate learns, the others do not: else this shows nothing"
-    assert chosen == tries[1]
-    assert folder.result().best_valid_error_percent == errors[1]
-    assert folder.config() == configs[1]
-    assert len(reads) == 1
-    assert [(t.folder / "result.json").exists() for t in tries] == [False, True, False]
+def test_the_best_alone_is_tested_and_layers_are_trained_once(five):
+    result, _ = five
+    values = [(trial.value, trial.valid_loss) for trial in result.all_trials]
+    assert (result.best.value, result.best.valid_loss) == min(values)
+    assert [t.number for t in result.all_trials if (t.folder / "result.json").exists()] == [result.best.number]
+    assert result.best_config == result.best_run.config()
+    noises = {str(trial.settings["pretrain.corruption.nu"]) for trial in result.all_trials}
+    assert (result.sharing["layers"], result.sharing["trained"]) == (10, 1 + len(noises))
+    assert len({file.stat().st_ino for file in weights(result.out) if "layer" in str(file)}) == 1 + len(noises)
 
 
-def test_of_equals_the_lower_validation_loss_is_taken(tmp_path):
-    chosen, tries = select_best(rates(1e-6, 2e-6, 1e-6), tmp_path, blobs(), Reporter())
-    assert len({t.valid_error_percent for t in tries}) == 1
-    assert tries[1].valid_loss < tries[0].valid_loss
-    assert chosen == tries[1]
+def test_what_a_search_leaves_is_a_table_and_a_frame(five):
+    result, lines = five
+    with (result.out / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    frame = result.trials
+    assert list(frame["trial"]) == [int(row["trial"]) for row in rows] == [0, 1, 2, 3, 4]
+    assert list(frame[RATE]) == [float(row[RATE]) for row in rows]
+    assert list(frame["valid_error_percent"]) == [trial.value for trial in result.all_trials]
+    assert sum(line.startswith("trial ") for line in lines) == 5
+    shares = result.importance()
+    assert shares.keys() == SPACE.keys()
+    assert sum(shares.values()) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 6, 9, 10])
-def test_a_killed_search_goes_on_where_it_was(tmp_path, stop_at):
-    configs = [replace(small(), seed=seed) for seed in (1, 2)]  # each begins five things: two layers, two codes
-    whole, expected = select_best(configs, tmp_path / "whole", blobs(), Reporter())
-    with pytest.raises(KeyboardInterrupt):
-        select_best(configs, tmp_path / "cut", blobs(), Counter(stop_at))
-    done = int(stop_at > 5)
-    assert (tmp_path / "cut" / "tries.json").exists() == bool(done)
-    reporter = Counter()
-    chosen, tries = select_best(configs, tmp_path / "cut", blobs(), reporter)
-    assert [t.valid_error_percent for t in tries] == [t.valid_error_percent for t in expected]
-    assert chosen.folder.name == whole.folder.name
-    assert weights(chosen) == weights(whole)
-    assert sum(name == "finetune" for name in reporter.begun) == 2 - done
-
-
-def test_what_differs_in_fine_tuning_alone_shares_its_layers(tmp_path):
-    base = small()
-    other = replace(base, finetune=replace(base.finetune, optimizer=replace(base.finetune.optimizer, lr=0.5)))
-    layers_differ = replace(other, pretrain=replace(base.pretrain, epochs=2))
-    reporter = Counter()
-    _, tries = select_best([base, other, layers_differ], tmp_path / "search", blobs(), reporter)
-    assert sum(name == "layer_1" for name in reporter.begun) == 2
-    assert [t.layers for t in tries] == [tries[0].folder, tries[0].folder, tries[2].folder]
-    # Sharing saves time and changes nothing.
-    alone = fit(other, tmp_path / "alone", dataset=blobs())
-    assert weights(tries[1]) == alone.weights_path("finetune").read_bytes()
-
-
-def test_a_larger_search_trains_only_what_is_new(tmp_path):
-    select_best(rates(0.1, 0.2), tmp_path, blobs(), Reporter())
-    reporter = Counter()
-    select_best(rates(0.1, 0.2, 0.3), tmp_path, blobs(), reporter)
-    assert reporter.begun == ["finetune"]
-
-
-def test_what_diverged_is_kept_and_never_chosen(tmp_path):
-    linear = {"loss": "squared_error", "decoder": "identity", "activation": "identity"}
-    optimizer = replace(small().pretrain.optimizer, lr=1e6)
-    bad = replace(small(), pretrain=replace(small().pretrain, optimizer=optimizer, **linear))
-    same_layers = replace(bad, finetune=replace(bad.finetune, epochs=2))
-    reporter = Counter()
-    chosen, tries = select_best([bad, same_layers, small()], tmp_path, blobs(), reporter)
-    assert reporter.begun.count("layer_1") == 2, "layers that diverged are not trained again"
-    assert [t.diverged for t in tries] == ["layer_1", "layer_1", ""]
-    again = Counter()
-    select_best([bad, same_layers, small()], tmp_path, blobs(), again)
-    assert again.begun == [], "nor is it tried again"
-    assert [t.valid_error_percent is None for t in tries] == [True, True, False]
-    assert chosen == tries[2]
-    assert json.loads((tmp_path / "tries.json").read_text())[tries[0].folder.name]["valid_error_percent"] is None
-    with pytest.raises(StageError, match="every configuration diverged"):
-        select_best([bad], tmp_path, blobs(), Reporter())
-
-
-def test_fine_tuning_that_diverged_leaves_its_layers(tmp_path):
-    linear = {"activation": "identity", "loss": "squared_error", "decoder": "identity"}
-    base = small(pretrain=replace(small().pretrain, optimizer=replace(small().pretrain.optimizer, lr=1e-3), **linear))
-    bad = replace(base, finetune=replace(base.finetune, optimizer=replace(base.finetune.optimizer, lr=1e30)))
-    reporter = Counter()
-    chosen, tries = select_best([bad, base], tmp_path, blobs(), reporter)
-    assert [t.diverged for t in tries] == ["finetune", ""]
-    assert reporter.begun.count("layer_1") == 1
-    assert (chosen, chosen.layers) == (tries[1], tries[0].folder)
+def test_a_larger_search_begins_with_the_smaller(five, tmp_path):
+    result, _ = five
+    three = searched(tmp_path / "out", 3)
+    assert three.rows() == result.rows()[:3]
+    before = weights(tmp_path)
+    again = searched(tmp_path / "out", 5)
+    assert again.rows() == result.rows()
+    assert before.items() <= weights(tmp_path).items()
+    before = weights(tmp_path)
+    assert searched(tmp_path / "out", 5).rows() == result.rows()
+    assert weights(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-    "changed",
-    ["3", {"valid_error_percent": "3"}, {"valid_loss": None}, {"seconds": "long"}, {"diverged": 1}],
-    ids=str,
-)
-def test_a_damaged_list_of_tries_is_named(tmp_path, changed):
-    entry = {"valid_error_percent": 3.0, "valid_loss": 0.1, "seconds": 1.0, "diverged": ""}
-    damaged = {**entry, **changed} if isinstance(changed, dict) else changed
-    (tmp_path / "tries.json").write_text(json.dumps({"try_1": damaged}))
-    with pytest.raises(StageError, match=r"tries.json is damaged; remove it"):
-        select_best(rates(0.1), tmp_path, blobs(), Reporter())
-
-
-def drawn(model="sda-3", preset="quick", budget=4, seed=0, problem="rot"):
-    return search_space.search_candidates(problem, model, preset, budget, seed, "regenerated")
-
-
-def test_a_larger_budget_begins_with_a_smaller_one():
-    assert drawn(budget=5)[:2] == drawn(budget=2)
-    assert len({json.dumps(c.to_dict()) for c in drawn(budget=5)}) == 5, "each once"
-    orders = {tuple(config.layers()[0].nu for config in drawn(budget=9, seed=k)) for k in range(6)}
-    assert len(orders) > 1, "the seed decides the order"
-    assert {order[:3] for order in orders} == {(0.1,) * 3}, "the preset's own come first"
-
-
-def test_the_first_configuration_has_the_papers_noise():
-    assert [drawn(problem=p, budget=1)[0].layers()[0].nu for p in ("basic", "bg-rand", "bg-img")] == [0.1, 0.4, 0.25]
-
-
-def test_a_control_differs_in_nothing_but_what_it_controls():
-    sda, saa, mlp = (drawn(model, budget=1)[0] for model in ("sda-3", "saa-3", "mlp-3"))
-    assert [layer.nu for layer in saa.layers()] == [0.0] * 3
-    for name in ("units", "epochs", "optimizer", "activation", "loss"):
-        assert getattr(saa.pretrain, name) == getattr(sda.pretrain, name)
-    assert mlp.model == "mlp"
-    assert mlp.finetune == saa.finetune == sda.finetune
-    assert mlp.pretrain.units == sda.pretrain.units
-    # What a control does not use is not searched: each of its configurations is another one.
-    assert len({json.dumps(c.to_dict()["pretrain"]) for c in drawn("mlp-3", budget=50)}) == 1
-    assert [c.finetune.optimizer.lr for c in drawn("mlp-3", budget=50)] == [1.0, 0.3, 0.1]
-    assert [c.finetune.optimizer.lr for c in drawn(budget=4)] == [1.0, 0.3, 0.1, 1.0], "each layers with every rate"
-
-
-def test_every_model_has_settings_that_hold():
-    for model in models.MODELS:
-        if not model.startswith("svm"):
-            for preset in search_space.BUDGETS:
-                assert drawn(model, preset)
-    emphasis = drawn("sda-3-emphasis")[0]
-    assert emphasis.pretrain.corruption.kind == "salt_and_pepper"
-    assert emphasis.pretrain.emphasis.alpha > emphasis.pretrain.emphasis.beta
-    modern, control = drawn("modern")[0], drawn("modern-mlp")[0]
-    rates = [[c.finetune.optimizer.lr for c in drawn(m, budget=3)] for m in ("modern", "modern-mlp")]
-    assert rates[0] == rates[1] == pytest.approx([1e-3, 3e-4, 1e-4])
-    assert modern.finetune == control.finetune
-    assert modern.finetune.dropout > 0
-    assert [layer.activation for layer in modern.layers()] == [layer.activation for layer in control.layers()]
-
-
-@pytest.mark.parametrize(
-    ("problems", "models", "budget", "seed", "message"),
+    ("looks", "how"),
     [
-        (["rekt"], ["sda-3"], 1, 0, r"--problems: there is no 'rekt' \(did you mean 'rect'\?\); known: basic, rot"),
-        (["rect"], ["sda"], 1, 0, r"--models: there is no 'sda' \(did you mean 'sda-3'\?\)"),
-        (["rect"], ["sda-3"], 0, 0, "--budget must be a whole number above 0, not 0"),
-        (["rect"], ["sda-3"], 1, -1, "--seed must be a whole number of at least 0, not -1"),
+        (9, {}),
+        (30, {"sampler": "random", "pruner": "asha"}),
+        *(
+            pytest.param(looks, {"sampler": sampler, "pruner": pruner}, marks=pytest.mark.slow)
+            for looks in (2, 60)
+            for sampler, pruner in (("tpe", "none"), ("tpe", "asha"), ("random", "hyperband"))
+        ),
     ],
 )
-def test_what_is_not_there_is_named(problems, models, budget, seed, message):
-    with pytest.raises(ConfigError, match=message):
-        search_space.check_request(problems, models, budget, seed)
+def test_a_search_that_was_cut_goes_on_to_the_same_trials(tmp_path, looks, how):
+    whole = searched(tmp_path / "whole", 6, **how)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, looks)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "cut", 6, **how)
+    assert searched(tmp_path / "cut", 6, **how).rows() == whole.rows()
+
+
+KILLS = ["before the record", "after the record", "before the study is told", "before it is asked"]
+
+
+@pytest.mark.parametrize("when", KILLS)
+def test_a_process_that_dies_between_two_writes_loses_no_trial(tmp_path, when):
+    whole = searched(tmp_path / "whole", 5, pruner="asha")
+
+    class Killed(BaseException):
+        pass
+
+    def dying(function, times):
+        left = [times]
+
+        def call(*arguments, **named):
+            left[0] -= 1
+            if left[0] == 0 and when != "after the record":
+                raise Killed
+            value = function(*arguments, **named)
+            if left[0] == 0:
+                raise Killed
+            return value
+
+        return call
+
+    study = study_module.SearchStudy
+    with pytest.MonkeyPatch.context() as patch:
+        if when in ("before the record", "after the record"):
+            patch.setattr(study, "_write", dying(study._write, 3))
+        elif when == "before the study is told":
+            patch.setattr(optuna.Study, "tell", dying(optuna.Study.tell, 2))
+        else:
+            pruner = optuna.pruners.SuccessiveHalvingPruner
+            patch.setattr(pruner, "prune", dying(pruner.prune, 3))
+        with pytest.raises(Killed):
+            searched(tmp_path / "cut", 5, pruner="asha")
+    assert searched(tmp_path / "cut", 5, pruner="asha").rows() == whole.rows()
+
+
+def test_a_lost_or_damaged_study_is_made_again_from_the_records(tmp_path):
+    whole = searched(tmp_path / "out", 4, pruner="asha")
+    before = weights(tmp_path)
+    database = tmp_path / "out" / "study" / "study.db"
+    for damage in (database.unlink, lambda: database.write_bytes(b"not a database" * 99)):
+        damage()
+        recorder = MessageRecorder()
+        assert searched(tmp_path / "out", 4, pruner="asha", reporter=recorder).rows() == whole.rows()
+        assert any("made again from the records of 4 trials" in line for line in recorder.lines)
+    assert weights(tmp_path) == before
+    # Later trials are drawn as if nothing had happened.
+    assert searched(tmp_path / "out", 6, pruner="asha").rows() == searched(tmp_path / "other", 6, pruner="asha").rows()
+
+
+def test_a_damaged_record_costs_its_trial_alone(tmp_path):
+    whole = searched(tmp_path / "out", 3)
+    (tmp_path / "out" / "study" / "study.db").unlink()
+    (tmp_path / "out" / "study" / "0001" / "trial.json").write_text("{")
+    recorder = MessageRecorder()
+    rows = searched(tmp_path / "out", 3, reporter=recorder).rows()
+    assert [row["state"] for row in rows] == ["complete", "failed", "complete"]
+    assert [rows[0], rows[2]] == [whole.rows()[0], whole.rows()[2]]
+    assert any("the record of trial 1 is gone or damaged" in line for line in recorder.lines)
+
+
+def test_equal_settings_are_trained_once(tmp_path):
+    result = searched(tmp_path / "out", 8, {RATE: [0.1, 0.2]}, sampler="random")
+    assert len({trial.folder for trial in result.all_trials}) == 2
+    for trial in result.all_trials:
+        twin = next(other for other in result.all_trials if other.folder == trial.folder)
+        assert (trial.value, trial.valid_loss, trial.state) == (twin.value, twin.valid_loss, "complete")
+
+
+def test_a_grid_ends_with_its_last_combination(tmp_path):
+    space = {RATE: [0.1, 0.2], "finetune.dropout": [0.0, 0.5]}
+    result = searched(tmp_path / "out", 99, space, sampler="grid")
+    pairs = [tuple(trial.settings.values()) for trial in result.all_trials]
+    assert pairs == [(0.1, 0.0), (0.1, 0.5), (0.2, 0.0), (0.2, 0.5)]
+
+
+def test_hopeless_trials_are_stopped_early_and_say_so(tmp_path):
+    recorder = MessageRecorder()
+    space = {RATE: [0.5, 1e-6, 2e-6, 3e-6]}
+    result = searched(tmp_path / "out", 4, space, sampler="grid", pruner="asha", reporter=recorder)
+    assert [trial.state for trial in result.all_trials] == ["complete", "pruned", "pruned", "pruned"]
+    assert [trial.epochs for trial in result.all_trials[1:]] == [1, 1, 1]
+    assert recorder.lines.count("trial 1 is stopped early") == 1
+    assert all(row["valid_error_percent"] >= result.best.value for row in result.rows())
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_every_pruner_leaves_a_best(tmp_path, pruner):
+    space = {RATE: {"distribution": "log_uniform_values", "min": 1e-3, "max": 1.0}}
+    states = [t.state for t in searched(tmp_path / "out", 16, space, sampler="random", pruner=pruner).all_trials]
+    assert {"complete", "pruned"} == set(states)
+
+
+def test_what_diverges_is_left_behind(tmp_path, monkeypatch):
+    real = trials_module.fit
+
+    def fit(config, *arguments, **named):
+        run = real(config, *arguments, **named)
+        if config.finetune.optimizer.lr == 0.2:
+            run.update_stage("finetune", status="running")
+            raise DivergedError("finetune diverged: its training loss is nan")
+        return run
+
+    monkeypatch.setattr(trials_module, "fit", fit)
+    result = searched(tmp_path / "out", 2, {RATE: [0.1, 0.2]}, sampler="grid")
+    assert [trial.state for trial in result.all_trials] == ["complete", "diverged"]
+    assert result.all_trials[1].value is None
+
+
+def test_settings_that_are_not_valid_together_fail_alone(tmp_path, monkeypatch):
+    """A normal distribution has no bounds: a rate below 0 may come late."""
+    monkeypatch.setattr("stacked_dae.tuning.search.check_plan", lambda *arguments, **how: None)
+    space = {RATE: {"distribution": "normal", "mu": 0.1, "sigma": 0.2}}
+    result = searched(tmp_path / "out", 6, space, sampler="random")
+    for trial in result.all_trials:
+        assert trial.state == ("complete" if trial.settings[RATE] > 0 else "failed")
+    assert {trial.state for trial in result.all_trials} == {"complete", "failed"}
+
+
+def test_two_folders_share_a_study(tmp_path):
+    """As two machines do, each with its own disk."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    here = searched(tmp_path / "here", 3, storage=url)
+    there = searched(tmp_path / "there", 6, storage=url)
+    assert there.rows()[:3] == here.rows()
+    homes = [trial.folder.parent.name for trial in there.all_trials]
+    assert homes == ["here"] * 3 + ["there"] * 3
+    with pytest.raises(ConfigError, match=r"--storage postgresql://me:\*\*\*@nowhere/x cannot be used"):
+        searched(tmp_path / "else", 3, storage="postgresql://me:secret@nowhere/x")
+
+
+def test_an_objective_serves_a_study_of_the_users(tmp_path):
+    told = blobs()
+    study = optuna.create_study(
+        sampler=optuna.samplers.RandomSampler(seed=0), pruner=optuna.pruners.MedianPruner(n_startup_trials=2)
+    )
+    study.optimize(objective(small(), SPACE, out=tmp_path, dataset=told), n_trials=6)
+    folder = RunFolder.open(Path(study.best_trial.user_attrs["run"]))
+    assert folder.stage("finetune").best_valid_error_percent == study.best_value
+    assert folder.config().finetune.optimizer.lr == study.best_params[RATE]
+    assert not folder.has_result
+    assert len(list((tmp_path / "layers").iterdir())) == 3
+
+
+def test_a_regression_is_searched_by_its_rmse(tmp_path):
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    x = random.random((160, 3))
+    lines = [f"{a:.4f},{b:.4f},{c:.4f},{100 * a + 20 * b:.4f}" for a, b, c in x]
+    (tmp_path / "t.csv").write_text("a,b,c,y\n" + "\n".join(lines) + "\n")
+    values = {
+        "task": "regression",
+        "data": {"path": str(tmp_path / "t.csv"), "target": "y"},
+        "pretrain": {"units": [6], "epochs": 2},
+        "finetune": {"epochs": 4},
+    }
+    from stacked_dae import config_from_dict
+
+    result = search(config_from_dict(values), {RATE: [1e-4, 0.05]}, trials=2, out=tmp_path / "out", sampler="grid",
+                    pruner="asha")  # fmt: skip
+    assert "valid_rmse" in result.rows()[0]
+    assert result.best.value == pytest.approx(result.best_run.best_valid_rmse())
+    assert result.best.settings == {RATE: 0.05}
+    assert result.best.value > 1, "in units of the target"
+
+
+def test_the_command_prints_a_table_and_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    base = {"data": {"name": "digits"}, "pretrain": {"units": [12, 9], "epochs": 2}, "finetune": {"epochs": 3}}
+    Path("base.yaml").write_text(yaml.safe_dump(base))
+    Path("space.yaml").write_text(yaml.safe_dump({RATE: LOG, "finetune.dropout": [0.0, 0.2]}))
+    words = ["search", "--config", "base.yaml", "--space", "space.yaml", "--trials", "4", "--pretrain.batch_size=50"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "4 trials: 4 complete" in shown
+    assert "2 layers were trained for 8" in shown
+    out = Path("runs/search-space")
+    figures = ("history", "importance", "parallel", "settings")
+    assert sorted(file.name for file in (out / "figures").iterdir()) == [f"{name}.png" for name in figures]
+    assert read_search(out).best_run.config().pretrain.batch_size == 50
+    assert main([*words, "--seed=1"]) == 2
+    assert "holds another search: seed is 0 there and 1 here; name another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "search needs --space FILE"),
+        (["--space", "none.yaml"], "none.yaml: cannot be read"),
+        (["--space", "space.yaml", "--trials", "0"], "trials must be a whole number above 0"),
+        (["--space", "space.yaml", "--workers", "-1"], "workers must be a whole number above 0"),
+        (
+            ["--space", "space.yaml", "--sampler", "bayes"],
+            "sampler must be one of tpe, random, grid, gp, cmaes",
+        ),
+        (
+            ["--space", "space.yaml", "--pruner", "half"],
+            "pruner must be one of none, median, asha, hyperband",
+        ),
+        (["--space", "space.yaml", "--sampler", "grid"], "lr has no values: a grid needs them"),
+        (["--space", "space.yaml", "--trails", "3"], "unknown setting --trails (did you mean 'trials'?)"),
+        (["--space", "space.yaml", "--storage", "nonsense"], "--storage nonsense cannot be used"),
+        (["--space", "sweep.yaml"], "this is a sweep file: stacked-dae sweep sweep.yaml --local N"),
+        (["--space", "space.yaml", "--out", "space.yaml"], "space.yaml"),
+    ],
+)
+def test_bad_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(yaml.safe_dump({RATE: LOG}))
+    Path("sweep.yaml").write_text(yaml.safe_dump({"method": "grid", "parameters": {RATE: {"values": [1]}}}))
+    assert main(["search", "--data.name=digits", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("runs").exists() or not list(Path("runs").rglob("trial_*"))
+
+
+def test_without_optuna_one_line_says_what_to_install(tmp_path, monkeypatch):
+    from stacked_dae.tuning import plan
+
+    monkeypatch.setattr(plan, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"a search needs optuna: pip install 'stacked-dae\[search\]'"):
+        searched(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_hosts_optuna_keeps_its_log_level(tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    try:
+        searched(tmp_path / "out", 2)
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    finally:
+        optuna.logging.set_verbosity(optuna.logging.INFO)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from helpers.small_runs import ROOT
+from helpers.small_runs import ROOT, MessageRecorder
 
 from stacked_dae.cli.main import main
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.reporting.run_folders import find_runs, read_run
-from stacked_dae.tuning import sampling, sweep, sweep_file
-from stacked_dae.tuning.search import selection_score
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.tuning import search, sweep_file
+from stacked_dae.tuning.plan import Pruning, check_plan
+from stacked_dae.tuning.samplers import first_draws
 from stacked_dae.utils.nested import flatten
 from stacked_dae.utils.progress import Reporter
 
@@ -39,6 +40,21 @@ def written(here, **changes):
     values = {"method": "grid", "parameters": parameters, "command": COMMAND, **changes}
     (here / "sweep.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     return "sweep.yaml"
+
+
+def read(here, **changes):
+    """Return the search of a sweep file with these changes."""
+    return sweep_file.read_sweep(written(here, **changes))[0]
+
+
+def configs(plan, count):
+    """Return the settings of the first trials."""
+    return [plan.config(values) for values in first_draws(plan, count)]
+
+
+def run(plan, count, out, reporter=None):
+    """Run the trials of a sweep."""
+    return search.run_search(plan, count, out, 1, None, None, reporter or Reporter())
 
 
 def rendered(values, trial):
@@ -73,50 +89,18 @@ def test_one_shipped_sweep_a_method():
 
 
 def test_a_grid_has_every_pair_once_in_order(here):
-    plan = sweep_file.read_sweep(written(here))
-    tried = [(c.pretrain.corruption.nu, c.finetune.optimizer.lr) for c in sampling.sample_configs(plan, 99, 0)]
+    plan = read(here)
+    tried = [(c.pretrain.corruption.nu, c.finetune.optimizer.lr) for c in configs(plan, 99)]
     assert tried == [(0.0, 0.1), (0.0, 0.5), (0.3, 0.1), (0.3, 0.5)]
-    assert [c.pretrain.corruption.nu for c in sampling.sample_configs(plan, 3, 0)] == [0.0, 0.0, 0.3]
-    assert all(c.pretrain.units == [12, 9] for c in sampling.sample_configs(plan, 99, 0)), (
-        "the config file is below them"
-    )
-
-
-def drawn(here, what, count=400, name="pretrain.optimizer.lr"):
-    plan = sweep_file.read_sweep(written(here, method="random", parameters={name: what}))
-    return [flatten(config.to_dict())[name] for config in sampling.sample_configs(plan, count, 0)]
-
-
-def test_random_draws_follow_their_distributions(here):
-    even = drawn(here, {"min": 0.2, "max": 0.6})
-    assert 0.2 <= min(even) < 0.22
-    assert 0.58 < max(even) <= 0.6
-    assert np.mean(even) == pytest.approx(0.4, abs=0.02)
-    log = drawn(here, {"distribution": "log_uniform_values", "min": 0.001, "max": 1.0})
-    assert np.mean(np.log10(log)) == pytest.approx(-1.5, abs=0.1)
-    assert math.log10(min(log)) < -2.9
-    whole = drawn(here, {"min": 3, "max": 6}, name="finetune.epochs")
-    assert set(whole) == {3, 4, 5, 6}
-    steps = drawn(here, {"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1})
-    assert {round(value, 6) for value in steps} == {0.1, 0.2, 0.3, 0.4, 0.5}
-    few = drawn(here, {"values": [0.1, 0.2]})
-    assert {few.count(0.1) > 150, few.count(0.2) > 150} == {True}
-    assert drawn(here, {"value": 0.7}, 2) == [0.7, 0.7]
-
-
-def test_draws_are_seeded_and_more_of_them_begin_with_the_fewer(here):
-    plan = sweep_file.read_sweep(
-        written(here, method="random", parameters={"finetune.optimizer.lr": {"min": 0.1, "max": 1.0}})
-    )
-    assert sampling.sample_configs(plan, 5, 1)[:3] == sampling.sample_configs(plan, 3, 1)
-    assert sampling.sample_configs(plan, 3, 1) != sampling.sample_configs(plan, 3, 2)
+    assert [c.pretrain.corruption.nu for c in configs(plan, 3)] == [0.0, 0.0, 0.3]
+    assert all(c.pretrain.units == [12, 9] for c in configs(plan, 99)), "the config file is below them"
 
 
 def test_a_local_sweep_makes_run_folders_and_tests_the_best_alone(here, capsys):
     file = written(here)
     assert main(["sweep", file, "--local", "3", "--out", "runs"]) == 0
     shown = capsys.readouterr()
-    assert "they differ in pretrain.corruption.nu, finetune.optimizer.lr" in shown.out
+    assert "3 trials: 3 complete" in shown.out
     runs = [read_run(folder) for folder in find_runs(["runs"])]
     assert len(runs) == 3
     best = min(runs, key=lambda run: run.valid_error_percent)
@@ -125,7 +109,7 @@ def test_a_local_sweep_makes_run_folders_and_tests_the_best_alone(here, capsys):
     assert (Path(best.name) / "figures" / "filters.png").exists()
     # Two of the three have one noise level, and so the same layers.
     assert len(list(Path("runs/layers").glob("*/record.json"))) == 4
-    assert "2 layers were shared between trials, which saved" in " ".join(shown.err.split())
+    assert "4 layers were trained for 6, which saved" in shown.out
     # The same again trains nothing; one more trains one more.
     before = {file: file.stat().st_mtime_ns for file in Path("runs").glob("trial_*/*/weights.safetensors")}
     assert main(["sweep", file, "--local", "4", "--out", "runs"]) == 0
@@ -138,25 +122,26 @@ def test_a_trial_that_diverges_is_left_behind(here):
     linear = ["--pretrain.activation=identity", "--pretrain.decoder=identity", "--pretrain.loss=squared_error"]
 
     def rates(*values):
-        parameters = {"pretrain.optimizer.lr": {"values": list(values)}}
-        return sweep_file.read_sweep(written(here, parameters=parameters, command=[*COMMAND, *linear]))
+        return read(here, parameters={"pretrain.optimizer.lr": {"values": list(values)}}, command=[*COMMAND, *linear])
 
-    said = []
-    reporter = Reporter()
-    reporter.say = said.append
-    (folder,) = sweep.run_sweep(rates(1e6, 1e-3), 2, 0, here / "runs", reporter)
-    assert folder.result().n_test == 358
-    assert any("diverged" in line for line in said)
-    with pytest.raises(StageError, match="every trial diverged"):
-        sweep.run_sweep(rates(1e6), 1, 0, here / "others", Reporter())
+    recorder = MessageRecorder()
+    result = run(rates(1e6, 1e-3), 2, here / "runs", recorder)
+    assert [trial.state for trial in result.all_trials] == ["diverged", "complete"]
+    assert result.best_run.result().n_test == 358
+    assert any("diverged" in line for line in recorder.lines)
+    with pytest.raises(StageError, match="no trial is complete: all diverged"):
+        run(rates(1e6), 1, here / "others")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "bayes"}, "method bayes needs W&B's server"),
-        ({"method": "gird"}, "method must be grid or random, not 'gird'"),
-        ({"early_terminate": {"type": "hyperband"}}, "early_terminate needs W&B's server"),
+        ({"method": "gird"}, "method must be grid, random, bayes, not 'gird'"),
+        ({"method": ["grid"]}, "method must be grid, random, bayes, not ['grid']"),
+        ({"early_terminate": {"type": "envelope"}}, "early_terminate.type must be hyperband"),
+        ({"early_terminate": {"type": "hyperband"}}, "early_terminate needs min_iter, or max_iter with s"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 0}}, "early_terminate.min_iter must be a whole number"),
+        ({"early_terminate": {"type": "hyperband", "miniter": 3}}, "unknown key miniter (did you mean 'min_iter'?)"),
         ({"paramters": {}}, "unknown key paramters (did you mean 'parameters'?)"),
         ({"parameters": {}}, "parameters must name the settings to try"),
         (
@@ -167,8 +152,8 @@ def test_a_trial_that_diverges_is_left_behind(here):
         ({"parameters": {3: {"value": 1}}}, "parameters.3: unknown setting 3"),
         ({"parameters": {"seed": {"values": 3}}}, "parameters.seed.values must be a list"),
         (
-            {"parameters": {"seed": {"values": [1], "probabilities": [1.0]}}},
-            "seed.probabilities is not known",
+            {"parameters": {"seed": {"values": [1], "probabilities": [1.0, 0.5]}}},
+            "seed.probabilities must be one number of at least 0 for each value",
         ),
         ({"parameters": {"seed": {"distribution": "constant"}}}, "parameters.seed needs a value"),
         ({"parameters": {"seed": {"value": "three"}}}, "seed must be a whole number, not 'three'"),
@@ -176,7 +161,8 @@ def test_a_trial_that_diverges_is_left_behind(here):
             {"parameters": {"pretrain.optimizer.lr": {"value": "abc"}}},
             "optimizer.lr must be a number or a list",
         ),
-        ({"parameters": {"data.name": {"values": ["digits", "dgits"]}}}, "unknown data set 'dgits'"),
+        ({"parameters": {"data.name": {"values": ["digits", "mnist5k"]}}}, "data.name decides which rows validate"),
+        ({"parameters": {"tracking.tags": {"values": [["a"]]}}}, "tracking.tags changes no result"),
         ({"command": "stacked-dae fit ${args}"}, "command must run stacked-dae fit with ${args}"),
         ({"command": 3}, "command must run stacked-dae fit with ${args}"),
         ({"command": COMMAND[:-1]}, "command must run stacked-dae fit with ${args}"),
@@ -194,9 +180,10 @@ def test_a_trial_that_diverges_is_left_behind(here):
             "lr.q must be a number above 0, and not too small for such bounds, not 0",
         ),
         ({"parameters": {"seed": 3}}, "parameters.seed must be a mapping with value, values, or min and max"),
-        ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameters.seed has no values: a grid needs them"),
+        ({"parameters": {"seed": {"min": 0, "max": 3}}}, "seed has no values: a grid needs them"),
         ({"parameters": {"seed": {"values": []}}}, "parameters.seed.values must be a list"),
-        ({"parameters": {"seed": {"distribution": "beta"}}}, "parameters.seed.distribution must be one of"),
+        ({"parameters": {"seed": {"distribution": "gamma"}}}, "parameters.seed.distribution must be one of"),
+        ({"parameters": {"seed": {"distribution": "beta"}}}, "parameters.seed.a must be a number above 0, not None"),
         ({"method": "random", "parameters": {"seed": {"min": 3, "max": 1}}}, "needs a whole number as min and as max"),
         (
             {
@@ -269,37 +256,66 @@ def test_bad_words_are_one_line(here, capsys, words, message):
 def test_what_a_trial_leaves_to_the_command_need_not_hold_alone(here):
     """Lists of one value per layer that only fit the parameters."""
     units = {"pretrain.units": {"values": [[5, 4, 3], [6, 5, 4]]}}
-    plan = sweep_file.read_sweep(written(here, parameters=units, command=[*COMMAND, "--pretrain.epochs=[1, 2, 3]"]))
-    assert [c.pretrain.units for c in sampling.sample_configs(plan, 9, 0)] == [[5, 4, 3], [6, 5, 4]]
+    plan = read(here, parameters=units, command=[*COMMAND, "--pretrain.epochs=[1, 2, 3]"])
+    assert [c.pretrain.units for c in configs(plan, 9)] == [[5, 4, 3], [6, 5, 4]]
 
 
 def test_options_of_an_optimiser_are_settings_too(here):
     parameters = {"finetune.optimizer.options.momentum": {"values": [0.5, 0.9]}}
     command = [*COMMAND[:-1], "--pretrain.optimizer.options.weight_decay=0.01", "${args}"]
-    tried = sampling.sample_configs(sweep_file.read_sweep(written(here, parameters=parameters, command=command)), 9, 0)
+    tried = configs(read(here, parameters=parameters, command=command), 9)
     assert [c.finetune.optimizer.options for c in tried] == [{"momentum": 0.5}, {"momentum": 0.9}]
     assert [c.pretrain.optimizer.options for c in tried] == 2 * [{"weight_decay": 0.01}]
 
 
 def test_of_trials_of_equal_error_the_lower_loss_is_best(here):
-    rates = {"finetune.optimizer.lr": {"values": [1e-7, 2e-6]}}
-    plan = sweep_file.read_sweep(written(here, parameters=rates))
-    folders = sweep.run_sweep(plan, 2, 0, here / "out", Reporter())
-    (error, one), (other_error, other) = map(selection_score, folders)
-    assert (error, other < one) == (other_error, True), "else this shows nothing"
-    assert [(folder.path / "result.json").exists() for folder in folders] == [False, True]
+    result = run(read(here, parameters={"finetune.optimizer.lr": {"values": [1e-7, 2e-6]}}), 2, here / "out")
+    one, other = result.all_trials
+    assert (one.value, other.valid_loss < one.valid_loss) == (other.value, True), "else this shows nothing"
+    assert result.best is other
+    assert [(trial.folder / "result.json").exists() for trial in (one, other)] == [False, True]
 
 
 def test_trials_are_told_to_nobody_and_run_cap_holds(here):
     (here / "small.yaml").write_text(yaml.safe_dump({**SMALL, "tracking": {"mode": "online", "tags": ["x"]}}))
-    plan = sweep_file.read_sweep(written(here, run_cap=3))
-    configs = sampling.sample_configs(plan, 99, 0)
-    assert len(configs) == 3
-    assert {(config.tracking.mode, len(config.tracking.tags)) for config in configs} == {("off", 0)}
+    plan, most = sweep_file.read_sweep(written(here, run_cap=3))
+    assert most == 3
+    assert {(config.tracking.mode, len(config.tracking.tags)) for config in configs(plan, 9)} == {("off", 0)}
 
 
 def test_settings_are_refused_before_the_first_trial(here):
-    plan = sweep_file.read_sweep(written(here, parameters={"finetune.epochs": {"values": [2, 0]}}))
+    plan = read(here, parameters={"finetune.epochs": {"values": [2, 0]}})
     with pytest.raises(ConfigError, match=r"sweep\.yaml: finetune\.epochs must be a whole number above 0"):
-        sweep.run_sweep(plan, 2, 0, here / "runs", Reporter())
+        run(plan, 2, here / "runs")
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "looks"),
+    [
+        ({"min_iter": 2}, (2, 6, 18)),
+        ({"min_iter": 2, "eta": 2}, (2, 4, 8)),
+        ({"max_iter": 27, "s": 2}, (3, 9, 27)),
+    ],
+)
+def test_early_terminate_looks_where_w_and_b_says(here, what, looks):
+    plan = read(here, early_terminate={"type": "hyperband", **what})
+    assert tuple(epoch for epoch in range(1, looks[-1] + 1) if plan.pruning.compares_after(epoch)) == looks
+
+
+def test_bayes_with_hyperband_runs_here(here, capsys):
+    rates = {"finetune.optimizer.lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 1.0}}
+    changes = {
+        "method": "bayes",
+        "parameters": rates,
+        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 3},
+    }
+    plan = read(here, **changes)
+    assert (plan.sampler, plan.pruning) == ("tpe", Pruning("asha", 1, 3))
+    check_plan(plan, 12)
+    assert main(["sweep", written(here, **changes), "--local", "7", "--out", "runs"]) == 0
+    assert "pruned" in capsys.readouterr().out
+    result = search.read_search("runs")
+    pruned = [trial for trial in result.all_trials if trial.state == "pruned"]
+    assert {trial.epochs for trial in pruned} <= {1, 3}
+    assert all(not RunFolder.open(trial.folder).has_done("finetune") for trial in pruned)
