@@ -29,6 +29,7 @@ _RUN: Mapping[str, Callable[[Any], None]] = {
     "reproduce": reproduce.run_reproduce,
     "compare": compare.run_compare,
     "sweep": search.run_sweep,
+    "runs": runs.run_runs,
     "data": data.run_data,
 }
 

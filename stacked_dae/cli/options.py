@@ -17,6 +17,7 @@ from stacked_dae.utils.type_hints import describe_type, field_types
 
 Study = Literal["icml2008", "filters", "noise"]
 """The table, and two studies with a picture each."""
+RunsAction = Literal["clean"]
 DataAction = Literal["list", "prepare", "show", "check"]
 # Types whose text an error shows; those of a Literal describe themselves.
 Count = Annotated[int, "a whole number above 0"]
@@ -211,7 +212,8 @@ class ReproduceOptions:
         f"sda-3 and mlp-3 when not given. {'; '.join(f'{name}: {text}' for name, text in MODELS.items())}.", nargs="+"
     )
     preset: Preset | None = _option(
-        "quick: for an evening on two cores (when not given); paper: the journal's ranges, but for the rates."
+        "quick: for an evening on two cores (when not given); paper: the journal's ranges, but for the rates; authors:"
+        " the first weights and decreasing rates of the paper's own programs."
     )
     budget: Count | None = _option(
         "Configurations tried for each problem and model"
@@ -248,6 +250,15 @@ class SweepOptions:
     seed: Seed = _option("Seed of the draws of a random sweep.", 0)
     out: Folder | None = _option("Folder of the search; runs/sweep-FILE when not given.")
     workers: Count = _option("Processes that train trials at the same time.", 1)
+
+
+@dataclass(frozen=True)
+class RunsOptions:
+    """Options of runs."""
+
+    action: RunsAction = _positional("clean: remove the layers from stores that no run needs.")
+    folder: Folder = _positional("Folder of runs, searches and stores of layers.")
+    dry_run: bool = _option("Say what would be removed, and remove nothing.", False, flag="dry-run")
 
 
 @dataclass(frozen=True)
@@ -291,6 +302,7 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     ),
     "compare": Command("compare runs: a table, and a page (--out report.html)", CompareOptions),
     "sweep": Command("run the trials of a W&B sweep file here, without W&B (--local N)", SweepOptions),
+    "runs": Command("remove the shared layers that no run needs (runs clean FOLDER)", RunsOptions),
     "data": Command(
         "list the data sets, prepare one (data prepare NAME), or draw examples of it (data show NAME)", DataOptions
     ),

@@ -92,3 +92,17 @@ def summary_of(result: Result | RegressionResult) -> dict[str, Any]:
         summary |= {f"share_{name}": value for name, value in (result.mixture or {}).items()}
     unit: Unit = "rmse" if isinstance(result, RegressionResult) else "error_percent"
     return summary | {baseline_key(name, unit): value for name, value in (result.baselines or {}).items()}
+
+
+def selection_score(run: RunFolder) -> tuple[float, float]:
+    """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch.
+
+    Of a regression both are the squared error.
+    """
+    record = run.stage(FINETUNE)
+    assert record.best_epoch is not None
+    if record.best_valid_loss is not None:
+        return record.best_valid_loss, record.best_valid_loss
+    assert record.best_valid_error_percent is not None
+    (loss,) = (row["valid_loss"] for row in run.metrics(FINETUNE).rows() if row["epoch"] == record.best_epoch)
+    return record.best_valid_error_percent, loss

@@ -23,7 +23,7 @@ def find_runs(places: Sequence[str]) -> list[RunFolder]:
     found: dict[Path, RunFolder] = {}
     for place in places:
         matches = [Path(place)] if Path(place).exists() else [Path(name) for name in sorted(glob.glob(place))]
-        here = [run for match in matches for run in _under(match)]
+        here = [run for match in matches for run in runs_below(match)]
         if not here:
             raise StageError(
                 f"{place}: there is no run folder; name the --out folders of earlier runs, or one above them"
@@ -32,7 +32,7 @@ def find_runs(places: Sequence[str]) -> list[RunFolder]:
     return list(found.values())
 
 
-def _under(place: Path) -> list[Path]:
+def runs_below(place: Path) -> list[Path]:
     """Return the run folders at or below ``place``; inside a run folder there are no others."""
     if (place / "manifest.json").is_file():
         return [place]
@@ -42,7 +42,7 @@ def _under(place: Path) -> list[Path]:
         run
         for child in sorted(place.iterdir())
         if child.is_dir() and (not child.is_symlink() or (child / "manifest.json").is_file())
-        for run in _under(child)
+        for run in runs_below(child)
     ]
 
 

@@ -50,10 +50,18 @@ def model_config(
     pretrain_lr: float,
     pretrain_epochs: int,
     finetune_lr: float,
+    finetune_decay: float | None = None,
 ) -> Config:
-    """Return the configuration of one try; what a control does not use stays at its default, so that equals are."""
+    """Return the configuration of one try; what a control does not use stays at its default, so that equals are.
+
+    With ``finetune_decay`` it has the first weights of the authors' programs too, and is fine-tuned for 50 epochs.
+    """
     pretrain: dict[str, Any] = {"units": [units] * DEPTH}
     finetune = {**finetuning(problem), "optimizer": {"lr": finetune_lr}}
+    if finetune_decay is not None:
+        pretrain["first_weights"] = "max_fan"
+        finetune = {"epochs": 50 * epoch_multiplier(problem), "patience": 50 * epoch_multiplier(problem)}
+        finetune["optimizer"] = {"lr": finetune_lr, "decay": finetune_decay}
     network = "sda"
     if model.endswith("mlp") or model == "mlp-3":
         network = "mlp"

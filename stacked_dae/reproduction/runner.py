@@ -45,7 +45,7 @@ class ReproductionRequest:
     Args:
         problems, models: names of :data:`~stacked_dae.reproduction.published.PROBLEMS` and
             :data:`~stacked_dae.reproduction.models.MODELS`.
-        preset: quick or paper: the ranges of the search.
+        preset: quick, paper or authors: the ranges of the search.
         budget: configurations a problem and model.
         seed: seeds the search, and every run.
         source: regenerated or original problems.
@@ -232,7 +232,8 @@ def _settings(config: Config) -> dict[str, Any]:
     chosen: dict[str, Any] = {"units": first.units}
     if config.model != "mlp":
         chosen |= {"nu": first.nu, "pretrain_lr": first.lr, "pretrain_epochs": first.epochs}
-    return chosen | {"finetune_lr": config.finetune.optimizer.lr}
+    tuning = config.finetune.optimizer
+    return chosen | {"finetune_lr": tuning.lr} | ({"finetune_decay": tuning.decay} if tuning.decay else {})
 
 
 def _on_codes(

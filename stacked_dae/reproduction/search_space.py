@@ -13,14 +13,16 @@ from stacked_dae.reproduction.models import MODELS, model_config
 from stacked_dae.reproduction.published import PROBLEMS, published_noise
 from stacked_dae.utils.seeding import derive_seed
 
-Preset = Literal["quick", "paper"]
+Preset = Literal["quick", "paper", "authors"]
 
 # Configurations that are tried for each problem and model.
-BUDGETS = {"quick": 3, "paper": 50}
+BUDGETS = {"quick": 3, "paper": 50, "authors": 48}
 NOTES = {
     "quick": "quick: three layers of 1000 units, some configurations a model. It shows how the models compare on the"
     " same small search; it does not show what each can do at its best, as the paper's larger search does.",
     "paper": "paper: the journal's ranges of units, noise and epochs, part of its rates. Days on two cores; use a GPU.",
+    "authors": "authors: the first weights and the decreasing rates of the paper's own programs. Layers are drawn"
+    " first, and each stack is fine-tuned by four rates. Hours a problem on two cores.",
 }
 
 
@@ -79,6 +81,8 @@ def search_candidates(problem: str, model: str, preset: str, budget: int, seed: 
     # The command line answers --help without it.
     import numpy as np
 
+    if preset == "authors":
+        return _with_decreasing_rates(problem, model, budget, seed, source)
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, problem, model, preset, "search")))
     ranges = dict(vars(_RANGES[preset]))
     rates = ranges.pop("finetune_lr")
@@ -95,3 +99,34 @@ def search_candidates(problem: str, model: str, preset: str, budget: int, seed: 
             if len(found) == budget:
                 return found
     return found
+
+
+# The recipe, written down before its runs: rates and epochs of layers; rates of fine-tuning, and by how much an update
+# lowers them: after 50 epochs of 500 updates to 1/3.5, or to 1/26.
+_AUTHORS_LAYERS = ((0.1, 50), (0.3, 50), (0.3, 150), (0.1, 150), (0.3, 300), (0.1, 300))
+_AUTHORS_NOISES = (0.1, 0.25, 0.4)
+_AUTHORS_TUNING = tuple(itertools.product((1.0, 0.3), (1e-4, 1e-3)))
+
+
+def _with_decreasing_rates(problem: str, model: str, budget: int, seed: int, source: str) -> list[Config]:
+    """Return the configurations of the preset ``authors``: those of the paper's noise, then of the next one."""
+    nu = published_noise(problem)
+    stronger = [noise for noise in _AUTHORS_NOISES if noise > nu]
+    found: list[Config] = []
+    for noise, (rate, epochs) in itertools.product((nu, (stronger or _AUTHORS_NOISES[-2:])[0]), _AUTHORS_LAYERS):
+        for finetune_lr, decay in _AUTHORS_TUNING:
+            config = model_config(
+                problem,
+                model,
+                seed,
+                source,
+                units=DEFAULT_LAYERS["units"],
+                nu=noise,
+                pretrain_lr=rate,
+                pretrain_epochs=epochs,
+                finetune_lr=finetune_lr,
+                finetune_decay=decay,
+            )
+            if config not in found:
+                found.append(config)
+    return found[:budget]

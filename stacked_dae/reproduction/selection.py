@@ -13,10 +13,10 @@ from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
 from stacked_dae.pipeline.api import finetune, fit
+from stacked_dae.pipeline.results import selection_score
 from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
-from stacked_dae.tuning.trials import selection_score
 from stacked_dae.utils.files import write_text
 from stacked_dae.utils.progress import Reporter
 from stacked_dae.utils.type_hints import field_types, matches_type

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -101,6 +101,20 @@ class LayerStore:
         self._say(f"{entry} is damaged; its layer is trained again")
         file.unlink(missing_ok=True)
         return None
+
+    def is_busy(self, fingerprints: Sequence[str]) -> bool:
+        """Return whether another process is training the first of these layers that is not there yet."""
+        for fingerprint in fingerprints:
+            entry = self.path / fingerprint
+            if not entry.is_dir():
+                return False
+            if not (entry / _RECORD).is_file():
+                try:
+                    os.close(lock_folder(entry))
+                except BlockingIOError:
+                    return True
+                return False
+        return False
 
     @contextmanager
     def reserved(self, folder: RunFolder, stage: str) -> Iterator[None]:

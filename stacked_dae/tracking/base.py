@@ -29,6 +29,7 @@ class TrackedJob:
         parent: the run folder of the layers that are fine-tuned; None for the same.
         layers: SHA-256 of the weights of the layers that are fine-tuned; empty for other jobs.
         components: name of the custom components, if any.
+        target_width: what a regression's errors are multiplied by to be in the target's units; None otherwise.
     """
 
     config: Config
@@ -38,6 +39,7 @@ class TrackedJob:
     parent: Path | None = None
     layers: Sequence[str] = ()
     components: str | None = None
+    target_width: float | None = None
 
 
 class Tracker(Protocol):

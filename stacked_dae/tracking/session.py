@@ -142,4 +142,5 @@ class TrackingSession:
             parent=experiment.parent.path if experiment.parent else None,
             layers=layers,
             components=experiment.component_names,
+            target_width=data.target_column.width if data.target_column is not None else None,
         )

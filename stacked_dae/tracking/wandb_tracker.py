@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked_dae.errors import StageError
+from stacked_dae.runs.stage_names import FINETUNE as FINETUNE_STAGE
 from stacked_dae.tracking.base import PRETRAIN, TRIAL, TrackedJob
 from stacked_dae.tracking.mode import OfflineNotices, answers, line_of, server
 from stacked_dae.tracking.state import TrackingState
@@ -82,6 +84,7 @@ class WandbTracker:
         self._run: Any = None
         self._lineage: dict[str, Any] = {}
         self._figures: dict[str, io.BytesIO] = {}
+        self._lowest = math.inf
         if self._state.entry(job_type).get("mark") != job.fingerprint:
             # From now on the job is one that has not ended, whether or not W&B ever hears of it.
             self._state.write(job_type, id=None, mark=job.fingerprint)
@@ -246,12 +249,21 @@ class WandbTracker:
     def _log(self, stage: str, row: dict[str, float], number: int) -> None:
         # Each key is bound by its exact name to its own stage's epoch: W&B's own step never restarts, an epoch does.
         named = {f"{stage}/{name}": value for name, value in row.items()}
+        if self._job_type == TRIAL and stage == FINETUNE_STAGE:
+            named |= self._best_so_far(row)
         for name in named.keys() - self._known:
             self._run.define_metric(name, step_metric=f"{stage}/epoch")
         self._known |= named.keys()
         # A resumed run has the first rows already.
         if number >= self._run.starting_step:
             self._run.log(named, step=number, commit=True)
+
+    def _best_so_far(self, row: Mapping[str, float]) -> dict[str, float]:
+        """Return what a sweep's server stops trials by: the metric of the sweep, after this epoch."""
+        width = self._job.target_width
+        value = row["valid_error_percent"] if width is None else width * math.sqrt(row["valid_loss"])
+        self._lowest = min(self._lowest, value)
+        return {"best_valid_error_percent" if width is None else "best_valid_rmse": self._lowest}
 
     def _show(self) -> None:
         """Log the figures, last: among the epochs' rows theirs would take a row's number."""

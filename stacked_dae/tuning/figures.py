@@ -17,7 +17,7 @@ from stacked_dae.reporting.figures import save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from stacked_dae.tuning.search import SearchResult, SearchTrial
+    from stacked_dae.tuning.result import SearchResult, SearchTrial
 
 # Of Okabe and Ito, told apart by every eye, and in grey.
 _BEST, _COMPLETE, _PRUNED = "#D55E00", "#0072B2", "#999999"

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,26 +20,80 @@ from stacked_dae.utils.progress import Reporter, read_report
 _ERROR = "stacked-dae: error: "
 
 
-def run_workers(out: Path, trials: int, workers: int, storage: str | None, reporter: Reporter) -> bool:
-    """Train the trials of the search in ``out`` in several processes, which share the cores of this machine.
+@contextmanager
+def workers_beside(out: Path, trials: int, workers: int, storage: str | None, reporter: Reporter) -> Iterator[None]:
+    """Let other processes train trials of the search in ``out`` while the block does, and wait for them at its end.
 
-    Returns:
-        Whether a worker was killed, so that a trial may be left.
+    Each process, this one too, has its share of the cores. One that is killed is named: its trial is left to the
+    others. Where the block raises, the others are stopped after their minibatches.
+
+    Args:
+        out: folder of the search.
+        trials: how many it has.
+        workers: processes in all; this one is the first.
+        storage: URL of the search's Optuna storage, if it is not in ``out``.
+        reporter: says what the others say.
 
     Raises:
-        StageError: all were killed, or one failed otherwise; the text is then its last line.
+        StageError: one of them failed; the text is its last line.
     """
+    count, before = min(workers, trials), torch.get_num_threads()
+    if count == 1:
+        yield
+        return
+    threads = max(1, before // workers)
     words = [sys.executable, "-m", "stacked_dae.tuning.worker", str(out), str(trials), *([storage] if storage else [])]
-    commands = {f"worker {k}": words for k in range(1, min(workers, trials) + 1)}
-    threads = max(1, torch.get_num_threads() // workers)
-    reporter.start("search", len(commands), "workers")
+    children = [_start(words, threads) for _ in range(1, count)]
+    last = [""] * len(children)
+
+    def relay(k: int) -> None:
+        for line in map(str.rstrip, children[k].stderr or ()):
+            last[k] = line or last[k]
+            report = read_report(line)
+            text = line if report is None else report.get("say", "")
+            if text and not text.startswith(_ERROR):
+                reporter.say(text)
+
+    listeners = [threading.Thread(target=relay, args=(k,), daemon=True) for k in range(len(children))]
+    for listener in listeners:
+        listener.start()
+    torch.set_num_threads(threads)
     try:
-        killed = run_side_by_side(commands, workers, threads, reporter, outlive_kills=True)
+        yield
+        codes = [child.wait() for child in children]
+    except BaseException:
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+        for child in children:
+            child.wait()
+        raise
     finally:
-        reporter.stop()
-    if killed == len(commands):
-        raise StageError(f"{out}: every worker was killed; give the same command again, with fewer --workers")
-    return killed > 0
+        torch.set_num_threads(before)
+        for listener in listeners:
+            listener.join()
+    for k, code in enumerate(codes):
+        if code < 0:
+            reporter.say(f"worker {k + 2} was killed ({signal.Signals(-code).name}); its trial goes on here")
+        elif code:
+            raise StageError(f"worker {k + 2}: {last[k].removeprefix(_ERROR)}")
+
+
+def _start(words: Sequence[str], threads: int) -> subprocess.Popen[str]:
+    """Start a process that reports as JSON, on so many threads."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        "STACKED_DAE_PROGRESS": "json",
+    }
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        environment.pop(name, None)
+    # In a session of its own, so that Ctrl-C reaches it once, from here.
+    # One that outlives this process ends at the next line that nobody reads.
+    return subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 def run_side_by_side(
@@ -47,9 +102,7 @@ def run_side_by_side(
     threads: int,
     reporter: Reporter,
     silent: Sequence[str] = (),
-    *,
-    outlive_kills: bool = False,
-) -> int:
+) -> None:
     """Run commands, by name, ``count`` at a time with ``threads`` each, and give ``reporter`` what they report.
 
     When one fails, or this process is stopped, the others are stopped too, after their minibatches.
@@ -60,41 +113,19 @@ def run_side_by_side(
         threads: of each process.
         reporter: shows their progress and what they say.
         silent: lines that are not shown.
-        outlive_kills: whether the others go on when one is killed by a signal, which a line says then.
-
-    Returns:
-        How many were killed.
 
     Raises:
         StageError: one failed; the text is its last line.
     """
-    # A process that outlives this one ends at the next line that nobody reads.
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONUNBUFFERED": "1",
-        "STACKED_DAE_PROGRESS": "json",
-    }
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-        environment.pop(name, None)
     speaking = threading.Lock()
     running: list[subprocess.Popen[str]] = []
     stopped = threading.Event()
-    killed: list[str] = []
 
     def begun(words: list[str]) -> subprocess.Popen[str] | None:
         with speaking:
             if stopped.is_set():
                 return None
-            # In a session of its own, so that Ctrl-C reaches it once, from here.
-            child = subprocess.Popen(
-                words,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=environment,
-                start_new_session=True,
-            )
+            child = _start(words, threads)
             running.append(child)
             return child
 
@@ -109,11 +140,7 @@ def run_side_by_side(
                 with speaking:
                     if not stopped.is_set():
                         _relay(name, line, silent, reporter)
-        if outlive_kills and child.returncode < 0 and not stopped.is_set():
-            with speaking:
-                killed.append(name)
-                reporter.say(f"{name} was killed ({signal.Signals(-child.returncode).name}); the others go on")
-        elif child.returncode and not stopped.is_set():
+        if child.returncode and not stopped.is_set():
             raise StageError(f"{name}: {last.removeprefix(_ERROR)}")
         with speaking:
             reporter.advance(1)
@@ -132,7 +159,6 @@ def run_side_by_side(
                         # Behind `&` a process begins with SIGINT ignored, and would pass over it while it imports.
                         child.terminate()
             raise
-    return len(killed)
 
 
 def _relay(name: str, line: str, silent: Sequence[str], reporter: Reporter) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from stacked_dae.config.identity import NON_IDENTITY_KEYS, fingerprint
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
-from stacked_dae.data.registry import check_data
 from stacked_dae.errors import ConfigError
 from stacked_dae.tuning.space import SearchSpace, read_space
 from stacked_dae.utils.files import write_text
@@ -154,32 +153,3 @@ def check_optuna(sampler: Sampler = "tpe") -> None:
     missing = [name for name in ("optuna", *(["cmaes"] if sampler == "cmaes" else [])) if not find_spec(name)]
     if missing:
         raise ConfigError(f"a search needs {' and '.join(missing)}: pip install 'stacked-dae[search]'")
-
-
-def check_plan(plan: SearchPlan, trials: int, *, has_data: bool = False) -> None:
-    """Raise ConfigError for what can be known to fail before a trial is trained.
-
-    Every trial of a grid or of random draws is checked; of other samplers, as many random draws as there are trials.
-
-    Args:
-        plan: the search.
-        trials: how many it has.
-        has_data: whether its data are there already, and so are not those of the settings.
-    """
-    from stacked_dae.training.optimizers import check_optimizers
-    from stacked_dae.tuning.samplers import first_draws
-
-    space = plan.space
-    if plan.sampler == "grid" and space.grid_size is None:
-        name = next(parameter.name for parameter in space.parameters if not parameter.is_listed)
-        raise ConfigError(f"{space.file}: {name} has no values: a grid needs them")
-    if plan.sampler == "cmaes" and all(parameter.is_listed for parameter in space.parameters):
-        raise ConfigError(f"{space.file}: CMA-ES draws numbers, and no setting has min and max; use another sampler")
-    drawn = first_draws(plan, trials)
-    # Bounds too; of what is listed a value may fit others of its row alone, as one value per layer does.
-    ranges = [parameter for parameter in space.parameters if not parameter.is_listed]
-    bounds = [{**drawn[0], parameter.name: value} for parameter in ranges for value in parameter.extremes()]
-    for config in map(plan.config, drawn + bounds):
-        check_optimizers(config)
-        if not has_data:
-            check_data(config.data)

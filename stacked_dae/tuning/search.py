@@ -2,136 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stacked_dae.config.checks import require_choice
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
-from stacked_dae.errors import ConfigError, DivergedError, StageError
+from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.pipeline.api import fit
+from stacked_dae.reporting.run_figures import draw_run
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.layer_store import LayerStore
-from stacked_dae.tuning.parallel import run_workers
-from stacked_dae.tuning.plan import Pruner, Pruning, Sampler, SearchPlan, check_optuna, check_plan, read_plan
+from stacked_dae.tuning.parallel import workers_beside
+from stacked_dae.tuning.plan import Pruner, Pruning, Sampler, SearchPlan, check_optuna, read_plan
+from stacked_dae.tuning.result import LAYERS, PLAN, TABLE, SearchResult, read_search
 from stacked_dae.tuning.space import read_space
-from stacked_dae.tuning.trials import DataCache, PrunedError, diverged_stage, train_trial
+from stacked_dae.tuning.trials import DataCache, PrunedError, data_key, diverged_stage, train_trial
 from stacked_dae.utils.files import check_apart, write_csv
 from stacked_dae.utils.progress import Reporter
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd  # type: ignore[import-untyped]
-
-    from stacked_dae.tuning.study import SearchStudy
-
-PLAN, LAYERS, TABLE = "search.yaml", "layers", "trials.csv"
-
-
-@dataclass(frozen=True)
-class SearchTrial:
-    """A trial of a search.
-
-    Args:
-        number: from 0.
-        state: complete, pruned, diverged, failed (its settings are not valid together) or running.
-        value: the lowest validation error (%), or RMSE in the target's units; of a pruned trial up to where it
-            was stopped; None where there is none.
-        valid_loss: the validation loss of the same epoch, of a complete trial.
-        epochs: of fine-tuning, where trials are stopped early.
-        settings: those that vary, by dotted name.
-        folder: its run folder, which trials of the same settings share.
-    """
-
-    number: int
-    state: str
-    value: float | None
-    valid_loss: float | None
-    epochs: int | None
-    settings: Mapping[str, Any]
-    folder: Path
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Args:
-        out: its folder.
-        plan: what it was.
-        all_trials: the trials by number.
-        sharing: how many layers the trials have, how many were trained, and the seconds that this saved.
-        study: Optuna's, for what else it can tell.
-    """
-
-    out: Path
-    plan: SearchPlan
-    all_trials: Sequence[SearchTrial]
-    sharing: Mapping[str, float] = field(default_factory=dict)
-    study: SearchStudy | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def measure(self) -> str:
-        """Name of the figure that trials are chosen by."""
-        return "valid_rmse" if self.plan.base.get("task") == "regression" else "valid_error_percent"
-
-    @property
-    def best(self) -> SearchTrial:
-        """The complete trial of the lowest validation error; among equals, of the lowest validation loss.
-
-        Raises:
-            StageError: no trial is complete.
-        """
-        complete = [trial for trial in self.all_trials if trial.state == "complete"]
-        if not complete:
-            raise StageError(
-                f"{self.out}: no trial is complete: all diverged or have invalid settings; lower the learning rates"
-            )
-        return min(complete, key=lambda trial: (trial.value, trial.valid_loss, trial.number))
-
-    @property
-    def best_config(self) -> Config:
-        """The settings of the best trial."""
-        return self.plan.config(self.best.settings)
-
-    @property
-    def best_run(self) -> RunFolder:
-        """The run folder of the best trial, the only one that was tested."""
-        return RunFolder.open(self.best.folder)
-
-    @property
-    def trials(self) -> pd.DataFrame:
-        """A data frame with one row per trial (pandas)."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
-
-    def importance(self) -> dict[str, float]:
-        """Return how much of the variance of the validation error each setting explains, by functional ANOVA.
-
-        Empty where fewer than three trials are complete, or all have one error.
-        """
-        values = {trial.value for trial in self.all_trials if trial.state == "complete"}
-        if self.study is None or len(self.all_trials) < 3 or len(values) < 2:
-            return {}
-        return self.study.importance()
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row per trial: its number, state, figures, settings and run folder."""
-        return [
-            {
-                "trial": trial.number,
-                "state": trial.state,
-                self.measure: trial.value,
-                "valid_loss": trial.valid_loss,
-                "epochs": trial.epochs,
-                **trial.settings,
-                "run": trial.folder.name,
-            }
-            for trial in self.all_trials
-        ]
 
 
 def search(
@@ -172,6 +65,8 @@ def search(
         ConfigError, DataError: the settings, the space or the data are not usable; nothing was written.
         StageError: every trial diverged.
     """
+    require_choice("sampler", sampler, Sampler)
+    require_choice("pruner", pruner, Pruner)
     pruning = Pruning.of(pruner, config)
     plan = SearchPlan(config.to_dict(), read_space(space), sampler, pruning, config.seed, finetune_trials)
     return run_search(plan, trials, Path(out), workers, storage, dataset, reporter or Reporter())
@@ -189,6 +84,8 @@ def run_search(
     """Do what :func:`search` does, for a plan."""
     _check_counts({"trials": trials, "workers": workers, "finetune_trials": plan.finetune_trials})
     check_optuna(plan.sampler)
+    from stacked_dae.tuning.study.checks import check_plan
+
     if dataset is not None and workers > 1:
         raise ConfigError("workers above 1 load the data themselves: leave dataset out and name it in config.data")
     check_apart("--out", out, plan.base.get("data", {}).get("path"))
@@ -198,24 +95,37 @@ def run_search(
     out.mkdir(parents=True, exist_ok=True)
     if not (out / PLAN).exists():
         plan.save(out / PLAN)
+    with workers_beside(out, trials, workers, storage, reporter):
+        work(out, plan, trials, storage, data, reporter)
     if workers > 1:
-        # Those that were killed leave trials behind.
-        while run_workers(out, trials, workers, storage, reporter):
-            pass
-    else:
+        # What a worker that was killed has left.
         work(out, plan, trials, storage, data, reporter)
     return _finished(out, plan, storage, data, reporter)
 
 
 def work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: DataCache, reporter: Reporter) -> None:
     """Train trials of a search until no more is left to begin or to continue."""
+    from stacked_dae.tuning.study.storage import storage_errors
+
+    with storage_errors(out):
+        _work(out, plan, trials, storage, data, reporter)
+
+
+def _work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: DataCache, reporter: Reporter) -> None:
     from optuna.trial import TrialState
 
-    from stacked_dae.tuning.study import DIVERGED, FAILED, LOSS, SearchStudy
+    from stacked_dae.tuning.study.study import DIVERGED, FAILED, LOSS, SearchStudy
 
     study = SearchStudy(out, plan, storage, reporter.say)
     layers = LayerStore(out / LAYERS, reporter.say)
-    while (claim := study.claim(trials)) is not None:
+
+    def waits(values: Mapping[str, Any]) -> bool:
+        try:
+            return layers.is_busy(data.layer_fingerprints(plan.config(values)))
+        except ConfigError:
+            return False
+
+    while (claim := study.claim(trials, waits)) is not None:
         reporter.say(f"trial {claim.number} ({claim.number + 1} of {trials}): {_shown(claim.values)}")
         folder = out / claim.run
         try:
@@ -223,9 +133,13 @@ def work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: Da
         except ConfigError as error:
             reporter.say(f"trial {claim.number} failed: {error}")
             study.end(claim, TrialState.FAIL, None, {FAILED: str(error)})
+            claim.release()
             continue
         try:
             on_epoch = partial(study.stops, claim)
+            dataset = data.of(config, RunFolder.open_or_create(folder))
+            if dataset is not None:
+                study.check_data(data_key(config), dataset.fingerprint)
             score = train_trial(config, folder, data=data, layers=layers, reporter=reporter, on_epoch=on_epoch)
             study.end(claim, TrialState.COMPLETE, score.value, {LOSS: score.valid_loss})
         except PrunedError:
@@ -307,68 +221,13 @@ def _check_place(plan: SearchPlan, out: Path) -> None:
 
 
 def _finished(out: Path, plan: SearchPlan, storage: str | None, data: DataCache, reporter: Reporter) -> SearchResult:
-    """Test the best trial, write the table of all, and return what was found."""
+    """Test and draw the best trial, write the table of all, and return what was found."""
     result = read_search(out, storage, reporter)
-    best = result.best
-    config = result.best_config
-    fit(config, best.folder, dataset=data.of(config, RunFolder.open(best.folder)), reporter=reporter)
+    best, config = result.best, result.best_config
+    if (best.folder / "manifest.json").is_file():
+        dataset = data.of(config, result.best_run)
+        draw_run(fit(config, best.folder, dataset=dataset, reporter=reporter), dataset)
+    else:
+        reporter.say(f"the best trial, {best.folder}, is on another machine: the same command there tests it")
     write_csv(out / TABLE, result.rows())
     return result
-
-
-def read_search(out: str | Path, storage: str | None = None, reporter: Reporter | None = None) -> SearchResult:
-    """Return what a search has found so far.
-
-    Args:
-        out: its folder.
-        storage: URL of its Optuna storage, where it has one of its own.
-        reporter: shows what was damaged.
-
-    Raises:
-        ConfigError: there is no search, or it is damaged.
-    """
-    place = Path(out)
-    if not (place / PLAN).is_file():
-        raise ConfigError(f"{place} is not the folder of a search: it holds no {PLAN}")
-    plan = read_plan(place / PLAN)
-    check_optuna(plan.sampler)
-    from stacked_dae.tuning.study import SearchStudy
-
-    study = SearchStudy(place, plan, storage, (reporter or Reporter()).say)
-    found = [_trial(place, plan, trial) for trial in study.trials()]
-    return SearchResult(place, plan, found, _sharing(found), study)
-
-
-def _trial(out: Path, plan: SearchPlan, trial: optuna.trial.FrozenTrial) -> SearchTrial:
-    from stacked_dae.tuning.samplers import settings_of
-    from stacked_dae.tuning.study import DIVERGED, LOSS, OWNER, RUN
-
-    attrs = trial.user_attrs
-    state = {"fail": "failed"}.get(trial.state.name.lower(), trial.state.name.lower())
-    state = "diverged" if DIVERGED in attrs else state
-    drawn = len(trial.params) == len(plan.space.parameters)
-    return SearchTrial(
-        trial.number,
-        state,
-        None if state == "diverged" else trial.value,
-        attrs.get(LOSS),
-        trial.last_step,
-        settings_of(plan, trial.params) if drawn else {},
-        Path(attrs.get(OWNER, out)) / attrs.get(RUN, ""),
-    )
-
-
-def _sharing(trials: Sequence[SearchTrial]) -> dict[str, float]:
-    """Return how many layers the trials' runs have, how many of them were trained, and the seconds saved."""
-    seconds: dict[str, list[float]] = {}
-    for folder in {trial.folder for trial in trials}:
-        if not (folder / "manifest.json").is_file():
-            continue
-        for name, record in RunFolder.open(folder).manifest.stages.items():
-            if name.startswith("layer_") and record.is_done:
-                seconds.setdefault(record.fingerprint, []).append(record.seconds or 0.0)
-    return {
-        "layers": sum(map(len, seconds.values())),
-        "trained": len(seconds),
-        "seconds_saved": round(sum(sum(each[1:]) for each in seconds.values()), 1),
-    }

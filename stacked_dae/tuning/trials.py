@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stacked_dae.config.identity import identity_settings
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.registry import load_data
 from stacked_dae.pipeline.api import fit
+from stacked_dae.pipeline.results import selection_score
+from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.stage_names import FINETUNE
@@ -31,20 +34,6 @@ class Score:
     valid_loss: float
 
 
-def selection_score(run: RunFolder) -> tuple[float, float]:
-    """Return what a fine-tuned run is chosen by: its lowest validation error (%), and the loss of the same epoch.
-
-    Of a regression both are the squared error.
-    """
-    record = run.stage(FINETUNE)
-    assert record.best_epoch is not None
-    if record.best_valid_loss is not None:
-        return record.best_valid_loss, record.best_valid_loss
-    assert record.best_valid_error_percent is not None
-    (loss,) = (row["valid_loss"] for row in run.metrics(FINETUNE).rows() if row["epoch"] == record.best_epoch)
-    return record.best_valid_error_percent, loss
-
-
 class DataCache:
     """The data set that was loaded last, for the trials that have the same data settings.
 
@@ -55,18 +44,37 @@ class DataCache:
     def __init__(self, dataset: Dataset | None) -> None:
         self._given, self._key, self._loaded = dataset, "", dataset
 
+    def preload(self, config: Config) -> None:
+        """Load the data of a trial before it is known which one it is."""
+        if self._given is None:
+            self._loaded, self._key = load_data(config.data, task=config.task), data_key(config)
+
     def of(self, config: Config, folder: RunFolder) -> Dataset | None:
-        """Return the data of a trial; None where its run folder says how they are to be read."""
+        """Return the data of a trial; None where its run folder says how they are to be read: as a table was."""
         if self._given is not None:
             return self._given
-        if not folder.is_new:
+        if not folder.is_new and config.data.path is not None:
             return None
-        key = json.dumps([config.to_dict()["data"], config.task], sort_keys=True, default=str)
+        key = data_key(config)
         if key != self._key:
             # Before the next is loaded, so that never two are in memory.
             self._loaded = None
             self._loaded, self._key = load_data(config.data, task=config.task), key
         return self._loaded
+
+    def layer_fingerprints(self, config: Config) -> list[str]:
+        """Return the fingerprints of the layers of a trial; empty where its data are not those that are loaded."""
+        known = self._given is not None or data_key(config) == self._key
+        if self._loaded is None or not known or config.model == "mlp":
+            return []
+        stages = Experiment(config, self._loaded).stages(finetune=False)
+        return [stage.fingerprint for stage in stages]
+
+
+def data_key(config: Config) -> str:
+    """Return the settings that decide the data of a trial, as text."""
+    settings = {key: value for key, value in identity_settings(config).items() if key.startswith(("data.", "task"))}
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def train_trial(

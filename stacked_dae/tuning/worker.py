@@ -8,7 +8,9 @@ from pathlib import Path
 
 from stacked_dae.errors import StackedDAEError
 from stacked_dae.tuning.plan import read_plan
-from stacked_dae.tuning.search import PLAN, work
+from stacked_dae.tuning.result import PLAN
+from stacked_dae.tuning.search import work
+from stacked_dae.tuning.study.samplers import first_draws
 from stacked_dae.tuning.trials import DataCache
 from stacked_dae.utils.progress import command_reporter
 from stacked_dae.utils.signals import SIGNALS, Interrupted, handle_signals
@@ -20,7 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with handle_signals(*SIGNALS), command_reporter() as reporter:
             plan = read_plan(Path(out) / PLAN)
-            work(Path(out), plan, int(trials), storage[0] if storage else None, DataCache(None), reporter)
+            data = DataCache(None)
+            data.preload(plan.config(first_draws(plan, 1)[0]))
+            work(Path(out), plan, int(trials), storage[0] if storage else None, data, reporter)
     except StackedDAEError as error:
         print(f"stacked-dae: error: {error}", file=sys.stderr)
         return 2

@@ -401,6 +401,17 @@ class Server:
     def _CreateAgent(self, v: dict[str, Any], query: str) -> dict[str, Any]:
         return {"createAgent": {"agent": {"id": v["sweep"]}}}
 
+    def _is_hopeless(self, sweep: dict[str, Any]) -> bool:
+        """Return whether the last trial is to be stopped: after min_iter rows its metric is above the first trial's."""
+        config = yaml.safe_load(sweep["config"])
+        name, first = config["metric"]["name"], config.get("early_terminate", {}).get("min_iter")
+        if first is None or len(sweep["given"]) < 2:
+            return False
+        of_trial = [
+            [row[name] for row in self.state.run(f"trial{k}").history if name in row] for k in (1, len(sweep["given"]))
+        ]
+        return len(of_trial[1]) >= first and of_trial[1][first - 1] > of_trial[0][first - 1]
+
     def _Heartbeat(self, v: dict[str, Any], query: str) -> dict[str, Any]:
         sweep = self.state.sweeps[v["id"]]
         commands: list[dict[str, Any]] = []
@@ -410,6 +421,8 @@ class Server:
             args = {name: {"value": value} for name, value in values.items()}
             program = yaml.safe_load(sweep["config"]).get("program")
             commands = [{"type": "run", "run_id": f"trial{len(sweep['given'])}", "args": args, "program": program}]
+        elif self._is_hopeless(sweep):
+            commands = [{"type": "stop", "run_id": f"trial{len(sweep['given'])}"}]
         agent = {"id": v["id"]}
         return {"agentHeartbeat": {"agent": agent, "commands": json.dumps(commands)}}
 

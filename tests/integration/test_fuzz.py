@@ -30,7 +30,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.training.checkpoints import read_checkpoint
 from stacked_dae.tuning import sweep_file
-from stacked_dae.tuning.plan import check_plan
+from stacked_dae.tuning.study.checks import check_plan
 
 CONFIG = (ROOT / "configs" / "mnist.yaml").read_bytes()
 SWEEP = (ROOT / "configs" / "sweeps" / "noise.yaml").read_bytes()

@@ -452,3 +452,51 @@ def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
         assert server.state.run("again").summary[metric] == run.summary[metric]
         assert len({json.dumps(values) for values in given[:4]}) == 4
         assert server.state.failures == server.state.unknown == []
+
+
+@pytest.mark.slow
+def test_the_server_stops_a_hopeless_trial_of_a_bayesian_sweep(tmp_path):
+    """Slow: the file through the unmodified client, and without a server."""
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({
+        "data": {"name": "digits"},
+        "pretrain": {"units": [12], "epochs": 1, "batch_size": 50},
+        "finetune": {"epochs": 4, "patience": 100_000, "batch_size": 50},
+    }))  # fmt: skip
+    sweep = {
+        "method": "bayes",
+        "metric": {"name": "best_valid_error_percent", "goal": "minimize"},
+        "parameters": {
+            "finetune.optimizer.lr": {"values": [0.5, 1e-6]},
+            # The one without hope would go on for long.
+            "finetune.epochs": {"values": [4, 100_000]},
+        },
+        "early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 2},
+        "command": ["${env}", "stacked-dae", "fit", "--config", "base.yaml", "--tracking.mode=auto", "${args}"],
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    with Server() as server:
+        env = environment(server, PYTHONPATH=str(ROOT))
+        env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env["PATH"]])
+        wandb("sweep", "--project", "p", "--entity", ENTITY, "sweep.yaml", env=env, cwd=tmp_path)
+        ((sweep_id, kept),) = server.state.sweeps.items()
+        rate = "finetune.optimizer.lr"
+        kept["trials"] = [{rate: 0.5, "finetune.epochs": 4}, {rate: 1e-6, "finetune.epochs": 100_000}]
+        wandb("agent", "--count", 2, f"{ENTITY}/p/{sweep_id}", env=env, cwd=tmp_path)
+        good, hopeless = (server.state.run(f"trial{k}") for k in (1, 2))
+        for run in (good, hopeless):
+            rows = [row for row in run.history if "finetune/epoch" in row]
+            lowest = [min(row["finetune/valid_error_percent"] for row in rows[: k + 1]) for k in range(len(rows))]
+            assert [row["best_valid_error_percent"] for row in rows] == lowest
+            assert run.metrics()["best_valid_error_percent"] == "finetune/epoch"
+        assert good.exit_code == 0
+        assert good.summary["best_valid_error_percent"] == good.history[-1]["best_valid_error_percent"]
+        assert hopeless.exit_code == 1
+        assert server.state.failures == server.state.unknown == []
+    # Without a server nobody would stop a good trial of so many epochs.
+    sweep["parameters"]["finetune.epochs"] = {"value": 4}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    command("stacked_dae", "sweep", "sweep.yaml", "--local", 4, "--out", "local", env=environment(None), cwd=tmp_path)
+    with (tmp_path / "local" / "trials.csv").open() as file:
+        trials = list(csv.DictReader(file))
+    assert {row["state"] for row in trials} == {"complete", "pruned"}
+    assert {row["finetune.optimizer.lr"] for row in trials if row["state"] == "pruned"} == {"1e-06"}

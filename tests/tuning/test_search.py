@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
+import sqlite3
 from pathlib import Path
 
 import optuna
 import pytest
 import yaml
 from helpers.small_runs import MessageRecorder, blobs, small, stop_after
+from sqlalchemy.exc import OperationalError
 
 from stacked_dae import objective, search
 from stacked_dae.cli.main import main
-from stacked_dae.errors import ConfigError, DivergedError
+from stacked_dae.errors import ConfigError, DivergedError, StageError
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.tuning import study as study_module
 from stacked_dae.tuning import trials as trials_module
-from stacked_dae.tuning.search import read_search
+from stacked_dae.tuning.result import read_search
+from stacked_dae.tuning.study import storage
+from stacked_dae.tuning.study import study as study_module
+from stacked_dae.utils.files import lock_folder
+from stacked_dae.utils.progress import Reporter
 
 RATE = "finetune.optimizer.lr"
 LOG = {"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}
@@ -149,6 +156,86 @@ def test_a_lost_or_damaged_study_is_made_again_from_the_records(tmp_path):
     assert searched(tmp_path / "out", 6, pruner="asha").rows() == searched(tmp_path / "other", 6, pruner="asha").rows()
 
 
+def test_a_rebuild_that_was_cut_is_completed(tmp_path):
+    whole = searched(tmp_path / "out", 4)
+    (tmp_path / "out" / "study" / "study.db").unlink()
+
+    def cut(study, trial, real=optuna.Study.add_trial):
+        if len(study.trials) == 2:
+            raise KeyboardInterrupt
+        real(study, trial)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optuna.Study, "add_trial", cut)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "out", 4)
+    assert searched(tmp_path / "out", 4).rows() == whole.rows()
+
+
+def test_a_database_that_cannot_be_written_is_not_taken_for_a_damaged_one(tmp_path):
+    searched(tmp_path / "out", 2)
+    database = tmp_path / "out" / "study" / "study.db"
+    before = database.read_bytes()
+    busy = sqlite3.OperationalError("database or disk is full")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def full(*arguments, **named):
+            raise OperationalError("INSERT", {}, busy) from busy
+
+        patch.setattr(study_module.SearchStudy, "_begin", full)
+        with pytest.raises(StageError, match="the study's database: database or disk is full; give the same command"):
+            searched(tmp_path / "out", 3)
+        patch.setattr(storage, "RDBStorage", full)
+        with pytest.raises(StageError, match="database or disk is full"):
+            searched(tmp_path / "out", 3)
+    assert database.read_bytes() == before
+    assert len(searched(tmp_path / "out", 3).rows()) == 3
+
+
+def test_a_folder_that_was_moved_goes_on(tmp_path):
+    whole = searched(tmp_path / "whole", 5)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 40)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "here", 5)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = searched(tmp_path / "there", 5)
+    assert moved.rows() == whole.rows()
+    assert moved.best.folder.parent.name == "there"
+
+
+def test_trials_on_other_data_are_refused(tmp_path):
+    searched(tmp_path / "out", 2)
+    with pytest.raises(StageError, match="the data have changed since the first trial"):
+        search(small(), SPACE, trials=3, out=tmp_path / "out", dataset=blobs(1))
+    assert len(searched(tmp_path / "out", 3).rows()) == 3
+
+
+def test_a_trial_that_would_wait_for_layers_is_passed_over(tmp_path):
+    """Another process trains layer 2 of the first trials: this one begins with those of the other noise."""
+    noises = [[0.25, 0.1], [0.25, 0.4]]
+    space = {"pretrain.corruption.nu": noises, RATE: [0.1, 0.2]}
+    out = tmp_path / "out"
+    first = searched(tmp_path / "else", 1, space, sampler="grid")
+    busy = out / "layers" / first.best_run.stage("layer_2").fingerprint
+    busy.mkdir(parents=True)
+    shutil.copytree(next((tmp_path / "else" / "layers").glob(f"{first.best_run.stage('layer_1').fingerprint}")),
+                    out / "layers" / first.best_run.stage("layer_1").fingerprint)  # fmt: skip
+    lock = lock_folder(busy)
+    order = []
+
+    class Listener(Reporter):
+        def say(self, text):
+            if text.startswith("trial "):
+                order.append(int(text.split()[1]))
+            if len(order) == 3 and text.startswith("trial "):
+                os.close(lock)
+
+    result = searched(out, 4, space, sampler="grid", reporter=Listener())
+    assert order == [2, 3, 0, 1]
+    assert [trial.settings[RATE] for trial in result.all_trials] == [0.1, 0.2, 0.1, 0.2]
+
+
 def test_a_damaged_record_costs_its_trial_alone(tmp_path):
     whole = searched(tmp_path / "out", 3)
     (tmp_path / "out" / "study" / "study.db").unlink()
@@ -210,7 +297,7 @@ def test_what_diverges_is_left_behind(tmp_path, monkeypatch):
 
 def test_settings_that_are_not_valid_together_fail_alone(tmp_path, monkeypatch):
     """A normal distribution has no bounds: a rate below 0 may come late."""
-    monkeypatch.setattr("stacked_dae.tuning.search.check_plan", lambda *arguments, **how: None)
+    monkeypatch.setattr("stacked_dae.tuning.study.checks.check_plan", lambda *arguments, **how: None)
     space = {RATE: {"distribution": "normal", "mu": 0.1, "sigma": 0.2}}
     result = searched(tmp_path / "out", 6, space, sampler="random")
     for trial in result.all_trials:
@@ -226,6 +313,11 @@ def test_two_folders_share_a_study(tmp_path):
     assert there.rows()[:3] == here.rows()
     homes = [trial.folder.parent.name for trial in there.all_trials]
     assert homes == ["here"] * 3 + ["there"] * 3
+    recorder = MessageRecorder()
+    shutil.rmtree(tmp_path / "here")
+    again = searched(tmp_path / "there", 6, storage=url, reporter=recorder)
+    if again.best.folder.parent.name == "here":
+        assert any("is on another machine: the same command there tests it" in line for line in recorder.lines)
     with pytest.raises(ConfigError, match=r"--storage postgresql://me:\*\*\*@nowhere/x cannot be used"):
         searched(tmp_path / "else", 3, storage="postgresql://me:secret@nowhere/x")
 
@@ -315,6 +407,23 @@ def test_bad_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys,
     assert message in error
     assert error.count("\n") == 1
     assert not Path("runs").exists() or not list(Path("runs").rglob("trial_*"))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"sampler": "tpee"}, "sampler must be one of tpe, random, grid, gp, cmaes, not 'tpee' (did you mean 'tpe'?)"),
+        ({"pruner": "halving"}, "pruner must be one of none, median, asha, hyperband, not 'halving'"),
+        ({"count": 0}, "trials must be a whole number above 0, not 0"),
+        ({"workers": 2}, "workers above 1 load the data themselves: leave dataset out"),
+        ({"sampler": "grid", "finetune_trials": 2, "space": {RATE: [0.1]}}, "finetune_trials is not for a grid"),
+    ],
+)
+def test_bad_arguments_write_nothing(tmp_path, how, message):
+    with pytest.raises(ConfigError) as error:
+        searched(tmp_path / "out", **how)
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_optuna_one_line_says_what_to_install(tmp_path, monkeypatch):

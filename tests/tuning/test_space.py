@@ -10,9 +10,10 @@ from helpers.small_runs import SMALL, small
 from scipy import stats
 
 from stacked_dae.errors import ConfigError
-from stacked_dae.tuning.plan import Pruning, SearchPlan, check_plan, read_plan
-from stacked_dae.tuning.samplers import first_draws
+from stacked_dae.tuning.plan import Pruning, SearchPlan, read_plan
 from stacked_dae.tuning.space import read_space
+from stacked_dae.tuning.study.checks import check_plan
+from stacked_dae.tuning.study.samplers import first_draws
 
 RATE = "finetune.optimizer.lr"
 LOG = {"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}

@@ -14,8 +14,10 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.reporting.run_folders import find_runs, read_run
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.tuning import search, sweep_file
-from stacked_dae.tuning.plan import Pruning, check_plan
-from stacked_dae.tuning.samplers import first_draws
+from stacked_dae.tuning.plan import Pruning
+from stacked_dae.tuning.result import read_search
+from stacked_dae.tuning.study.checks import check_plan
+from stacked_dae.tuning.study.samplers import first_draws
 from stacked_dae.utils.nested import flatten
 from stacked_dae.utils.progress import Reporter
 
@@ -315,7 +317,7 @@ def test_bayes_with_hyperband_runs_here(here, capsys):
     check_plan(plan, 12)
     assert main(["sweep", written(here, **changes), "--local", "7", "--out", "runs"]) == 0
     assert "pruned" in capsys.readouterr().out
-    result = search.read_search("runs")
+    result = read_search("runs")
     pruned = [trial for trial in result.all_trials if trial.state == "pruned"]
     assert {trial.epochs for trial in pruned} <= {1, 3}
     assert all(not RunFolder.open(trial.folder).has_done("finetune") for trial in pruned)

@@ -14,6 +14,7 @@ from stacked_dae.cli.options import (
     ReconstructOptions,
     RunDataOptions,
     RunOptions,
+    RunsOptions,
 )
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.utils.files import check_apart, check_output
@@ -169,3 +170,21 @@ def _output(out: str | None, data: str | None, *endings: str) -> Path:
     check_output("--out", file)
     check_apart("--out", file, data)
     return file
+
+
+def run_runs(options: RunsOptions) -> None:
+    """Remove the layers that no run needs from the stores below a folder."""
+    from stacked_dae.reporting.run_folders import runs_below
+    from stacked_dae.runs.cleaning import remove_layers, unused_layers
+    from stacked_dae.runs.folder import RunFolder
+
+    place = Path(options.folder)
+    if not place.is_dir():
+        raise ConfigError(f"{place} is not a folder; name one that holds runs and their stores of layers")
+    unused, count = unused_layers(place, map(RunFolder.open, runs_below(place)))
+    removed = unused if options.dry_run else remove_layers(unused)
+    for layer in removed:
+        print(layer.folder)
+    size = sum(layer.size_bytes for layer in removed) / 1e6
+    how = "would be removed" if options.dry_run else "removed"
+    print(f"{len(removed)} of {count} layers {how}, {size:.1f} MB")

@@ -15,7 +15,7 @@ from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.sweep_file import read_sweep
 
 if TYPE_CHECKING:
-    from stacked_dae.tuning.search import SearchResult
+    from stacked_dae.tuning.result import SearchResult
 
 
 def run_search(values: Mapping[str, Any]) -> None:
@@ -46,19 +46,18 @@ def run_sweep(options: SweepOptions) -> None:
 
 
 def _search(plan: SearchPlan, trials: int, out: Path, workers: int, storage: str | None) -> None:
-    from stacked_dae.reporting.run_figures import draw_run
     from stacked_dae.reporting.terminal import print_trials
     from stacked_dae.tuning import search
     from stacked_dae.tuning.figures import draw_search
+    from stacked_dae.tuning.result import TABLE
     from stacked_dae.utils.progress import command_reporter
 
     with command_reporter() as reporter:
         result = search.run_search(plan, trials, out, workers, storage, None, reporter)
-        draw_run(result.best_run)
         figures = draw_search(result)
     print_trials(result.rows(), result.measure, result.best.number)
     print(_summary(result))
-    print(f"table: {out / search.TABLE}; figures: {', '.join(str(file) for file in figures)}")
+    print(f"table: {out / TABLE}; figures: {', '.join(str(file) for file in figures)}")
 
 
 def _summary(result: SearchResult) -> str:

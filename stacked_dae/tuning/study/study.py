@@ -5,27 +5,23 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
 
-from stacked_dae.errors import ConfigError
+from stacked_dae.errors import StageError
 from stacked_dae.runs.integrity import read_small
 from stacked_dae.tuning.plan import SearchPlan
-from stacked_dae.tuning.samplers import NumberedSampler, distributions, make_pruner, quiet_optuna, settings_of
+from stacked_dae.tuning.study.samplers import distributions, quiet_optuna, settings_of
+from stacked_dae.tuning.study.storage import open_study
 from stacked_dae.utils.files import dump_checksummed, load_checksummed, lock_folder, write_text
 
-_FOLDER, _DATABASE, _RECORD = "study", "study.db", "trial.json"
-# Seconds that a process waits for another one's write to the database.
-_PATIENCE = 120
+_FOLDER, DATABASE, _RECORD = "study", "study.db", "trial.json"
+# Trials that a process draws at the most to find one that it need not wait for.
+_MOST_PASSED_OVER = 32
 # User attributes of a trial in the study.
 OWNER, RUN, DIVERGED, FAILED, LOSS, ASKED = "search folder", "run", "diverged", "failed", "valid_loss", "asked"
 _RUNG = "completed_rung_"
@@ -42,6 +38,7 @@ class Claim:
         run: name of the trial's run folder.
         lock: descriptor that keeps others off.
         reported: the last epoch of fine-tuning that the study knows of.
+        is_new: whether it was drawn just now.
     """
 
     trial: Trial
@@ -50,6 +47,7 @@ class Claim:
     run: str
     lock: int
     reported: int = 0
+    is_new: bool = False
 
     def release(self) -> None:
         """Let other processes have the trial, if it has not ended."""
@@ -73,9 +71,8 @@ class SearchStudy:
         self._folder, self._plan, self._say, self._url = out / _FOLDER, plan, say, storage
         self._owner = str(out.resolve())
         with self._locked(), quiet_optuna():
-            self.optuna = self._open()
-            if not self.trials():
-                self._rebuild()
+            self.optuna = open_study(self._folder / DATABASE, plan, storage, say)
+            self._rebuild()
 
     def trials(self) -> list[FrozenTrial]:
         """Return the trials by number."""
@@ -98,55 +95,42 @@ class SearchStudy:
         finally:
             os.close(lock)
 
-    def _open(self) -> optuna.Study:
-        name = f"stacked-dae-{self._plan.mark[:12]}"
-        file = self._folder / _DATABASE
-
-        def study() -> optuna.Study:
-            return optuna.create_study(
-                storage=self._storage(file),
-                study_name=name,
-                sampler=NumberedSampler(self._plan),
-                pruner=make_pruner(self._plan),
-                load_if_exists=True,
-            )
-
-        try:
-            found = study()
-            found.get_trials(deepcopy=False)
-        except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError) as error:
-            if self._url is not None:
-                reason = str(error).splitlines()[0]
-                raise ConfigError(f"--storage {_without_password(self._url)} cannot be used: {reason}") from None
-            damaged = file.with_suffix(".damaged")
-            file.replace(damaged)
-            self._say(f"{file} was damaged, and is made again from the records beside it; the old one: {damaged}")
-            found = study()
-        return found
-
-    def _storage(self, file: Path) -> BaseStorage:
-        url = self._url or URL.create("sqlite", database=str(file.resolve())).render_as_string()
-        patience = {"connect_args": {"timeout": _PATIENCE}} if url.startswith("sqlite") else {}
-        return RDBStorage(url, engine_kwargs=patience)
-
-    def claim(self, most: int) -> Claim | None:
+    def claim(self, most: int, waits: Callable[[Mapping[str, Any]], bool]) -> Claim | None:
         """Return a trial to train: one that was cut, or else a new one; None where ``most`` have begun.
 
-        A trial that draws the settings of an earlier one is that one, and ends as it does.
+        A trial that draws the settings of an earlier one is that one, and ends as it does. One that would wait for
+        another process is passed over while there are others, unless the sampler learns from trials that have ended.
         """
-        with self._locked(), quiet_optuna():
-            trials = self.trials()
-            for trial in trials:
-                if trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER, self._owner) == self._owner:
-                    claim = self._take(trial.number)
-                    if claim is not None:
-                        return claim
-            size = self._plan.space.grid_size if self._plan.sampler == "grid" else None
-            while len(self.trials()) < min(most, size or most):
-                claim = self._take(*self._begin())
-                if claim is not None:
+        learns = self._plan.sampler not in ("random", "grid")
+        chosen: Claim | None = None
+        with self._locked(), quiet_optuna(), ExitStack() as passed_over:
+            for count, claim in enumerate(self._candidates(most), 1):
+                if (learns and claim.is_new) or not waits(claim.values):
+                    if chosen is not None:
+                        passed_over.callback(chosen.release)
                     return claim
-        return None
+                if chosen is None:
+                    chosen = claim
+                else:
+                    passed_over.callback(claim.release)
+                if count == _MOST_PASSED_OVER:
+                    break
+        return chosen
+
+    def _candidates(self, most: int) -> Iterator[Claim]:
+        """Go through the trials that were cut, then through new ones."""
+        for trial in self.trials():
+            # A database in the folder has no other trials; the folder may have been moved.
+            is_ours = self._url is None or trial.user_attrs.get(OWNER, self._owner) == self._owner
+            if is_ours and trial.state == TrialState.RUNNING:
+                claim = self._take(trial.number)
+                if claim is not None:
+                    yield claim
+        size = self._plan.space.grid_size if self._plan.sampler == "grid" else None
+        while len(self.trials()) < min(most, size or most):
+            claim = self._take(*self._begin())
+            if claim is not None:
+                yield claim
 
     def _begin(self) -> tuple[int, Trial]:
         """Return the number of a new trial, and the trial."""
@@ -162,7 +146,7 @@ class SearchStudy:
         except BlockingIOError:
             return None
         try:
-            claim = self._read_claim(number, begun or Trial(self.optuna, self.trials()[number]._trial_id), lock)
+            claim = self._read_claim(number, begun, lock)
             if not (place / _RECORD).exists():
                 self._write(claim, "running", {})
             if not self._ends_as_another(claim) and not self._ends_as_recorded(claim):
@@ -173,15 +157,16 @@ class SearchStudy:
         claim.release()
         return None
 
-    def _read_claim(self, number: int, trial: Trial, lock: int) -> Claim:
+    def _read_claim(self, number: int, begun: Trial | None, lock: int) -> Claim:
         """Return a trial with its settings, which are drawn where the process was cut while it drew them."""
+        trial = begun or Trial(self.optuna, self.trials()[number]._trial_id)
         drawn = {parameter.name: parameter.suggest(trial) for parameter in self._plan.space.parameters}
         values = settings_of(self._plan, drawn)
         run = self._plan.run_name(values)
         if OWNER not in trial.user_attrs:
             trial.set_user_attr(RUN, run)
             trial.set_user_attr(OWNER, self._owner)
-        return Claim(trial, number, values, run, lock, self.trials()[number].last_step or 0)
+        return Claim(trial, number, values, run, lock, self.trials()[number].last_step or 0, begun is not None)
 
     def _ends_as_another(self, claim: Claim) -> bool:
         """Return whether an earlier trial has the same settings; if it has ended, let this one end likewise."""
@@ -235,6 +220,18 @@ class SearchStudy:
         with quiet_optuna():
             return self.optuna.pruner.prune(self.optuna, trial)
 
+    def check_data(self, settings: str, fingerprint: str) -> None:
+        """Raise StageError where trials of the same data settings were trained on other data."""
+        key = f"data {settings}"
+        known = self.optuna.user_attrs.get(key)
+        if known is None:
+            self.optuna.set_user_attr(key, fingerprint)
+        elif known != fingerprint:
+            raise StageError(
+                f"{self._folder.parent}: the data have changed since the first trial, so that errors do not compare;"
+                " give the earlier data, or another --out"
+            )
+
     def _write(self, claim: Claim, state: str, more: Mapping[str, Any]) -> None:
         trial = self.trials()[claim.number]
         values = {
@@ -257,13 +254,12 @@ class SearchStudy:
         return record if record.get("state") in ("running", "complete", "pruned", "fail") else None
 
     def _rebuild(self) -> None:
-        """Add the trials of the records to a study without any."""
+        """Add the trials of the records that the study does not have: of all, or, after a kill, of the last."""
         numbers = [int(place.name) for place in self._folder.iterdir() if place.is_dir() and place.name.isdigit()]
-        records = {number: self._read(number) for number in range(max(numbers, default=-1) + 1)}
-        if not numbers:
-            return
+        missing = range(len(self.trials()), max(numbers, default=-1) + 1)
         kinds = distributions(self._plan)
-        for number, record in records.items():
+        for number in missing:
+            record = self._read(number)
             if record is None:
                 # Its place is kept: later trials have their numbers from it.
                 self._say(f"the record of trial {number} is gone or damaged: it is left out")
@@ -280,7 +276,8 @@ class SearchStudy:
                     intermediate_values={int(step): value for step, value in record["epochs"].items()},
                 )
             )
-        self._say(f"{self._folder}: the study was made again from the records of {len(records)} trials")
+        if missing:
+            self._say(f"{self._folder}: the study was made again from the records of {len(missing)} trials")
 
 
 def _without(trial: FrozenTrial, names: list[str]) -> FrozenTrial:
@@ -288,12 +285,3 @@ def _without(trial: FrozenTrial, names: list[str]) -> FrozenTrial:
     changed = copy.deepcopy(trial)
     changed.system_attrs = {name: value for name, value in changed.system_attrs.items() if name not in names}
     return changed
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy import make_url
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url.split("@")[-1]
