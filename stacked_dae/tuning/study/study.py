@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from stacked_dae.tuning.study.storage import open_study
 from stacked_dae.utils.files import dump_checksummed, load_checksummed, lock_folder, write_text
 
 _FOLDER, DATABASE, _RECORD = "study", "study.db", "trial.json"
+# Seconds between two looks for a trial that need not wait.
+_PAUSE = 0.5
 # Trials that a process draws at the most to find one that it need not wait for.
 _MOST_PASSED_OVER = 32
 # User attributes of a trial in the study.
@@ -99,23 +102,22 @@ class SearchStudy:
         """Return a trial to train: one that was cut, or else a new one; None where ``most`` have begun.
 
         A trial that draws the settings of an earlier one is that one, and ends as it does. One that would wait for
-        another process is passed over while there are others, unless the sampler learns from trials that have ended.
+        another process is passed over, unless the sampler learns from trials that have ended; where all would wait,
+        this call does.
         """
         learns = self._plan.sampler not in ("random", "grid")
-        chosen: Claim | None = None
-        with self._locked(), quiet_optuna(), ExitStack() as passed_over:
-            for count, claim in enumerate(self._candidates(most), 1):
-                if (learns and claim.is_new) or not waits(claim.values):
-                    if chosen is not None:
-                        passed_over.callback(chosen.release)
-                    return claim
-                if chosen is None:
-                    chosen = claim
-                else:
+        while True:
+            count = 0
+            with self._locked(), quiet_optuna(), ExitStack() as passed_over:
+                for count, claim in enumerate(self._candidates(most), 1):
+                    if (learns and claim.is_new) or not waits(claim.values):
+                        return claim
                     passed_over.callback(claim.release)
-                if count == _MOST_PASSED_OVER:
-                    break
-        return chosen
+                    if count == _MOST_PASSED_OVER:
+                        break
+            if count == 0:
+                return None
+            time.sleep(_PAUSE)
 
     def _candidates(self, most: int) -> Iterator[Claim]:
         """Go through the trials that were cut, then through new ones."""
