@@ -222,17 +222,19 @@ def test_a_trial_that_would_wait_for_layers_is_passed_over(tmp_path):
     shutil.copytree(next((tmp_path / "else" / "layers").glob(f"{first.best_run.stage('layer_1').fingerprint}")),
                     out / "layers" / first.best_run.stage("layer_1").fingerprint)  # fmt: skip
     lock = lock_folder(busy)
-    order = []
+    order, lines = [], []
 
     class Listener(Reporter):
         def say(self, text):
+            lines.append(text)
             if text.startswith("trial "):
                 order.append(int(text.split()[1]))
-            if len(order) == 3 and text.startswith("trial "):
+            if "waiting" in text:
                 os.close(lock)
 
     result = searched(out, 4, space, sampler="grid", reporter=Listener())
     assert order == [2, 3, 0, 1]
+    assert lines.count("waiting for layers that another process trains") == 1
     assert [trial.settings[RATE] for trial in result.all_trials] == [0.1, 0.2, 0.1, 0.2]
 
 

@@ -106,6 +106,7 @@ class SearchStudy:
         this call does.
         """
         learns = self._plan.sampler not in ("random", "grid")
+        told = False
         while True:
             count = 0
             with self._locked(), quiet_optuna(), ExitStack() as passed_over:
@@ -117,6 +118,9 @@ class SearchStudy:
                         break
             if count == 0:
                 return None
+            if not told:
+                self._say("waiting for layers that another process trains")
+                told = True
             time.sleep(_PAUSE)
 
     def _candidates(self, most: int) -> Iterator[Claim]:
