@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from stacked_dae.config.schema import Weights
 from stacked_dae.data.arrays import array_of
@@ -19,6 +20,7 @@ from stacked_dae.data.columns.values import Values
 from stacked_dae.data.formats.images import as_pixels, channels_first, check_images, shape_of
 from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
 from stacked_dae.errors import ConfigError, DataError, StageError
+from stacked_dae.inference.exports.plain import layer_lines, plain_modules
 from stacked_dae.inference.loading import load_layers, load_network
 from stacked_dae.inference.model_file import read_model, write_model
 from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
@@ -105,6 +107,35 @@ class StackedDAE:
         if self.preprocessing is not None:
             return self.preprocessing.names
         return [str(k) for k in range(self.stack.layers[0].weight.shape[1])]
+
+    def summary(self) -> str:
+        """Return what the model is, one line for each layer and for the head."""
+        kind = ("a regression" if self.target_column else "a classifier") if self.finetuned else "not fine-tuned"
+        rows = "columns" if self.preprocessing is not None else "inputs"
+        return "\n".join([f"{len(self.columns)} {rows}; {kind}", *layer_lines(self.stack)])
+
+    def __repr__(self) -> str:
+        widths = "-".join(map(str, [self.stack.layers[0].weight.shape[1], *self.stack.widths]))
+        return f"StackedDAE({widths}{f'-{self.stack.outputs}' if self.finetuned else ''})"
+
+    def filters(self, layer: int = 1) -> NDArray[np.float32]:
+        """Return the incoming weights of the units of a layer (from 1), (units, inputs of the layer).
+
+        Raises:
+            ConfigError: the model has no such layer.
+        """
+        weight: NDArray[np.float32] = self.stack.layers[self.check_layer(layer) - 1].weight.detach().numpy().copy()
+        return weight
+
+    def to_torch(self) -> nn.Sequential:
+        """Return the network as plain torch modules, copied: inputs as it takes them → logits, or outputs, or codes.
+
+        A table's rows become such inputs by :meth:`inputs_of`, with missing values as 0.
+
+        Raises:
+            StageError: the model has a mixed head.
+        """
+        return plain_modules(self.stack)
 
     def predict(self, rows: Any) -> NDArray[Any]:
         """Return the most likely class of each row, or its predicted number (regression only), (n,).

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stacked_dae.config.identity import fingerprint
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.runs import integrity
 from stacked_dae.runs.fingerprints import stage_fingerprints
 from stacked_dae.runs.integrity import is_intact, parse_checksummed, read_small, with_checksum
 from stacked_dae.runs.manifest import (
@@ -32,8 +33,11 @@ from stacked_dae.runs.manifest import (
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils import distributed
-from stacked_dae.utils.files import LOCK, checksum, dump_checksummed, lock_folder, write_text
+from stacked_dae.utils.files import checksum, dump_checksummed, lock_folder, write_text
 from stacked_dae.utils.yaml_io import dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
 
 _TRAIN_AGAIN = "train the run again in a new folder"
 
@@ -70,12 +74,13 @@ class RunFolder:
         self._manifest = manifest
 
     @staticmethod
-    def open(path: Path) -> RunFolder:
+    def open(path: str | Path) -> RunFolder:
         """Return the run folder at ``path``.
 
         Raises:
             StageError: there is none, or its manifest cannot be read.
         """
+        path = Path(path)
         file = path / "manifest.json"
         if not file.is_file() or not (path / "config.yaml").is_file():
             what = "holds no manifest.json and config.yaml" if path.is_dir() else "is not there"
@@ -91,7 +96,7 @@ class RunFolder:
         except RecordError as error:
             raise StageError(f"{file} is damaged: its {error.key} is not a run's; {_TRAIN_AGAIN}") from None
         folder._as_read = text
-        link = _link_out_of(path)
+        link = integrity.link_out_of(path)
         if link is not None:
             raise StageError(f"{link} is a link to elsewhere; put the folder itself there")
         return folder
@@ -104,7 +109,7 @@ class RunFolder:
             StageError: something else is there.
             ConfigError: the folder cannot be written to.
         """
-        if path.exists() and not (path.is_dir() and all(map(_is_left_by_start, path.iterdir()))):
+        if path.exists() and not (path.is_dir() and all(map(integrity.is_left_by_start, path.iterdir()))):
             return RunFolder.open(path)
         place = path
         while not place.exists():
@@ -262,6 +267,19 @@ class RunFolder:
         sha256 = self.stage(name).metrics_sha256 if self.has_done(name) else None
         return Metrics(self.stage_dir(name) / "metrics.csv", sha256)
 
+    def history(self) -> pd.DataFrame:
+        """Return the epochs of all stages as a tidy frame (pandas): stage, epoch, name and value of each figure."""
+        import pandas as pd
+
+        rows = (
+            (stage, int(row["epoch"]), name, value)
+            for stage in self.manifest.stages
+            for row in self.metrics(stage).rows()
+            for name, value in row.items()
+            if name != "epoch"
+        )
+        return pd.DataFrame(rows, columns=["stage", "epoch", "name", "value"])
+
     def weights_path(self, name: str) -> Path:
         """Return the weights file of a done stage, checked against the manifest.
 
@@ -324,24 +342,5 @@ class RunFolder:
             raise StageError(f"{file} is damaged: its {error.key} is not a result's; {remedy}") from None
 
 
-def _is_left_by_start(file: Path) -> bool:
-    """Return whether a run that was killed before its first manifest leaves such a file."""
-    if file.name == "config.yaml":
-        # A settings file of the user's must not be overwritten.
-        return file.is_file() and is_intact(read_small(file))
-    return file.name in ("preprocessing.json", LOCK) or (file.name.startswith(".") and file.name.endswith(".tmp"))
-
-
 def _of_another_run(path: Path) -> str:
     return f"it belongs to another run than {path / 'manifest.json'}"
-
-
-def _link_out_of(path: Path) -> Path | None:
-    """Return a link in the run folder to a folder outside it, None where there is none."""
-    whole = path.resolve()
-    for place, folders, _ in os.walk(path):
-        for name in folders:
-            link = Path(place, name)
-            if link.is_symlink() and not link.resolve().is_relative_to(whole):
-                return link
-    return None

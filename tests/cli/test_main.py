@@ -316,6 +316,7 @@ def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent
     assert not (tmp_path / "run" / "layer_2" / "minibatch.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_second_process_on_a_run_folder_is_refused(tmp_path, config):
     arguments = ["fit", "--config", config, "--out", str(tmp_path / "run"), "--pretrain.epochs", "[2,4000]"]
     first = subprocess.Popen([sys.executable, "-m", "stacked_dae", *arguments], stderr=subprocess.PIPE, text=True)

@@ -54,7 +54,7 @@ def digits():
     "model",
     [
         StackedDAETransformer(units=8, pretrain_epochs=2),
-        StackedDAEClassifier(units=(8, 8), pretrain_epochs=2, finetune_epochs=5),
+        # The others take more than ten seconds each.
         *(
             pytest.param(model, marks=pytest.mark.slow)
             for model in (

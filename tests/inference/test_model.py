@@ -305,3 +305,33 @@ def test_summary_says_what_a_run_is(run, plain_run, capsys):
         assert words in out
     assert main(["summary", str(plain_run)]) == 0
     assert "12 inputs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("weights", ["finetuned", "pretrained"])
+def test_plain_torch_modules_compute_the_same(plain_run, weights):
+    model = StackedDAE.from_run(plain_run, weights)
+    network = model.to_torch()
+    assert {type(module).__module__.split(".")[0] for module in network} == {"torch"}
+    x = blobs().valid.inputs
+    with torch.no_grad():
+        made = network(torch.from_numpy(np.array(x)))
+    expected = model.predict_proba(x) if weights == "finetuned" else model.encode(x)
+    np.testing.assert_allclose((made.softmax(1) if weights == "finetuned" else made).numpy(), expected, atol=1e-6)
+    # A copy: changing it changes no model.
+    for parameter in network.parameters():
+        parameter.fill_(0.0)
+    assert model.filters().any()
+
+
+def test_a_model_says_what_it_is(plain_run, run):
+    model = StackedDAE.from_run(plain_run)
+    assert repr(model) == "StackedDAE(12-10-8-3)"
+    assert repr(StackedDAE.from_run(plain_run, "pretrained")) == "StackedDAE(12-10-8)"
+    lines = model.summary().splitlines()
+    assert lines[0] == "12 inputs; a classifier"
+    assert lines[1] == "layer 1: 12 -> 10, sigmoid, 130 parameters"
+    assert lines[-1] == "linear head: 3 outputs, 27 parameters"
+    assert model.filters(2).shape == (8, 10)
+    assert "columns; a classifier" in StackedDAE.from_run(run).summary()
+    with pytest.raises(ConfigError, match="layer must be from 1 to 2"):
+        model.filters(3)

@@ -692,3 +692,13 @@ def test_units_that_say_nothing_are_counted_and_said(tmp_path, capsys):
     # What a run says of itself outlives the command.
     print_summary(RunFolder.open(bad.path))
     assert f"{record.saturated_percent:.0f} %" in capsys.readouterr().out
+
+
+def test_the_history_is_a_tidy_frame(done):
+    folder = RunFolder.open(str(done.path))
+    frame = folder.history()
+    assert list(frame.columns) == ["stage", "epoch", "name", "value"]
+    losses = frame[(frame["stage"] == "layer_1") & (frame["name"] == "valid_loss")]
+    assert list(losses["value"]) == [row["valid_loss"] for row in folder.metrics("layer_1").rows()]
+    assert list(losses["epoch"]) == [1, 2, 3]
+    assert set(frame["stage"]) == {"layer_1", "layer_2", "finetune"}

@@ -165,3 +165,45 @@ def test_pruning_begins_early_and_where_it_is_asked():
     assert Pruning.of("asha", config) == Pruning("asha", 1, 3)
     median = Pruning("median", 3)
     assert [epoch for epoch in range(1, 6) if median.compares_after(epoch)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"value": 0.3},
+        {"values": [0.1, 0.3, 0.2]},
+        {"values": [0.1, 0.2], "distribution": "categorical"},
+        {"value": 0.2, "distribution": "constant"},
+        {"min": 0.1, "max": 1.0},
+        {"min": 0.1, "max": 1},
+        {"min": 1, "max": 7},
+        {"distribution": "int_uniform", "min": 2, "max": 5},
+        {"distribution": "uniform", "min": 1, "max": 3},
+        LOG,
+    ],
+    ids=str,
+)
+def test_a_parameter_means_to_optuna_what_it_means_to_the_wandb_client(what):
+    """The client has a reading of its own, for sweeps that Optuna schedules."""
+    from wandb.sdk.sweeps.scheduler.optuna import sweep_parameter_to_distribution
+
+    name = "finetune.epochs" if isinstance(what.get("max"), int) else RATE
+    (parameter,) = read_space({name: what}).parameters
+    assert parameter.distribution() == sweep_parameter_to_distribution(what)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1},
+        {"distribution": "q_uniform", "min": 10, "max": 50, "q": 10},
+        {"distribution": "q_log_uniform_values", "min": 1, "max": 64},
+    ],
+    ids=str,
+)
+def test_rounded_values_are_those_of_the_wandb_client(what):
+    from wandb.sdk.sweeps.scheduler.optuna import sweep_parameter_to_distribution
+
+    theirs = sweep_parameter_to_distribution(what)
+    steps = {round(theirs.low + k * theirs.step, 9) for k in range(int((theirs.high - theirs.low) / theirs.step + 1.5))}
+    assert {round(float(value), 9) for value in drawn(what, 300)} <= steps
