@@ -161,11 +161,12 @@ print([name for name in ("torch", "pytorch_lightning", "wandb", "matplotlib") if
 
 
 def test_every_module_imports_without_the_optional_extras():
-    modules = [f"stacked_dae.{name}" for name in FILES]
+    # What talks to Optuna is imported once a search begins.
+    modules = [f"stacked_dae.{name}" for name in FILES if not name.startswith(("tuning.study.", "tuning.worker"))]
     done = run_python(
         f"""
 import importlib, sys
-for name in ("mlxtend", "pandas", "pyarrow", "wandb", "wandb_workspaces", "tensorboard"):
+for name in ("mlxtend", "pandas", "pyarrow", "wandb", "wandb_workspaces", "tensorboard", "optuna", "sqlalchemy"):
     sys.modules[name] = None
 for name in {modules!r}:
     importlib.import_module(name)

@@ -402,6 +402,7 @@ def test_a_run_that_was_finished_untold_is_told_when_that_is_asked_for(two_fits,
         state.runs.pop(run.name)
 
 
+@pytest.mark.slow
 def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):
     state, folders = two_fits
     env = environment(WANDB_BASE_URL=state.urls[0], WANDB_API_KEY=KEY)

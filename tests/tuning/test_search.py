@@ -107,7 +107,9 @@ def test_a_search_that_was_cut_goes_on_to_the_same_trials(tmp_path, looks, how):
 KILLS = ["before the record", "after the record", "before the study is told", "before it is asked"]
 
 
-@pytest.mark.parametrize("when", KILLS)
+@pytest.mark.parametrize(
+    "when", [*KILLS[1:3], *(pytest.param(when, marks=pytest.mark.slow) for when in (KILLS[0], KILLS[3]))]
+)
 def test_a_process_that_dies_between_two_writes_loses_no_trial(tmp_path, when):
     whole = searched(tmp_path / "whole", 5, pruner="asha")
 
@@ -274,10 +276,10 @@ def test_hopeless_trials_are_stopped_early_and_say_so(tmp_path):
     assert all(row["valid_error_percent"] >= result.best.value for row in result.rows())
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("pruner", ["median", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_every_pruner_leaves_a_best(tmp_path, pruner):
     space = {RATE: {"distribution": "log_uniform_values", "min": 1e-3, "max": 1.0}}
-    states = [t.state for t in searched(tmp_path / "out", 16, space, sampler="random", pruner=pruner).all_trials]
+    states = [t.state for t in searched(tmp_path / "out", 13, space, sampler="random", pruner=pruner).all_trials]
     assert {"complete", "pruned"} == set(states)
 
 
