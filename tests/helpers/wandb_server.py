@@ -407,9 +407,8 @@ class Server:
         name, first = config["metric"]["name"], config.get("early_terminate", {}).get("min_iter")
         if first is None or len(sweep["given"]) < 2:
             return False
-        of_trial = [
-            [row[name] for row in self.state.run(f"trial{k}").history if name in row] for k in (1, len(sweep["given"]))
-        ]
+        runs = [self.state.runs.get(f"trial{k}") for k in (1, len(sweep["given"]))]
+        of_trial = [[row[name] for row in run.history if name in row] if run else [] for run in runs]
         return len(of_trial[1]) >= first and of_trial[1][first - 1] > of_trial[0][first - 1]
 
     def _Heartbeat(self, v: dict[str, Any], query: str) -> dict[str, Any]:
