@@ -20,6 +20,7 @@ from stacked_dae.tuning.plan import Pruner, Pruning, Sampler, SearchPlan, check_
 from stacked_dae.tuning.result import LAYERS, PLAN, TABLE, SearchResult, read_search
 from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.trials import DataCache, PrunedError, data_key, diverged_stage, train_trial
+from stacked_dae.utils import distributed
 from stacked_dae.utils.files import check_apart, write_csv
 from stacked_dae.utils.progress import Reporter
 
@@ -84,6 +85,8 @@ def run_search(
     """Do what :func:`search` does, for a plan."""
     _check_counts({"trials": trials, "workers": workers, "finetune_trials": plan.finetune_trials})
     check_optuna(plan.sampler)
+    if distributed.world_size() > 1:
+        raise ConfigError("a search starts its processes itself: leave torchrun out, and give --workers")
     from stacked_dae.tuning.study.checks import check_plan
 
     if dataset is not None and workers > 1:

@@ -132,14 +132,6 @@ def killed_and_ended(place: Path, kills: list[tuple[str, float]]) -> int:
 
 
 @pytest.mark.slow
-def test_five_kills_change_nothing(tmp_path, undisturbed):
-    moments = random.Random(1)
-    phases = ("data", "layer_1", "codes", "layer_2", "finetune")
-    assert killed_and_ended(tmp_path, [(phase, moments.uniform(0, 0.02)) for phase in phases]) == 5
-    check_the_same(tmp_path, undisturbed)
-
-
-@pytest.mark.slow
 def test_many_kills_change_nothing(tmp_path, undisturbed):
     """Slow: real processes, each of which imports torch and trains until it is killed.
 

@@ -419,7 +419,7 @@ def test_finetuning_another_runs_layers_names_their_run(two_fits, tmp_path):
 
 @pytest.mark.slow
 def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
-    """Slow: the unmodified agent starts a process of its own for each of four trials."""
+    """Slow: the unmodified agent starts a process of its own for each of two trials."""
     file = ROOT / "configs" / "sweeps" / "noise.yaml"
     metric = yaml.safe_load(file.read_text())["metric"]["name"]
     with Server() as server:
@@ -429,10 +429,10 @@ def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
         (tmp_path / "configs").symlink_to(ROOT / "configs")
         wandb("sweep", "--project", "p", "--entity", ENTITY, "configs/sweeps/noise.yaml", env=env, cwd=tmp_path)
         (sweep_id,) = server.state.sweeps
-        wandb("agent", "--count", 4, f"{ENTITY}/p/{sweep_id}", env=env, cwd=tmp_path)
+        wandb("agent", "--count", 2, f"{ENTITY}/p/{sweep_id}", env=env, cwd=tmp_path)
         given = server.state.sweeps[sweep_id]["given"]
-        trials = [server.state.run(f"trial{k}") for k in (1, 2, 3, 4)]
-        assert len(server.state.runs) == 4, "one W&B run per trial: the layers are told in it too"
+        trials = [server.state.run(f"trial{k}") for k in (1, 2)]
+        assert len(server.state.runs) == 2, "one W&B run per trial: the layers are told in it too"
         for values, run in zip(given, trials, strict=False):
             settings = dict(flat(run.settings()))
             assert {name: settings[name] for name in values} == values
@@ -451,7 +451,7 @@ def test_wandb_sweep_and_agent_run_a_shipped_sweep(tmp_path):
         assert {file: file.stat().st_mtime_ns for file in before} == before
         assert history(server.state.run("again")) == rows_of(folder, STAGES)
         assert server.state.run("again").summary[metric] == run.summary[metric]
-        assert len({json.dumps(values) for values in given[:4]}) == 4
+        assert len({json.dumps(values) for values in given[:2]}) == 2
         assert server.state.failures == server.state.unknown == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -372,6 +373,9 @@ def test_the_command_prints_a_table_and_draws(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "4 trials: 4 complete" in shown
     assert "2 layers were trained for 8" in shown
+    assert re.search(
+        r"best: runs/search-space/trial_\w{8}, test error [\d.]+ ± [\d.]+ % \(n = 358\)", " ".join(shown.split())
+    )
     out = Path("runs/search-space")
     figures = ("history", "importance", "parallel", "settings")
     assert sorted(file.name for file in (out / "figures").iterdir()) == [f"{name}.png" for name in figures]

@@ -61,7 +61,7 @@ def _search(plan: SearchPlan, trials: int, out: Path, workers: int, storage: str
 
 
 def _summary(result: SearchResult) -> str:
-    """Return what sharing saved, and what the best trial's test is."""
+    """Return what sharing saved, and what the test of the best trial found."""
     counted = result.sharing
     shared = int(counted["layers"] - counted["trained"])
     lines = []
@@ -70,6 +70,19 @@ def _summary(result: SearchResult) -> str:
             f"{counted['trained']:.0f} layers were trained for {counted['layers']:.0f}, which saved"
             f" {counted['seconds_saved']:.1f} s of training"
         )
-    best = result.best_run
-    lines.append(f"best: {best.path} (stacked-dae summary {best.path} shows its test)")
+    lines.append(f"best: {result.best.folder}{_tested(result)}")
     return "\n".join(lines)
+
+
+def _tested(result: SearchResult) -> str:
+    """Return what the test of the best trial found; empty where it was not tested here."""
+    from stacked_dae.runs.manifest import RegressionResult
+    from stacked_dae.utils.intervals import with_interval
+
+    if not (result.best.folder / "result.json").is_file():
+        return ", not tested here"
+    found = result.best_run.result()
+    if isinstance(found, RegressionResult):
+        return f", test RMSE {found.test_rmse:.4g} (n = {found.n_test})"
+    error = with_interval(found.test_error_percent, found.test_error_ci95_percent, found.n_test)
+    return f", test error {error} % (n = {found.n_test})"
