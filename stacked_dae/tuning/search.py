@@ -218,6 +218,8 @@ def _check_place(plan: SearchPlan, out: Path) -> None:
         if difference:
             raise ConfigError(f"--out {out} holds another search: {difference}; name another folder")
         return
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder")
     if (out / "manifest.json").exists():
         raise ConfigError(f"--out {out} is a run folder; name another folder for the search")
     RunFolder.open_or_create(out / "trial")

@@ -140,7 +140,7 @@ class _EpochReporter(Reporter):
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._reporter.start(name, total, unit, done)
-        self._tunes = name == FINETUNE and unit == "epochs"
+        self._tunes, self._total = name == FINETUNE and unit == "epochs", total
         if not self._tunes:
             return
         run = RunFolder.open(self._folder)
@@ -164,4 +164,5 @@ class _EpochReporter(Reporter):
         self._epoch += 1
         value = figures["valid_error_percent" if self._width is None else "valid_loss"]
         self._lowest = min(self._lowest, _in_units(value, self._width))
-        return self._on_epoch(self._epoch, self._lowest)
+        # After its last epoch there is nothing to save.
+        return self._on_epoch(self._epoch, self._lowest) and self._epoch < self._total

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -274,6 +275,10 @@ def test_hopeless_trials_are_stopped_early_and_say_so(tmp_path):
     assert [trial.state for trial in result.all_trials] == ["complete", "pruned", "pruned", "pruned"]
     assert [trial.epochs for trial in result.all_trials[1:]] == [1, 1, 1]
     assert recorder.lines.count("trial 1 is stopped early") == 1
+    # A trial that is compared after its last epoch is complete.
+    short = replace(small(), finetune=replace(small().finetune, epochs=1))
+    result = searched(tmp_path / "short", 3, space, config=short, sampler="grid", pruner="asha")
+    assert [trial.state for trial in result.all_trials] == ["complete"] * 3
     assert all(row["valid_error_percent"] >= result.best.value for row in result.rows())
 
 
@@ -403,7 +408,7 @@ def test_the_command_prints_a_table_and_draws(tmp_path, monkeypatch, capsys):
         (["--space", "space.yaml", "--trails", "3"], "unknown setting --trails (did you mean 'trials'?)"),
         (["--space", "space.yaml", "--storage", "nonsense"], "--storage nonsense cannot be used"),
         (["--space", "sweep.yaml"], "this is a sweep file: stacked-dae sweep sweep.yaml --local N"),
-        (["--space", "space.yaml", "--out", "space.yaml"], "space.yaml"),
+        (["--space", "space.yaml", "--out", "space.yaml"], "--out space.yaml is a file; name a folder"),
     ],
 )
 def test_bad_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, words, message):
