@@ -1,12 +1,12 @@
 """Whether TPE with ASHA finds what random search of four times the epochs finds: mean of five seeds.
 
-    python benchmarks/search.py --seeds 5 --trials 40
+    python benchmarks/search.py --seeds 5 --trials 30
 
 Both search the same space on digits and on mnist5k. An epoch counts where it was trained: a shared layer once, a trial
 that was stopped early up to there. Random search has as many trials as it takes to spend four times the epochs.
 Nothing is tested: the figure is the lowest validation error. A search that was cut goes on; its folders are kept
 under runs/bench/search.
-results/bench/search.json was made with --seeds 5 --trials 40 --out results/bench/search.json.
+results/bench/search.json was made with --seeds 5 --trials 30 --out results/bench/search.json.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def draw(courses: dict[str, dict[str, list[list[tuple[int, float]]]]], file: Pat
 
 
 def main() -> None:
-    asked = options(__doc__ or "", seeds=5, trials=40)
+    asked = options(__doc__ or "", seeds=5, trials=30)
     place = Path("runs/bench/search")
     courses: dict[str, dict[str, list[list[tuple[int, float]]]]] = {}
     rows = []
