@@ -288,10 +288,11 @@ def test_images_without_labels_are_one_line(tmp_path, capsys):
     ("sent", "code", "word"),
     [
         (signal.SIGINT, 130, "interrupted"),
-        pytest.param(signal.SIGTERM, 143, "stopped", marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, 138, "stopped", marks=pytest.mark.slow),
+        (signal.SIGTERM, 143, "stopped"),
+        (signal.SIGUSR1, 138, "stopped"),
     ],
 )
+@pytest.mark.slow
 def test_a_signal_ends_in_a_line_and_the_run_goes_on(tmp_path, config, run, sent, code, word):
     arguments = ["fit", "--config", config, "--out", str(tmp_path / "run"), "--pretrain.epochs", "[2,400]"]
     job = subprocess.Popen([sys.executable, "-m", "stacked_dae", *arguments], stderr=subprocess.PIPE, text=True)

@@ -195,6 +195,7 @@ def test_scaling_is_that_of_the_training_rows_alone(digits):
     assert np.array_equal(model.predict(far), model.predict(np.minimum(far, model.shift_ + model.width_)))
 
 
+@pytest.mark.slow
 def test_a_corruption_of_ones_own(digits):
     x, _, y, _ = digits
     named = StackedDAEClassifier(**QUICK, corruption="masking", nu=0.4).fit(x[:300], y[:300])

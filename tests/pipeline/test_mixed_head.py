@@ -218,6 +218,7 @@ def rare(place):
     return place
 
 
+@pytest.mark.slow
 def test_balanced_classes_are_seen_as_in_the_estimator(tmp_path):
     file = rare(tmp_path / "t.csv")
     plain = api.fit(table_config(file), tmp_path / "plain")
@@ -268,6 +269,7 @@ def weighted_config(file, **data):
     return config_from_dict({"data": settings, "pretrain": LAYERS, "finetune": {**RECIPE["finetune"], "epochs": 3}})
 
 
+@pytest.mark.slow
 def test_weights_of_a_column_are_the_estimators_sample_weights(tmp_path, monkeypatch):
     frame = weighted(tmp_path, lambda frame: np.where(frame["y"] == "yes", 5.0, 1.0))
     seen = []

@@ -350,6 +350,7 @@ def test_a_machine_on_codes_that_was_killed_is_not_tested_twice(quick, monkeypat
     assert len(trained) == 4
 
 
+@pytest.mark.slow
 def test_every_model_has_its_row(quick):
     names = [model for model in models.MODELS if model != "svm-codes"]
     assert quick("--problems", "rot", "--models", *names, "--budget", "4") == 0

@@ -62,7 +62,8 @@ def test_the_setting_serves_pre_trained_layers_and_the_control(model, tmp_path):
             x = layer.encode(x)
 
 
-@pytest.mark.parametrize("columns", [5000, pytest.param(20000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [5000, 20000])
 def test_wide_tables_do_not_saturate(columns):
     x, y = make_classification(100, columns, n_informative=40, n_redundant=0, random_state=0)
     codes = StackedDAETransformer(random_state=0).fit_transform(x)

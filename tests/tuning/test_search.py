@@ -88,7 +88,7 @@ def test_a_larger_search_begins_with_the_smaller(five, tmp_path):
 @pytest.mark.parametrize(
     ("looks", "how"),
     [
-        (9, {}),
+        pytest.param(9, {}, marks=pytest.mark.slow),
         (30, {"sampler": "random", "pruner": "asha"}),
         *(
             pytest.param(looks, {"sampler": sampler, "pruner": pruner}, marks=pytest.mark.slow)
@@ -110,7 +110,7 @@ KILLS = ["before the record", "after the record", "before the study is told", "b
 
 
 @pytest.mark.parametrize(
-    "when", [*KILLS[1:3], *(pytest.param(when, marks=pytest.mark.slow) for when in (KILLS[0], KILLS[3]))]
+    "when", [KILLS[2], *(pytest.param(when, marks=pytest.mark.slow) for when in (*KILLS[:2], KILLS[3]))]
 )
 def test_a_process_that_dies_between_two_writes_loses_no_trial(tmp_path, when):
     whole = searched(tmp_path / "whole", 5, pruner="asha")
@@ -282,7 +282,8 @@ def test_hopeless_trials_are_stopped_early_and_say_so(tmp_path):
     assert all(row["valid_error_percent"] >= result.best.value for row in result.rows())
 
 
-@pytest.mark.parametrize("pruner", ["median", pytest.param("hyperband", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_every_pruner_leaves_a_best(tmp_path, pruner):
     space = {RATE: {"distribution": "log_uniform_values", "min": 1e-3, "max": 1.0}}
     states = [t.state for t in searched(tmp_path / "out", 13, space, sampler="random", pruner=pruner).all_trials]

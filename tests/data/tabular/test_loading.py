@@ -323,6 +323,7 @@ def test_arrays_of_objects_are_never_unpickled(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.slow
 def test_a_long_line_is_refused_without_being_read_whole(tmp_path):
     """A sparse file that says to be one line of 2 GB."""
     file = tmp_path / "long.csv"
