@@ -210,3 +210,17 @@ def test_every_model_has_settings_that_hold():
 def test_what_is_not_there_is_named(problems, models, budget, seed, message):
     with pytest.raises(ConfigError, match=message):
         search_space.check_request(problems, models, budget, seed)
+
+
+def test_the_authors_preset_draws_layers_first_then_decreasing_rates():
+    configs = drawn("sda-3", "authors", 99, problem="rect-img")
+    assert len(configs) == search_space.BUDGETS["authors"] == len(set(map(repr, configs)))
+    assert configs[:8] == drawn("sda-3", "authors", 8, problem="rect-img")
+    tuning = {(c.finetune.optimizer.lr, c.finetune.optimizer.decay) for c in configs[:4]}
+    assert tuning == {(1.0, 1e-4), (1.0, 1e-3), (0.3, 1e-4), (0.3, 1e-3)}
+    assert len({repr(c.pretrain) for c in configs[:4]}) == 1
+    assert {c.pretrain.first_weights for c in configs} == {"max_fan"}
+    assert {c.pretrain.epochs for c in configs} == {50, 150, 300}
+    # Without noise, or without layers, half of them and more are the same.
+    assert len(drawn("saa-3", "authors", 99, problem="rect-img")) == 24
+    assert len(drawn("mlp-3", "authors", 99, problem="rect-img")) == 4
