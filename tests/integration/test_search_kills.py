@@ -26,7 +26,7 @@ SPACE = {
     "pretrain.corruption.nu": [[0.1, 0.1], [0.1, 0.3], [0.1, 0.5]],
 }
 # 20 of each are killed by: STACKED_DAE_KILLS=20 python -m pytest -m slow tests/integration/test_search_kills.py
-KILLS = int(os.environ.get("STACKED_DAE_KILLS", "3"))
+KILLS = int(os.environ.get("STACKED_DAE_KILLS", "2"))
 
 
 def start(place: Path, out: str, *words: str) -> subprocess.Popen[str]:
