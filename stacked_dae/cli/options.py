@@ -17,7 +17,6 @@ from stacked_dae.utils.type_hints import describe_type, field_types
 
 Study = Literal["icml2008", "filters", "noise"]
 """The table, and two studies with a picture each."""
-RunsAction = Literal["clean"]
 DataAction = Literal["list", "prepare", "show", "check"]
 # Types whose text an error shows; those of a Literal describe themselves.
 Count = Annotated[int, "a whole number above 0"]
@@ -256,7 +255,7 @@ class SweepOptions:
 class RunsOptions:
     """Options of runs."""
 
-    action: RunsAction = _positional("clean: remove the layers from stores that no run needs.")
+    action: Literal["clean"] = _positional("clean: remove the layers from stores that no run needs.")
     folder: Folder = _positional("Folder of runs, searches and stores of layers.")
     dry_run: bool = _option("Say what would be removed, and remove nothing.", False, flag="dry-run")
 
@@ -323,6 +322,12 @@ def flag_of(name: str, metadata: Mapping[str, Any]) -> str:
 def read_options(cls: type, values: Mapping[str, Any]) -> Any:
     """Return the options ``cls`` with the parsed ``values``, by field name."""
     return cls(**{f.name: values[f.name] for f in fields(cls)})
+
+
+def other_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parsed ``values`` that are no options of ``cls``: the settings of an experiment."""
+    options = {"config", *(f.name for f in fields(cls))}
+    return {name: value for name, value in values.items() if name not in options}
 
 
 def option_names(cls: type) -> list[str]:

@@ -106,3 +106,8 @@ def selection_score(run: RunFolder) -> tuple[float, float]:
     assert record.best_valid_error_percent is not None
     (loss,) = (row["valid_loss"] for row in run.metrics(FINETUNE).rows() if row["epoch"] == record.best_epoch)
     return record.best_valid_error_percent, loss
+
+
+def diverged_stage(run: RunFolder) -> str:
+    """Return the stage of a run in which its training diverged."""
+    return next(name for name, record in run.manifest.stages.items() if not record.is_done)

@@ -13,7 +13,7 @@ from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import DivergedError, StageError
 from stacked_dae.pipeline.api import finetune, fit
-from stacked_dae.pipeline.results import selection_score
+from stacked_dae.pipeline.results import diverged_stage, selection_score
 from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
@@ -117,7 +117,7 @@ def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporte
     except DivergedError as failure:
         reporter.say(str(failure))
         run = RunFolder.open(folder)
-        diverged = next(name for name, record in run.manifest.stages.items() if not record.is_done)
+        diverged = diverged_stage(run)
     seconds = sum(record.seconds or 0.0 for record in run.manifest.stages.values())
     return _entry(error, loss, round(seconds, 1), diverged)
 

@@ -30,7 +30,7 @@ def draw_search(result: SearchResult) -> list[Path]:
 
     The importance of settings (functional ANOVA) needs complete trials whose errors differ; without, it is left out.
     """
-    complete = [trial for trial in result.all_trials if trial.state == "complete"]
+    complete = result.complete
     made = {"history": history(result)}
     varied = _varied(complete)
     if varied:
@@ -48,7 +48,7 @@ def history(result: SearchResult) -> Figure:
     """Draw the validation error of each trial in the order in which they began, and the lowest so far."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    complete = [trial for trial in result.all_trials if trial.state == "complete"]
+    complete = result.complete
     pruned = [trial for trial in result.all_trials if trial.state == "pruned" and trial.value is not None]
     numbers = np.array([trial.number for trial in complete])
     values = _values(complete)
@@ -80,7 +80,7 @@ def importance(shares: Mapping[str, float]) -> Figure:
 
 def slices(result: SearchResult, names: Sequence[str]) -> Figure:
     """Draw the validation error of the complete trials against each setting."""
-    complete = [trial for trial in result.all_trials if trial.state == "complete"]
+    complete = result.complete
     names = names[:_MOST_SLICES]
     columns = min(_A_ROW, len(names))
     rows = math.ceil(len(names) / columns)
@@ -104,7 +104,7 @@ def slices(result: SearchResult, names: Sequence[str]) -> Figure:
 
 def parallel_coordinates(result: SearchResult, names: Sequence[str]) -> Figure:
     """Draw each complete trial as a line through its settings to its validation error."""
-    complete = sorted((t for t in result.all_trials if t.state == "complete"), key=lambda t: -(t.value or 0.0))
+    complete = sorted(result.complete, key=lambda t: -(t.value or 0.0))
     names = names[:_MOST_SLICES]
     figure = Figure(figsize=(max(6.0, 2.0 * (len(names) + 1)), 4.2), layout="constrained")
     axes = figure.subplots()

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from stacked_dae.config.checks import require_choice
 from stacked_dae.config.identity import NON_IDENTITY_KEYS, fingerprint
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
@@ -75,6 +76,23 @@ class SearchPlan:
     pruning: Pruning | None = None
     seed: int = 0
     finetune_trials: int = 1
+
+    @staticmethod
+    def of(config: Config, space: SearchSpace, sampler: Sampler, pruner: Pruner, finetune_trials: int) -> SearchPlan:
+        """Return the search from the settings of every trial, whose seed also seeds the draws.
+
+        Raises:
+            ConfigError: there is no such sampler or pruner.
+        """
+        require_choice("sampler", sampler, Sampler)
+        require_choice("pruner", pruner, Pruner)
+        pruning = Pruning.of(pruner, config)
+        return SearchPlan(config.to_dict(), space, sampler, pruning, config.seed, finetune_trials)
+
+    def count(self, trials: int) -> int:
+        """Return how many trials there are where so many are asked for: a grid may have fewer."""
+        size = self.space.grid_size if self.sampler == "grid" else None
+        return trials if size is None else min(trials, size)
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Return the settings of a trial.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tuning.plan import SearchPlan, check_optuna, read_plan
 from stacked_dae.utils.progress import Reporter
 
@@ -71,13 +72,18 @@ class SearchResult:
         return "valid_rmse" if self.plan.base.get("task") == "regression" else "valid_error_percent"
 
     @property
+    def complete(self) -> list[SearchTrial]:
+        """The trials that were trained to their end, by number."""
+        return [trial for trial in self.all_trials if trial.state == "complete"]
+
+    @property
     def best(self) -> SearchTrial:
         """The complete trial of the lowest validation error; among equals, of the lowest validation loss.
 
         Raises:
             StageError: no trial is complete.
         """
-        complete = [trial for trial in self.all_trials if trial.state == "complete"]
+        complete = self.complete
         if not complete:
             raise StageError(
                 f"{self.out}: no trial is complete: all diverged or have invalid settings; lower the learning rates"
@@ -106,7 +112,7 @@ class SearchResult:
 
         Empty where fewer than three trials are complete, or all have one error.
         """
-        values = {trial.value for trial in self.all_trials if trial.state == "complete"}
+        values = {trial.value for trial in self.complete}
         if self.study is None or len(self.all_trials) < 3 or len(values) < 2:
             return {}
         return self.study.importance()
@@ -179,7 +185,7 @@ def _sharing(trials: Sequence[SearchTrial]) -> dict[str, float]:
         if not (folder / "manifest.json").is_file():
             continue
         for name, record in RunFolder.open(folder).manifest.stages.items():
-            if name.startswith("layer_") and record.is_done:
+            if name != FINETUNE and record.is_done:
                 seconds.setdefault(record.fingerprint, []).append(record.seconds or 0.0)
     return {
         "layers": sum(map(len, seconds.values())),

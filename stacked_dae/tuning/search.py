@@ -7,19 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacked_dae.config.checks import require_choice
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import ConfigError, DivergedError
 from stacked_dae.pipeline.api import fit
+from stacked_dae.pipeline.results import diverged_stage
 from stacked_dae.reporting.run_figures import draw_run
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.tuning.parallel import workers_beside
-from stacked_dae.tuning.plan import Pruner, Pruning, Sampler, SearchPlan, check_optuna, read_plan
+from stacked_dae.tuning.plan import Pruner, Sampler, SearchPlan, check_optuna, read_plan
 from stacked_dae.tuning.result import LAYERS, PLAN, TABLE, SearchResult, read_search
 from stacked_dae.tuning.space import read_space
-from stacked_dae.tuning.trials import DataCache, PrunedError, data_key, diverged_stage, train_trial
+from stacked_dae.tuning.trials import DataCache, PrunedError, data_key, train_trial
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import check_apart, write_csv
 from stacked_dae.utils.progress import Reporter
@@ -66,10 +66,7 @@ def search(
         ConfigError, DataError: the settings, the space or the data are not usable; nothing was written.
         StageError: every trial diverged.
     """
-    require_choice("sampler", sampler, Sampler)
-    require_choice("pruner", pruner, Pruner)
-    pruning = Pruning.of(pruner, config)
-    plan = SearchPlan(config.to_dict(), read_space(space), sampler, pruning, config.seed, finetune_trials)
+    plan = SearchPlan.of(config, read_space(space), sampler, pruner, finetune_trials)
     return run_search(plan, trials, Path(out), workers, storage, dataset, reporter or Reporter())
 
 
@@ -143,14 +140,14 @@ def _work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: D
             dataset = data.of(config, RunFolder.open_or_create(folder))
             if dataset is not None:
                 study.check_data(data_key(config), dataset.fingerprint)
-            score = train_trial(config, folder, data=data, layers=layers, reporter=reporter, on_epoch=on_epoch)
+            score = train_trial(config, folder, dataset, layers=layers, reporter=reporter, on_epoch=on_epoch)
             study.end(claim, TrialState.COMPLETE, score.value, {LOSS: score.valid_loss})
         except PrunedError:
             reporter.say(f"trial {claim.number} is stopped early")
             study.end(claim, TrialState.PRUNED, None, {})
         except DivergedError as failure:
             reporter.say(str(failure))
-            study.end(claim, TrialState.PRUNED, None, {DIVERGED: diverged_stage(folder)})
+            study.end(claim, TrialState.PRUNED, None, {DIVERGED: diverged_stage(RunFolder.open(folder))})
         finally:
             claim.release()
 
@@ -194,7 +191,8 @@ def objective(
             return trial.should_prune()
 
         try:
-            return train_trial(one, folder, data=data, layers=layers, reporter=told, on_epoch=on_epoch).value
+            given = data.of(one, RunFolder.open_or_create(folder))
+            return train_trial(one, folder, given, layers=layers, reporter=told, on_epoch=on_epoch).value
         except (PrunedError, DivergedError) as stop:
             raise TrialPruned(str(stop)) from None
 

@@ -47,7 +47,14 @@ class DataCache:
     def preload(self, config: Config) -> None:
         """Load the data of a trial before it is known which one it is."""
         if self._given is None:
-            self._loaded, self._key = load_data(config.data, task=config.task), data_key(config)
+            self._load(config)
+
+    def _load(self, config: Config) -> None:
+        key = data_key(config)
+        if key != self._key:
+            # Before the next is loaded, so that never two are in memory.
+            self._loaded = None
+            self._loaded, self._key = load_data(config.data, task=config.task), key
 
     def of(self, config: Config, folder: RunFolder) -> Dataset | None:
         """Return the data of a trial; None where its run folder says how they are to be read: as a table was."""
@@ -55,11 +62,7 @@ class DataCache:
             return self._given
         if not folder.is_new and config.data.path is not None:
             return None
-        key = data_key(config)
-        if key != self._key:
-            # Before the next is loaded, so that never two are in memory.
-            self._loaded = None
-            self._loaded, self._key = load_data(config.data, task=config.task), key
+        self._load(config)
         return self._loaded
 
     def layer_fingerprints(self, config: Config) -> list[str]:
@@ -80,8 +83,8 @@ def data_key(config: Config) -> str:
 def train_trial(
     config: Config,
     folder: Path,
+    dataset: Dataset | None,
     *,
-    data: DataCache,
     layers: LayerStore,
     reporter: Reporter,
     on_epoch: Callable[[int, float], bool] | None = None,
@@ -91,7 +94,7 @@ def train_trial(
     Args:
         config: its settings.
         folder: its run folder, resumed where it was cut.
-        data: what it is trained on.
+        dataset: what it is trained on; loaded as the settings and the run folder say if None.
         layers: where trials share layers.
         reporter: shows progress.
         on_epoch: gets each epoch of fine-tuning, from 1, and the lowest validation figure so far, and returns
@@ -101,18 +104,10 @@ def train_trial(
         PrunedError: ``on_epoch`` said so.
         DivergedError: the training diverged.
     """
-    there = RunFolder.open_or_create(folder)
-    dataset = data.of(config, there)
     watching = reporter if on_epoch is None else _EpochReporter(reporter, folder, on_epoch)
     run = fit(config, folder, dataset=dataset, reporter=watching, test=False, layers=layers)
     value, loss = selection_score(run)
     return Score(_in_units(value, _target_width(run)), loss)
-
-
-def diverged_stage(folder: Path) -> str:
-    """Return the stage of a run in which its training diverged."""
-    stages = RunFolder.open(folder).manifest.stages
-    return next(name for name, record in stages.items() if not record.is_done)
 
 
 def _target_width(run: RunFolder) -> float | None:

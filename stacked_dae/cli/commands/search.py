@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacked_dae.cli.options import SearchOptions, SweepOptions, read_options
+from stacked_dae.cli.options import SearchOptions, SweepOptions, other_values, read_options
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError
-from stacked_dae.tuning.plan import Pruning, SearchPlan
+from stacked_dae.tuning.plan import SearchPlan
 from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.sweep_file import read_sweep
 
@@ -23,11 +22,8 @@ def run_search(values: Mapping[str, Any]) -> None:
     options: SearchOptions = read_options(SearchOptions, values)
     if options.space is None:
         raise ConfigError("search needs --space FILE, a YAML file of the settings that vary")
-    others = {"config", *(f.name for f in fields(SearchOptions))}
-    config = config_from_dict({name: value for name, value in values.items() if name not in others})
-    space = read_space(options.space)
-    pruning = Pruning.of(options.pruner, config)
-    plan = SearchPlan(config.to_dict(), space, options.sampler, pruning, config.seed, options.finetune_trials)
+    config = config_from_dict(other_values(SearchOptions, values))
+    plan = SearchPlan.of(config, read_space(options.space), options.sampler, options.pruner, options.finetune_trials)
     out = Path(options.out or f"runs/search-{Path(options.space).stem}")
     _search(plan, options.trials, out, options.workers, options.storage)
 
@@ -75,7 +71,7 @@ def _summary(result: SearchResult) -> str:
 
 
 def _tested(result: SearchResult) -> str:
-    """Return what the test of the best trial found; empty where it was not tested here."""
+    """Return what the test of the best trial found, or that it was not tested here."""
     from stacked_dae.runs.manifest import RegressionResult
     from stacked_dae.utils.intervals import with_interval
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.cli.options import TRAINING_COMMANDS, FinetuneOptions, PretrainOptions, TrainOptions, read_options
+from stacked_dae.cli.options import (
+    TRAINING_COMMANDS,
+    FinetuneOptions,
+    PretrainOptions,
+    TrainOptions,
+    other_values,
+    read_options,
+)
 from stacked_dae.config.identity import fingerprint, identity_settings
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
@@ -19,8 +25,7 @@ def run_training(command: str, values: Mapping[str, Any]) -> None:
     """Run fit, pretrain or finetune with the parsed values of its options and settings, nested."""
     cls = TRAINING_COMMANDS[command].options
     options: TrainOptions = read_options(cls, values)
-    others = {"config", *(f.name for f in fields(cls))}
-    config = config_from_dict({name: value for name, value in values.items() if name not in others})
+    config = config_from_dict(other_values(cls, values))
     pretrained = options.pretrained if isinstance(options, FinetuneOptions) else None
     if command == "finetune" and pretrained is None:
         raise ConfigError("finetune needs --pretrained RUN, the folder of an earlier pretrain or fit")

@@ -105,10 +105,9 @@ def make_pruner(plan: SearchPlan) -> BasePruner:
 
 def first_draws(plan: SearchPlan, count: int) -> list[dict[str, Any]]:
     """Return the settings of the first trials, as far as they do not depend on results; others are drawn at random."""
-    size = plan.space.grid_size if plan.sampler == "grid" else None
     with quiet_optuna():
         study = optuna.create_study(sampler=NumberedSampler(plan))
-        asked = (study.ask(distributions(plan)) for _ in range(min(count, size or count)))
+        asked = (study.ask(distributions(plan)) for _ in range(plan.count(count)))
         return [settings_of(plan, trial.params) for trial in asked]
 
 

@@ -132,8 +132,7 @@ class SearchStudy:
                 claim = self._take(trial.number)
                 if claim is not None:
                     yield claim
-        size = self._plan.space.grid_size if self._plan.sampler == "grid" else None
-        while len(self.trials()) < min(most, size or most):
+        while len(self.trials()) < self._plan.count(most):
             claim = self._take(*self._begin())
             if claim is not None:
                 yield claim
