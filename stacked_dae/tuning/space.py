@@ -14,8 +14,9 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
-from stacked_dae.config.loading import setting_names
+from stacked_dae.config.loading import check_keys, setting_names
 from stacked_dae.errors import ConfigError, suggest
+from stacked_dae.utils.nested import set_dotted
 from stacked_dae.utils.type_hints import describe_type, matches_type
 from stacked_dae.utils.yaml_io import read_yaml
 
@@ -69,10 +70,14 @@ class Parameter:
         return self.kind in ("constant", "categorical", "categorical_w_probabilities")
 
     @property
+    def listed(self) -> list[Any]:
+        """The values as they are listed; none of a range."""
+        return [self.what["value"]] if self.kind == "constant" else self.what["values"] if self.is_listed else []
+
+    @property
     def values(self) -> list[Any]:
         """The values that are listed, without those that repeat another."""
-        listed = [self.what["value"]] if self.kind == "constant" else self.what["values"]
-        return list({_text(value): value for value in listed}.values())
+        return list({_text(value): value for value in self.listed}.values())
 
     @property
     def varies_layers(self) -> bool:
@@ -222,7 +227,12 @@ def read_parameter(file: str, name: Any, what: Any, group: str = "") -> Paramete
     if kind not in _NEEDS:
         raise ConfigError(f"{where}.distribution must be one of {', '.join(_NEEDS)}, not {kind!r}")
     _check_values(where, kind, what)
-    return Parameter(str(name), what)
+    parameter = Parameter(str(name), what)
+    for value in parameter.listed:
+        setting: dict[str, Any] = {}
+        set_dotted(setting, str(name), value)
+        check_keys(setting, file)
+    return parameter
 
 
 def is_setting(name: str) -> bool:

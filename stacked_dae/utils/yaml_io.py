@@ -12,6 +12,8 @@ from stacked_dae.errors import ConfigError
 
 # What the loader raises for a text that is not YAML, among it too deep a nesting and impossible dates.
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+# More than any file of ours holds, and little enough to be looked through at once.
+_MOST_VALUES = 1_000_000
 
 
 def read_yaml(path: Path) -> Any:
@@ -33,12 +35,34 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """Return what ``text`` says as YAML; dates stay text, and one of :data:`YAML_ERRORS` is raised for what is none."""
-    return yaml.load(text, _Loader)
+    values = yaml.load(text, _Loader)
+    _count(values, {})
+    return values
 
 
 def dump_yaml(values: Any) -> str:
     """Return ``values`` as the YAML that :func:`parse_yaml` reads as the same."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+
+
+def _count(value: Any, counts: dict[int, int | None]) -> int:
+    """Return how many values ``value`` stands for, each alias with all that it repeats.
+
+    Raises:
+        YAMLError: it holds itself, or there are too many: a few lines of aliases can stand for more than any memory
+            holds.
+    """
+    if not isinstance(value, (dict, list, set)):
+        return 1
+    if id(value) not in counts:
+        counts[id(value)] = None
+        inner = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        counts[id(value)] = 1 + sum(_count(item, counts) for item in inner)
+    count = counts[id(value)]
+    if count is None or count > _MOST_VALUES:
+        what = "holds itself" if count is None else f"stands for more than {_MOST_VALUES} values"
+        raise yaml.MarkedYAMLError(problem=f"a list or mapping {what} by its aliases; write the values out")
+    return count
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

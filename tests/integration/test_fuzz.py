@@ -30,6 +30,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.metrics import Metrics
 from stacked_dae.training.checkpoints import read_checkpoint
 from stacked_dae.tuning import sweep_file
+from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.study.checks import check_plan
 
 CONFIG = (ROOT / "configs" / "mnist.yaml").read_bytes()
@@ -141,6 +142,8 @@ HOSTILE = {
     "aliases": f"pretrain: {{units: [{ALIASES}]}}",
     "aliases in options": f"finetune: {{optimizer: {{options: {{a: [{ALIASES}]}}}}}}",
     "aliases as keys": f"? [{ALIASES}]\n: 1\n",
+    "a list in itself": "pretrain: {units: &x [*x]}",
+    "a mapping in itself": "pretrain: &x {corruption: *x}",
     "deep": "pretrain: " + "[" * 200_000,
     "deep mappings": "".join(f"{' ' * k}a:\n" for k in range(3000)),
     "a long line": "data: {root: " + "x" * 30_000_000 + "}",
@@ -160,6 +163,38 @@ def test_hostile_settings(tmp_path, capsys, monkeypatch, name):
     assert len(error) < 2000
     assert sorted(file.name for file in tmp_path.iterdir()) == ["c.yaml"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000, "not a GB for it"
+
+
+# Below each of these keys of a sweep file, and as a listed value of a search space.
+PARTS = ["method", "metric", "run_cap", "command", "early_terminate", "parameters", "description"]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "a space"])
+@pytest.mark.parametrize("value", ["&x [*x]", "&x {a: *x}", f"[{ALIASES}]"], ids=["list", "mapping", "aliases"])
+def test_hostile_sweep_files_and_spaces(tmp_path, capsys, monkeypatch, part, value):
+    monkeypatch.chdir(tmp_path)
+    if part == "a space":
+        Path("s.yaml").write_text(f"pretrain.units: {{values: [50, {value}]}}")
+        arguments = ["search", "--space", "s.yaml", "--trials", "3", "--out", "runs"]
+    else:
+        sweep = yaml.safe_load(SWEEP)
+        del sweep[part if part in sweep else "method"]
+        Path("s.yaml").write_text(f"{yaml.safe_dump(sweep)}{part}: {value}\n")
+        arguments = ["sweep", "s.yaml", "--local", "3", "--out", "runs"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "by its aliases; write the values out" in error
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("value", ["many", [[50]], {"a": 1}, -1.5])
+def test_a_listed_value_is_of_the_settings_type(value):
+    itself = []
+    itself.append(itself)
+    for listed in (value, itself):
+        with pytest.raises(StackedDAEError, match=r"^space: pretrain\.units must be a whole number"):
+            read_space({"pretrain.units": {"values": [50, listed]}})
 
 
 def test_sweep_files(tmp_path, monkeypatch, dice, times):
