@@ -37,7 +37,7 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
     """Train what is not trained yet; return the errors by model, one a seed."""
     path = ROOT / "configs" / "demo.yaml"
     config = config_from_dict(yaml.safe_load(path.read_text()), str(path))
-    layers = pretrain(config, out / "layers", reporter=reporter)
+    layers = pretrain(config, out / "layers", progress=reporter)
     draw_run(layers)
     errors: dict[str, list[float]] = {name: [] for name in (*NAMES, *BASELINES)}
     seconds: dict[str, float] = {
@@ -53,9 +53,9 @@ def run(out: Path, seeds: int, reporter: Reporter) -> dict[str, Any]:
             chosen = replace(config, seed=seed, model=model, finetune=tuned)
             folder = out / f"{model}-{seed}"
             if model == "sda":
-                done = finetune(chosen, folder, layers.path, reporter=reporter)
+                done = finetune(chosen, folder, layers.path, progress=reporter)
             else:
-                done = fit(chosen, folder, reporter=reporter)
+                done = fit(chosen, folder, progress=reporter)
             result = done.result()
             errors[model].append(result.test_error_percent)
             for name, error in (result.baselines or {}).items():

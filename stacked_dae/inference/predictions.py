@@ -135,15 +135,15 @@ def rows_of(
             there = open_table(data, model.preprocessing.reading).names
             extra = [name for name in model.preprocessing.unknown(there) if name not in keep_columns]
             if extra:
-                reporter.say(f"{data}: the model has no {listed(extra)}; passed over")
+                reporter.warn(f"{data}: the model has no {listed(extra)}; passed over")
         for column, row, value in rows.unseen:
             count += 1
             if count <= _REPORTED:
-                reporter.say(f"{data}: column {column!r}, row {start + row + 1} is {value!r}, unseen in training")
+                reporter.warn(f"{data}: column {column!r}, row {start + row + 1} is {value!r}, unseen in training")
         start += len(rows.inputs)
         yield rows
     if count > _REPORTED:
-        reporter.say(f"{data}: {count} such values in all; they share the input for unseen names")
+        reporter.warn(f"{data}: {count} such values in all; they share the input for unseen names")
 
 
 def write_csv_lines(file: IO[bytes], lines: Iterable[Sequence[Any]]) -> None:

@@ -120,7 +120,7 @@ def write_anomalies(
     unusual: list[UnusualRow] = []
 
     if not layers.saw_hidden:
-        reporter.say(
+        reporter.warn(
             "layer_1 was not pre-trained with masking noise (pretrain.corruption), so it has not learnt to rebuild"
             " hidden columns; the scores say little"
         )

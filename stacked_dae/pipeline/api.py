@@ -20,7 +20,7 @@ from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.training.evaluation import RegressionScore, Score, score_split
 from stacked_dae.training.trainer import resolve_device
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.progress import Reporter, reporting
 
 
 def fit(
@@ -29,7 +29,7 @@ def fit(
     *,
     dataset: Dataset | None = None,
     rerun: bool = False,
-    reporter: Reporter | None = None,
+    progress: bool | Reporter = True,
     test: bool = True,
     components: Components | None = None,
     callbacks: CallbacksLike = None,
@@ -45,7 +45,8 @@ def fit(
         out: the run folder: new, empty, or that of the same experiment, which is resumed.
         dataset: the data; loaded as ``config.data`` says if None.
         rerun: where the folder holds another experiment, train again from the first stage that differs.
-        reporter: shows progress; none by default.
+        progress: True for bars in a terminal and in a notebook, False for none. The logger ``stacked_dae`` gets what is
+            said either way.
         test: True to read the test rows at the end and write ``result.json``. A later call with True tests a run that
             was trained with False, and trains nothing.
         components: custom components that replace the configured corruption, loss or layer class.
@@ -65,18 +66,19 @@ def fit(
         ConfigError, DataError, StageError: the settings, the data or the folder are not usable; nothing was written.
         DivergedError: the training diverged.
     """
-    return RunJob(
-        config,
-        out,
-        dataset,
-        rerun,
-        reporter,
-        finetune=True,
-        test=test,
-        components=components,
-        parts=LightningParts(callbacks, logger, trainer, metrics),
-        layers=layers,
-    ).run()
+    with reporting(progress) as reporter:
+        return RunJob(
+            config,
+            out,
+            dataset,
+            rerun,
+            reporter,
+            finetune=True,
+            test=test,
+            components=components,
+            parts=LightningParts(callbacks, logger, trainer, metrics),
+            layers=layers,
+        ).run()
 
 
 def pretrain(
@@ -85,7 +87,7 @@ def pretrain(
     *,
     dataset: Dataset | None = None,
     rerun: bool = False,
-    reporter: Reporter | None = None,
+    progress: bool | Reporter = True,
     components: Components | None = None,
     callbacks: CallbacksLike = None,
     logger: LoggersLike = None,
@@ -96,17 +98,18 @@ def pretrain(
     """Pre-train the layers only, and return the run folder; arguments and errors as for :func:`fit`."""
     if config.model == "mlp":
         raise ConfigError("model: mlp is never pre-trained; use fit, or model sda or saa")
-    return RunJob(
-        config,
-        out,
-        dataset,
-        rerun,
-        reporter,
-        finetune=False,
-        components=components,
-        parts=LightningParts(callbacks, logger, trainer, metrics),
-        layers=layers,
-    ).run()
+    with reporting(progress) as reporter:
+        return RunJob(
+            config,
+            out,
+            dataset,
+            rerun,
+            reporter,
+            finetune=False,
+            components=components,
+            parts=LightningParts(callbacks, logger, trainer, metrics),
+            layers=layers,
+        ).run()
 
 
 def finetune(
@@ -116,7 +119,7 @@ def finetune(
     *,
     dataset: Dataset | None = None,
     rerun: bool = False,
-    reporter: Reporter | None = None,
+    progress: bool | Reporter = True,
     test: bool = True,
     components: Components | None = None,
     callbacks: CallbacksLike = None,
@@ -132,18 +135,19 @@ def finetune(
     parent = RunFolder.open(Path(pretrained))
     if Path(out).resolve() == parent.path.resolve():
         raise StageError(f"--out and --pretrained are one folder, {out}; name another --out, or use fit")
-    return RunJob(
-        config,
-        out,
-        dataset,
-        rerun,
-        reporter,
-        finetune=True,
-        parent=parent,
-        test=test,
-        components=components,
-        parts=LightningParts(callbacks, logger, trainer, metrics),
-    ).run()
+    with reporting(progress) as reporter:
+        return RunJob(
+            config,
+            out,
+            dataset,
+            rerun,
+            reporter,
+            finetune=True,
+            parent=parent,
+            test=test,
+            components=components,
+            parts=LightningParts(callbacks, logger, trainer, metrics),
+        ).run()
 
 
 def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | None = None) -> Score | RegressionScore:
@@ -164,7 +168,7 @@ def evaluate(run: str | Path, *, dataset: Dataset | None = None, root: str | Non
 
 
 def measure_baselines(
-    run: str | Path, *, dataset: Dataset | None = None, root: str | None = None, reporter: Reporter | None = None
+    run: str | Path, *, dataset: Dataset | None = None, root: str | None = None, progress: bool | Reporter = True
 ) -> RunFolder:
     """Test what the result of a run should beat on its rows, add it to ``result.json``, and return the run folder.
 
@@ -176,13 +180,13 @@ def measure_baselines(
         run: folder of a finished run.
         dataset: its data, where they were given as a Dataset.
         root: folder of the data files.
-        reporter: shows progress.
+        progress: as for :func:`fit`.
 
     Raises:
         StageError: the run has no test rows or no result, or it or the data have changed.
     """
-    folder, reporter = RunFolder.open(Path(run)), reporter or Reporter()
-    with folder.locked():
+    folder = RunFolder.open(Path(run))
+    with reporting(progress) as reporter, folder.locked():
         result, config = folder.result(), folder.config()
         known = dict(result.baselines or {})
         missing = [name for name in baseline_names(config, more=True) if name not in known]

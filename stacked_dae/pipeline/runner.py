@@ -56,7 +56,7 @@ class RunJob:
         out: str | Path,
         dataset: Dataset | None,
         rerun: bool,
-        reporter: Reporter | None,
+        reporter: Reporter,
         *,
         finetune: bool,
         parent: RunFolder | None = None,
@@ -76,10 +76,10 @@ class RunJob:
                 " write a frame to CSV or Parquet and name it in data.path"
             )
         check_apart("--out", Path(out), config.data.path)
-        self.reporter = reporter or Reporter()
+        self.reporter = reporter
         self.folder = RunFolder.open_or_create(Path(out))
         if isinstance(layers, (str, Path)):
-            layers = LayerStore(Path(layers), self.reporter.say)
+            layers = LayerStore(Path(layers), reporter)
         self.shared_layers = layers
         if self.shared_layers is not None:
             self.shared_layers.check(Path(out))
@@ -113,7 +113,7 @@ class RunJob:
         self.tests = self.test and finetune and not self._has_result()
         self.session = TrackingSession(self.experiment, self.folder, self.stages, self.reporter)
         for notice in data.notices:
-            self.reporter.say(notice)
+            self.reporter.warn(notice)
 
     def _has_result(self) -> bool:
         if self.folder.is_new:
@@ -122,7 +122,7 @@ class RunJob:
             result = self.folder.result()
         except StageError as damage:
             if self.folder.has_result:
-                self.reporter.say(str(damage))
+                self.reporter.warn(str(damage))
             return False
         measured = result.metrics or {}
         # Measures that are asked for later are made on the same weights; of the user's a name does not say what it is.
@@ -170,7 +170,7 @@ class RunJob:
         try:
             self.folder.preprocessing()
         except StageError as damage:
-            self.reporter.say(str(damage))
+            self.reporter.warn(str(damage))
             return False
         return True
 
@@ -188,6 +188,7 @@ class RunJob:
             for file in self._leftovers():
                 file.unlink(missing_ok=True)
         distributed.barrier()
+        self.reporter.expect([stage.name for stage in self.stages])
         with self.session:
             layers = self._layers()
             if self.finetunes:

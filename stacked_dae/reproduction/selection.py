@@ -104,8 +104,8 @@ def _known(file: Path) -> dict[str, Any]:
 
 def _run(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter: Reporter, *, test: bool) -> RunFolder:
     if layers == folder:
-        return fit(config, folder, dataset=dataset, reporter=reporter, test=test)
-    return finetune(config, folder, layers, dataset=dataset, reporter=reporter, test=test)
+        return fit(config, folder, dataset=dataset, progress=reporter, test=test)
+    return finetune(config, folder, layers, dataset=dataset, progress=reporter, test=test)
 
 
 def _train(config: Config, folder: Path, layers: Path, dataset: Dataset, reporter: Reporter) -> dict[str, Any]:

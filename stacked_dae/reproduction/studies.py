@@ -50,7 +50,7 @@ def filters_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter:
     sheets: list[tuple[float, NDArray[np.float32]]] = []
     for nu in FILTER_NOISE:
         reporter.say(f"{data.name}: filters at ν = {nu:.0%}")
-        run = pretrain(_config(data, source, seed, 1, nu), out / f"nu_{nu:g}", dataset=data, reporter=reporter)
+        run = pretrain(_config(data, source, seed, 1, nu), out / f"nu_{nu:g}", dataset=data, progress=reporter)
         sheets.append((nu, load_layers(run)[0].weight.detach().numpy()[:100]))
     figure = Figure(figsize=(3.2 * len(sheets), 3.5), layout="constrained")
     for axes, (nu, weights) in zip(figure.subplots(1, len(sheets)), sheets, strict=True):
@@ -72,7 +72,7 @@ def errors_by_noise(data: Dataset, source: str, seed: int, out: Path, reporter: 
         for model, nu in (("mlp", 0.0), *(("sda", nu) for nu in NOISE)):
             reporter.say(f"{data.name}: {depth} layers, {f'ν = {nu:.0%}' if model == 'sda' else 'never pre-trained'}")
             config = _config(data, source, seed, depth, nu, model)
-            run = fit(config, out / f"depth_{depth}_{model}_{nu:g}", dataset=data, reporter=reporter)
+            run = fit(config, out / f"depth_{depth}_{model}_{nu:g}", dataset=data, progress=reporter)
             result = run.result()
             kept = ("test_error_percent", "test_error_ci95_percent", "n_test", "best_valid_error_percent", "seconds")
             rows.append({"depth": depth, "model": model, "nu": nu, **{name: getattr(result, name) for name in kept}})

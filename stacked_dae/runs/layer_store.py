@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.integrity import read_small
 from stacked_dae.runs.manifest import StageRecord, check_stage
 from stacked_dae.utils.files import checksum, dump_checksummed, load_checksummed, lock_folder, write_text
+from stacked_dae.utils.progress import Reporter
 
 _WEIGHTS, _METRICS, _RECORD = "weights.safetensors", "metrics.csv", "record.json"
 _CHECKPOINTS = ("checkpoint.ckpt", "minibatch.ckpt")
@@ -33,11 +34,11 @@ class LayerStore:
 
     Args:
         path: the folder; made when a layer is first kept.
-        say: reports what is taken, waited for, or damaged.
+        reporter: says what is taken, waited for, or damaged.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self.path, self._say = path, say
+    def __init__(self, path: Path, reporter: Reporter) -> None:
+        self.path, self._reporter = path, reporter
         self.taken, self.seconds_saved = 0, 0.0
         """How many layers were taken, and how long their training had taken."""
 
@@ -71,7 +72,7 @@ class LayerStore:
         folder.mark_done(stage, **kept)
         self.taken += 1
         self.seconds_saved += record.seconds or 0.0
-        self._say(f"{stage}: taken from {entry}, which took {record.seconds:.1f} s to train")
+        self._reporter.say(f"{stage}: taken from {entry}, which took {record.seconds:.1f} s to train")
         return True
 
     def keep(self, folder: RunFolder, stage: str) -> None:
@@ -98,7 +99,7 @@ class LayerStore:
             sums, record = [], StageRecord("")
         if sums == [record.sha256, record.metrics_sha256] and record.fingerprint == entry.name:
             return record
-        self._say(f"{entry} is damaged; its layer is trained again")
+        self._reporter.warn(f"{entry} is damaged; its layer is trained again")
         file.unlink(missing_ok=True)
         return None
 
@@ -128,7 +129,7 @@ class LayerStore:
                 break
             except BlockingIOError:
                 if not waited:
-                    self._say(f"{stage}: waiting for another process, which trains it")
+                    self._reporter.say(f"{stage}: waiting for another process, which trains it")
                 waited = True
                 time.sleep(_WAIT)
         try:

@@ -130,4 +130,4 @@ class OfflineNotices:
         """Say that the runs of ``out`` are recorded offline, and ``why``."""
         if (why, out) not in self._said:
             self._said.add((why, out))
-            self._reporter.say(f"W&B: {why}; recorded offline, `wandb sync {out}/wandb/offline-run-*` uploads it")
+            self._reporter.warn(f"W&B: {why}; recorded offline, `wandb sync {out}/wandb/offline-run-*` uploads it")

@@ -59,7 +59,7 @@ class WandbProcess:
         """Wait until W&B has taken everything, or has exceeded its time."""
         if not self.worker.drain():
             self.unstage()
-            self.reporter.say("W&B: the server stopped answering; give the same command again later to send the rest")
+            self.reporter.warn("W&B: the server stopped answering; give the same command again later to send the rest")
 
 
 class WandbTracker:
@@ -161,7 +161,7 @@ class WandbTracker:
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
-        self._process.reporter.say(f"W&B: {line_of(error)}; training continues, and {self._job.out} has everything")
+        self._process.reporter.warn(f"W&B: {line_of(error)}; training continues, and {self._job.out} has everything")
 
     @property
     def _wandb(self) -> Path:
@@ -294,7 +294,7 @@ class WandbTracker:
             try:
                 self._use()
             except Exception as error:  # the run stands without its edges
-                self._process.reporter.say(f"W&B: {line_of(error)}; the run is logged without its inputs")
+                self._process.reporter.warn(f"W&B: {line_of(error)}; the run is logged without its inputs")
         self._run = None
         try:
             run.finish(exit_code=exit_code)

@@ -175,7 +175,7 @@ def _unit_counts(layer: DenoisingAutoencoder, stage: str, inputs: Inputs, report
         codes = layer.encode(x.to(layer.bias.device, layer.bias.dtype))
     dead, saturated = dead_units(codes, layer.activation), saturated_percent(codes, layer.activation)
     if dead > _MOST * units or saturated > 100.0 * _ALMOST_ALL:
-        reporter.say(
+        reporter.warn(
             f"{stage}: {dead} of {units} units are dead, {saturated:.0f} % of the codes saturated, so they hardly tell"
             " rows apart; lower the learning rate of pre-training, or scale the first weights by the inputs"
         )
@@ -247,5 +247,7 @@ def finetune_stack(
     ]
     store.train(task, *loaders, epochs=config.epochs)
     stack.load_state_dict(task.best_weights if valid is not None else task.evaluated.state_dict(), strict=True)
+    if valid is not None:
+        store.reporter.say(f"{FINETUNE}: epoch {task.best_epoch} is kept, the best of {task.current_epoch}")
     best = "best_valid_loss" if stack.regression else "best_valid_error_percent"
     store.save(FINETUNE, stack, best_epoch=task.best_epoch, **{best: task.best_score})

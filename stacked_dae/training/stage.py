@@ -166,6 +166,8 @@ def fit_stage(
     if isinstance(module, ChunkedTask):
         most = -(-train.count // train.batch_size)
         task.resume = _restore_minibatch(minibatch, fingerprint, epochs_done, module, most)
+    if epochs_done or (isinstance(module, ChunkedTask) and module.resume):
+        reporter.say(f"{task.stage}: goes on after {epochs_done} of {epochs} epochs")
     reporter.start(task.stage, epochs, "epochs", epochs_done)
     with nullcontext() if callbacks else quiet_lightning():
         checkpoints = BackgroundCheckpoints(checkpoint, trainer.checkpoint_seconds)
@@ -200,6 +202,8 @@ def fit_stage(
             raise
         finally:
             reporter.stop()
+    if lightning.current_epoch < epochs:
+        reporter.say(f"{task.stage}: stopped early, after {lightning.current_epoch} of {epochs} epochs")
     if distributed.is_rank_zero():
         minibatch.unlink(missing_ok=True)
 
@@ -263,7 +267,7 @@ def _restore_checkpoint(
             what = "belongs to another stage"
         elif other_kind:
             what = "was written by a training with other callbacks or Trainer arguments"
-        reporter.say(f"{checkpoint} {what}: training begins at the stage's first epoch")
+        reporter.warn(f"{checkpoint} {what}: training begins at the stage's first epoch")
         checkpoint.unlink()
     metrics.restore("")
     return 0

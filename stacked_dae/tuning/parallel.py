@@ -74,7 +74,7 @@ def workers_beside(out: Path, trials: int, workers: int, storage: str | None, re
             listener.join()
     for k, code in enumerate(codes):
         if code < 0:
-            reporter.say(f"worker {k + 2} was killed ({signal.Signals(-code).name}); its trial goes on here")
+            reporter.warn(f"worker {k + 2} was killed ({signal.Signals(-code).name}); its trial goes on here")
         elif code:
             raise StageError(f"worker {k + 2}: {last[k].removeprefix(_ERROR)}")
 

@@ -12,7 +12,7 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tuning.plan import SearchPlan, check_optuna, read_plan
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.progress import LogReporter, Reporter
 
 if TYPE_CHECKING:
     import optuna
@@ -153,7 +153,7 @@ def read_search(out: str | Path, storage: str | None = None, reporter: Reporter 
     from stacked_dae.tuning.study.study import SearchStudy
 
     with storage_errors(place):
-        study = SearchStudy(place, plan, storage, (reporter or Reporter()).say)
+        study = SearchStudy(place, plan, storage, reporter or LogReporter())
     found = [_trial(place, plan, trial, elsewhere=storage is not None) for trial in study.trials()]
     return SearchResult(place, plan, found, _sharing(found), study)
 

@@ -22,7 +22,7 @@ from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.trials import DataCache, PrunedError, data_key, train_trial
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import check_apart, write_csv
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.progress import LogReporter, Reporter, reporting
 
 if TYPE_CHECKING:
     import optuna
@@ -40,7 +40,7 @@ def search(
     finetune_trials: int = 1,
     storage: str | None = None,
     dataset: Dataset | None = None,
-    reporter: Reporter | None = None,
+    progress: bool | Reporter = True,
 ) -> SearchResult:
     """Search for the settings of the lowest validation error, test the best trial once, and return what was found.
 
@@ -60,14 +60,16 @@ def search(
         finetune_trials: how many trials in a row have the same layers, and differ in fine-tuning alone.
         storage: URL of an Optuna storage, for a study that several machines share; a database in ``out`` if None.
         dataset: the data of every trial; loaded as ``config.data`` says if None.
-        reporter: shows progress; none by default.
+        progress: True for bars in a terminal and in a notebook, False for none. The logger ``stacked_dae`` gets what is
+            said either way.
 
     Raises:
         ConfigError, DataError: the settings, the space or the data are not usable; nothing was written.
         StageError: every trial diverged.
     """
     plan = SearchPlan.of(config, read_space(space), sampler, pruner, finetune_trials)
-    return run_search(plan, trials, Path(out), workers, storage, dataset, reporter or Reporter())
+    with reporting(progress) as reporter:
+        return run_search(plan, trials, Path(out), workers, storage, dataset, reporter)
 
 
 def run_search(
@@ -116,8 +118,8 @@ def _work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: D
 
     from stacked_dae.tuning.study.study import DIVERGED, FAILED, LOSS, SearchStudy
 
-    study = SearchStudy(out, plan, storage, reporter.say)
-    layers = LayerStore(out / LAYERS, reporter.say)
+    study = SearchStudy(out, plan, storage, reporter)
+    layers = LayerStore(out / LAYERS, reporter)
 
     def waits(values: Mapping[str, Any]) -> bool:
         try:
@@ -131,7 +133,7 @@ def _work(out: Path, plan: SearchPlan, trials: int, storage: str | None, data: D
         try:
             config = plan.config(claim.values)
         except ConfigError as error:
-            reporter.say(f"trial {claim.number} failed: {error}")
+            reporter.warn(f"trial {claim.number} failed: {error}")
             study.end(claim, TrialState.FAIL, None, {FAILED: str(error)})
             claim.release()
             continue
@@ -158,7 +160,7 @@ def objective(
     *,
     out: str | Path,
     dataset: Dataset | None = None,
-    reporter: Reporter | None = None,
+    progress: bool | Reporter = False,
 ) -> Callable[[optuna.Trial], float]:
     """Return an objective for a study of your own: ``study.optimize(objective(config, space, out="runs"), 50)``.
 
@@ -170,13 +172,13 @@ def objective(
         space: the settings that vary, as for :func:`search`.
         out: folder of the run folders; their names are user attributes (``run``) of the trials.
         dataset: the data; loaded as ``config.data`` says if None.
-        reporter: shows progress; none by default.
+        progress: True for bars of each trial in a terminal and in a notebook; a study has a bar of its own.
     """
     check_optuna()
     plan = SearchPlan(config.to_dict(), read_space(space))
-    place, told = Path(out), reporter or Reporter()
+    place = Path(out)
     check_apart("out", place, config.data.path)
-    data, layers = DataCache(dataset), LayerStore(place / LAYERS, told.say)
+    data, layers = DataCache(dataset), LayerStore(place / LAYERS, LogReporter())
 
     def train(trial: optuna.Trial) -> float:
         from optuna import TrialPruned
@@ -192,7 +194,8 @@ def objective(
 
         try:
             given = data.of(one, RunFolder.open_or_create(folder))
-            return train_trial(one, folder, given, layers=layers, reporter=told, on_epoch=on_epoch).value
+            with reporting(progress) as reporter:
+                return train_trial(one, folder, given, layers=layers, reporter=reporter, on_epoch=on_epoch).value
         except (PrunedError, DivergedError) as stop:
             raise TrialPruned(str(stop)) from None
 
@@ -229,8 +232,8 @@ def _finished(out: Path, plan: SearchPlan, storage: str | None, data: DataCache,
     best, config = result.best, result.best_config
     if (best.folder / "manifest.json").is_file():
         dataset = data.of(config, result.best_run)
-        draw_run(fit(config, best.folder, dataset=dataset, reporter=reporter), dataset)
+        draw_run(fit(config, best.folder, dataset=dataset, progress=reporter), dataset)
     else:
-        reporter.say(f"the best trial, {best.folder}, is on another machine: the same command there tests it")
+        reporter.warn(f"the best trial, {best.folder}, is on another machine: the same command there tests it")
     write_csv(out / TABLE, result.rows())
     return result

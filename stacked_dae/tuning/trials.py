@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def train_trial(
         DivergedError: the training diverged.
     """
     watching = reporter if on_epoch is None else _EpochReporter(reporter, folder, on_epoch)
-    run = fit(config, folder, dataset=dataset, reporter=watching, test=False, layers=layers)
+    run = fit(config, folder, dataset=dataset, progress=watching, test=False, layers=layers)
     value, loss = selection_score(run)
     return Score(_in_units(value, _target_width(run)), loss)
 
@@ -132,6 +132,12 @@ class _EpochReporter(Reporter):
 
     def say(self, text: str) -> None:
         self._reporter.say(text)
+
+    def warn(self, text: str) -> None:
+        self._reporter.warn(text)
+
+    def expect(self, stages: Sequence[str]) -> None:
+        self._reporter.expect(stages)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._reporter.start(name, total, unit, done)

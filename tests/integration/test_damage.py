@@ -36,8 +36,8 @@ DATA = blobs()
 CONFIG = small()
 
 
-def fit(out, reporter=None, **how):
-    return api.fit(CONFIG, out, dataset=DATA, reporter=reporter, **how)
+def fit(out, progress=True, **how):
+    return api.fit(CONFIG, out, dataset=DATA, progress=progress, **how)
 
 
 @pytest.fixture(scope="module")

@@ -61,12 +61,12 @@ def golden(tmp_path, monkeypatch):
     return Path()
 
 
-def run(name, reporter=None):
+def run(name, progress=True):
     """Give the command that made the run folder ``name``."""
     config = config_from_dict(RUNS[name])
     if name == "finetuned":
-        return finetune(config, name, "digits", reporter=reporter)
-    return fit(config, name, reporter=reporter, components=COMPONENTS if name == "components" else None)
+        return finetune(config, name, "digits", progress=progress)
+    return fit(config, name, progress=progress, components=COMPONENTS if name == "components" else None)
 
 
 def files(folder):
@@ -151,7 +151,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_bits(golden, monkeypatch):
     monkeypatch.setattr(ChunkedPretrainTask, "minibatch", counted)
     said = MessageRecorder()
     said.start = lambda name, total, unit, done=0: begun.append((name, done))
-    folder = fit(config_from_dict(CUT), "cut", reporter=said)
+    folder = fit(config_from_dict(CUT), "cut", progress=said)
     assert ("layer_2", 1) in begun, "after its first epoch"
     assert not [name for name, _ in begun if name == "layer_1"], "nothing is trained twice"
     assert updates == {"layer_2": 54 - 11}, "the cut came after 11 of the 54 minibatches of its epoch"

@@ -251,7 +251,7 @@ def test_a_run_cut_at_any_epochs_ends_in_the_same_bits(tmp_path_factory, whole, 
     out = tmp_path_factory.mktemp("cut") / "run"
     for left in cuts:
         try:
-            api.fit(small(), out, dataset=DATA, reporter=CutAt(left))
+            api.fit(small(), out, dataset=DATA, progress=CutAt(left))
         except KeyboardInterrupt:
             continue
     folder = api.fit(replace(small()), out, dataset=DATA).path

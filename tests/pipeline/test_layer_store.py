@@ -44,7 +44,7 @@ def taken(recorder):
 def shared_fit(config, place, name, **arguments):
     recorder = MessageRecorder()
     arguments = {"dataset": blobs(), **arguments}
-    run = fit(config, place / name, reporter=recorder, layers=place / "layers", **arguments)
+    run = fit(config, place / name, progress=recorder, layers=place / "layers", **arguments)
     return run, taken(recorder)
 
 
@@ -67,7 +67,7 @@ def test_a_run_takes_the_layers_that_another_has_trained(tmp_path):
     shutil.rmtree(tmp_path / "layers")
     shutil.rmtree(tmp_path / "first")
     recorder = MessageRecorder()
-    fit(with_rate(0.5), tmp_path / "second", dataset=blobs(), reporter=recorder)
+    fit(with_rate(0.5), tmp_path / "second", dataset=blobs(), progress=recorder)
     assert "finished already" in recorder.lines[-1]
 
 

@@ -129,7 +129,7 @@ def test_observers_leave_every_bit(overrides, tmp_path):
             assert left["train_loss"] == pytest.approx(right["train_loss"], rel=1e-6)
     # A finished run is finished with and without them.
     recorder = MessageRecorder()
-    fit(config, tmp_path / "seen", dataset=blobs(), reporter=recorder)
+    fit(config, tmp_path / "seen", dataset=blobs(), progress=recorder)
     assert "finished already" in recorder.lines[-1]
 
 
@@ -258,7 +258,7 @@ def test_a_stopped_run_continues_to_the_same_bits(case, tmp_path):
             with pytest.raises(Interrupted):
                 fit(config, folder, dataset=blobs())
         recorder = MessageRecorder()
-        resumed = fit(config, folder, dataset=blobs(), reporter=recorder)
+        resumed = fit(config, folder, dataset=blobs(), progress=recorder)
         assert bits(resumed) == bits(whole), looks
         assert not any("damaged" in line for line in recorder.lines)
         for stage in STAGES:
@@ -431,7 +431,7 @@ def test_a_callback_that_changes_the_training_is_part_of_the_experiment(tmp_path
     run = fit(small(), tmp_path / "run", dataset=blobs(), callbacks=Stops(2))
     assert [record.epochs for record in run.manifest.stages.values()] == [2, 2, 2]
     recorder = MessageRecorder()
-    fit(small(), tmp_path / "run", dataset=blobs(), callbacks=Stops(2), reporter=recorder)
+    fit(small(), tmp_path / "run", dataset=blobs(), callbacks=Stops(2), progress=recorder)
     assert "finished already" in recorder.lines[-1]
     for other in (Stops(3), None):
         with pytest.raises(StageError, match=r"its layer_1 was trained with .*Stops \{'epochs': 2\}, not") as caught:
@@ -507,7 +507,7 @@ def test_an_average_that_moves_the_rate_is_resumed(tmp_path):
         with pytest.raises(Interrupted):
             fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks)
     recorder = MessageRecorder()
-    assert bits(fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks, reporter=recorder)) == bits(whole)
+    assert bits(fit(config, tmp_path / "cut", dataset=blobs(), callbacks=callbacks, progress=recorder)) == bits(whole)
     assert not any("damaged" in line for line in recorder.lines)
 
 
@@ -585,7 +585,7 @@ def test_a_stage_that_was_cut_without_callbacks_begins_anew_with_them(tmp_path):
             fit(small(), tmp_path / "run", dataset=blobs())
     recorder = MessageRecorder()
     run = fit(
-        small(), tmp_path / "run", dataset=blobs(), reporter=recorder, callbacks=lambda stage: LearningRateMonitor(),
+        small(), tmp_path / "run", dataset=blobs(), progress=recorder, callbacks=lambda stage: LearningRateMonitor(),
         logger=lambda stage: CSVLogger(tmp_path, name=stage),
     )  # fmt: skip
     assert any("other callbacks or Trainer arguments" in line for line in recorder.lines)

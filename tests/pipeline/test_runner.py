@@ -325,7 +325,7 @@ def test_few_labels_reach_fine_tuning_alone(tmp_path, monkeypatch, done):
 def test_a_finished_folder_trains_nothing_and_says_so(done):
     before = {p: p.stat().st_mtime_ns for p in done.path.rglob("*")}
     recorder = Recorder()
-    fit(done.path, reporter=recorder)
+    fit(done.path, progress=recorder)
     assert recorder.stages == []
     assert "finished already: nothing to train" in recorder.said[0]
     assert {p: p.stat().st_mtime_ns for p in done.path.rglob("*")} == before
@@ -335,9 +335,9 @@ def test_a_finished_folder_trains_nothing_and_says_so(done):
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 4, 5, 6, 8, 9, 11])
 def test_a_job_that_was_cut_goes_on_to_the_same_bits(tmp_path, done, stop_at):
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "run", reporter=Recorder(stop_at))
+        fit(tmp_path / "run", progress=Recorder(stop_at))
     recorder = Recorder()
-    folder = fit(tmp_path / "run", reporter=recorder)
+    folder = fit(tmp_path / "run", progress=recorder)
     assert weights(folder) == weights(done)
     assert figures_of(folder) == figures_of(done)
     for stage in ("layer_1", "layer_2", "finetune"):
@@ -370,7 +370,7 @@ def test_a_job_cut_after_its_last_epoch_trains_no_further(tmp_path):
     epochs = len(whole.metrics(FINETUNE).rows())
     assert epochs < 50
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "cut", config, reporter=Recorder(3 + 2 + 3 + epochs))
+        fit(tmp_path / "cut", config, progress=Recorder(3 + 2 + 3 + epochs))
     folder = fit(tmp_path / "cut", config)
     assert len(folder.metrics(FINETUNE).rows()) == epochs
     assert weights(folder) == weights(whole)
@@ -383,7 +383,7 @@ def test_adam_and_momentum_resume_to_the_same_bits(tmp_path):
     whole = fit(tmp_path / "whole", config)
     for stop_at in (2, 9):
         with pytest.raises(KeyboardInterrupt):
-            fit(tmp_path / str(stop_at), config, reporter=Recorder(stop_at))
+            fit(tmp_path / str(stop_at), config, progress=Recorder(stop_at))
         assert weights(fit(tmp_path / str(stop_at), config)) == weights(whole)
 
 
@@ -456,13 +456,13 @@ def test_rerun_keeps_what_is_still_valid(tmp_path, done):
     folder = fit(tmp_path / "run")
     changed = with_pretrain(small(), epochs=[3, 4])
     recorder = Recorder()
-    fit(folder.path, changed, rerun=True, reporter=recorder)
+    fit(folder.path, changed, rerun=True, progress=recorder)
     trained = [stage for stage, _ in recorder.stages if "codes" not in stage]
     assert trained == ["layer_2", "finetune"]
     assert weights(folder) == weights(fit(tmp_path / "fresh", changed))
     assert weights(folder)["layer_1"] == weights(done)["layer_1"]
     recorder = Recorder()
-    fit(folder.path, changed, rerun=True, reporter=recorder)
+    fit(folder.path, changed, rerun=True, progress=recorder)
     assert recorder.stages == [], "nothing differs, so nothing is trained again"
     fit(folder.path, replace(changed, model="mlp"), rerun=True)
     assert sorted(weights(folder)) == ["finetune"]
@@ -479,7 +479,7 @@ def test_a_rerun_that_was_cut_still_trains_everything_above_a_changed_layer(tmp_
     folder = fit(tmp_path / "run")
     changed = with_pretrain(small(), epochs=[2, 3])
     with pytest.raises(KeyboardInterrupt):
-        fit(folder.path, changed, rerun=True, reporter=Recorder(stop_at=3))
+        fit(folder.path, changed, rerun=True, progress=Recorder(stop_at=3))
     fit(folder.path, changed)
     assert weights(folder) == weights(fit(tmp_path / "fresh", changed))
 
@@ -495,11 +495,11 @@ def test_pretrain_then_fit_goes_on_in_the_same_folder(tmp_path, done):
     first = with_finetune(small(), epochs=99)
     api.pretrain(first, tmp_path / "run", dataset=DATA)
     recorder = Recorder()
-    folder = fit(tmp_path / "run", reporter=recorder)
+    folder = fit(tmp_path / "run", progress=recorder)
     assert [stage for stage, _ in recorder.stages] == ["finetune"]
     assert weights(folder) == weights(done)
     recorder = Recorder()
-    api.pretrain(small(), tmp_path / "run", dataset=DATA, reporter=recorder)
+    api.pretrain(small(), tmp_path / "run", dataset=DATA, progress=recorder)
     assert not recorder.stages
     assert (tmp_path / "run" / "result.json").exists()
 
@@ -679,13 +679,13 @@ def test_each_update_sees_the_weights_of_the_one_before_in_lower_precision(tmp_p
 
 def test_units_that_say_nothing_are_counted_and_said(tmp_path, capsys):
     reporter = MessageRecorder()
-    run = api.pretrain(small(), tmp_path / "good", dataset=DATA, reporter=reporter)
+    run = api.pretrain(small(), tmp_path / "good", dataset=DATA, progress=reporter)
     record = run.stage("layer_1")
     assert 0 <= record.dead_units <= 10
     assert 0.0 <= record.saturated_percent < 90.0
     assert not any("are dead" in line for line in reporter.lines)
     wild = replace(small().pretrain, optimizer=LayerOptimizerConfig(name="sgd", lr=500.0))
-    bad = api.pretrain(small(pretrain=wild), tmp_path / "bad", dataset=DATA, reporter=reporter)
+    bad = api.pretrain(small(pretrain=wild), tmp_path / "bad", dataset=DATA, progress=reporter)
     record = bad.stage("layer_1")
     said = next(line for line in reporter.lines if "layer_1: " in line and "are dead" in line)
     assert f"{record.dead_units} of 10 units are dead, {record.saturated_percent:.0f} % of the codes" in said

@@ -114,7 +114,7 @@ def test_a_client_that_fails_stops_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb, "init", fails)
     reporter = MessageRecorder()
-    folder = api.fit(tracked("offline"), tmp_path / "run", dataset=blobs(), reporter=reporter)
+    folder = api.fit(tracked("offline"), tmp_path / "run", dataset=blobs(), progress=reporter)
     assert folder.result().n_test == 90
     said = [line for line in reporter.lines if "no such project" in line]
     assert len(said) == 2, "one line per job"

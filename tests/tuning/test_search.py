@@ -44,7 +44,7 @@ def weights(out):
 def five(tmp_path_factory):
     out = tmp_path_factory.mktemp("search") / "out"
     recorder = MessageRecorder()
-    return searched(out, reporter=recorder), recorder.lines
+    return searched(out, progress=recorder), recorder.lines
 
 
 def test_the_best_alone_is_tested_and_layers_are_trained_once(five):
@@ -153,7 +153,7 @@ def test_a_lost_or_damaged_study_is_made_again_from_the_records(tmp_path):
     for damage in (database.unlink, lambda: database.write_bytes(b"not a database" * 99)):
         damage()
         recorder = MessageRecorder()
-        assert searched(tmp_path / "out", 4, pruner="asha", reporter=recorder).rows() == whole.rows()
+        assert searched(tmp_path / "out", 4, pruner="asha", progress=recorder).rows() == whole.rows()
         assert any("made again from the records of 4 trials" in line for line in recorder.lines)
     assert weights(tmp_path) == before
     # Later trials are drawn as if nothing had happened.
@@ -236,7 +236,7 @@ def test_a_trial_that_would_wait_for_layers_is_passed_over(tmp_path):
             if "waiting" in text:
                 os.close(lock)
 
-    result = searched(out, 4, space, sampler="grid", reporter=Listener())
+    result = searched(out, 4, space, sampler="grid", progress=Listener())
     assert order == [2, 3, 0, 1]
     assert lines.count("waiting for layers that another process trains") == 1
     assert [trial.settings[RATE] for trial in result.all_trials] == [0.1, 0.2, 0.1, 0.2]
@@ -247,7 +247,7 @@ def test_a_damaged_record_costs_its_trial_alone(tmp_path):
     (tmp_path / "out" / "study" / "study.db").unlink()
     (tmp_path / "out" / "study" / "0001" / "trial.json").write_text("{")
     recorder = MessageRecorder()
-    rows = searched(tmp_path / "out", 3, reporter=recorder).rows()
+    rows = searched(tmp_path / "out", 3, progress=recorder).rows()
     assert [row["state"] for row in rows] == ["complete", "failed", "complete"]
     assert [rows[0], rows[2]] == [whole.rows()[0], whole.rows()[2]]
     assert any("the record of trial 1 is gone or damaged" in line for line in recorder.lines)
@@ -271,7 +271,7 @@ def test_a_grid_ends_with_its_last_combination(tmp_path):
 def test_hopeless_trials_are_stopped_early_and_say_so(tmp_path):
     recorder = MessageRecorder()
     space = {RATE: [0.5, 1e-6, 2e-6, 3e-6]}
-    result = searched(tmp_path / "out", 4, space, sampler="grid", pruner="asha", reporter=recorder)
+    result = searched(tmp_path / "out", 4, space, sampler="grid", pruner="asha", progress=recorder)
     assert [trial.state for trial in result.all_trials] == ["complete", "pruned", "pruned", "pruned"]
     assert [trial.epochs for trial in result.all_trials[1:]] == [1, 1, 1]
     assert recorder.lines.count("trial 1 is stopped early") == 1
@@ -326,7 +326,7 @@ def test_two_folders_share_a_study(tmp_path):
     assert homes == ["here"] * 3 + ["there"] * 3
     recorder = MessageRecorder()
     shutil.rmtree(tmp_path / "here")
-    again = searched(tmp_path / "there", 6, storage=url, reporter=recorder)
+    again = searched(tmp_path / "there", 6, storage=url, progress=recorder)
     if again.best.folder.parent.name == "here":
         assert any("is on another machine: the same command there tests it" in line for line in recorder.lines)
     with pytest.raises(ConfigError, match=r"--storage postgresql://me:\*\*\*@nowhere/x cannot be used"):

@@ -62,7 +62,7 @@ def run_baselines(options: RunDataOptions) -> None:
     from stacked_dae.utils.progress import command_reporter
 
     with command_reporter() as reporter:
-        folder = measure_baselines(options.run, root=options.root, reporter=reporter)
+        folder = measure_baselines(options.run, root=options.root, progress=reporter)
     print_baseline_table(folder.result())
 
 

@@ -48,11 +48,11 @@ def _train(command: str, config: Config, out: Path, pretrained: str | None, opti
     # Of several processes one reports.
     with command_reporter() if distributed.is_rank_zero() else Reporter() as reporter:
         if pretrained is not None:
-            folder = api.finetune(config, out, pretrained, rerun=rerun, reporter=reporter)
+            folder = api.finetune(config, out, pretrained, rerun=rerun, progress=reporter)
         elif command == "pretrain":
-            folder = api.pretrain(config, out, rerun=rerun, reporter=reporter, layers=layers)
+            folder = api.pretrain(config, out, rerun=rerun, progress=reporter, layers=layers)
         else:
-            folder = api.fit(config, out, rerun=rerun, reporter=reporter, layers=layers)
+            folder = api.fit(config, out, rerun=rerun, progress=reporter, layers=layers)
         if not distributed.is_rank_zero():
             return
         draw_run(folder)

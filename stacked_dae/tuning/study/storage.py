@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,19 +16,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.tuning.plan import SearchPlan
 from stacked_dae.tuning.study.samplers import NumberedSampler, make_pruner
+from stacked_dae.utils.progress import Reporter
 
 # Seconds that a process waits for another one's write to the database.
 _PATIENCE = 120
 
 
-def open_study(file: Path, plan: SearchPlan, url: str | None, say: Callable[[str], None]) -> optuna.Study:
+def open_study(file: Path, plan: SearchPlan, url: str | None, reporter: Reporter) -> optuna.Study:
     """Return Optuna's study of a search, a new one where there is none.
 
     Args:
         file: the database, where no URL is given; one that is damaged is moved aside, and an empty one takes its place.
         plan: the search.
         url: of another Optuna storage.
-        say: reports the damage.
+        reporter: says what was damaged.
 
     Raises:
         ConfigError: the storage at the URL cannot be used.
@@ -55,7 +56,7 @@ def open_study(file: Path, plan: SearchPlan, url: str | None, say: Callable[[str
             raise
         damaged = file.with_suffix(".damaged")
         file.replace(damaged)
-        say(f"{file} was damaged, and is made again from the records beside it; the old one: {damaged}")
+        reporter.warn(f"{file} was damaged, and is made again from the records beside it; the old one: {damaged}")
         return study()
 
 

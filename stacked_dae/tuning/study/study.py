@@ -19,6 +19,7 @@ from stacked_dae.tuning.plan import SearchPlan
 from stacked_dae.tuning.study.samplers import distributions, quiet_optuna, settings_of
 from stacked_dae.tuning.study.storage import open_study
 from stacked_dae.utils.files import dump_checksummed, load_checksummed, lock_folder, write_text
+from stacked_dae.utils.progress import Reporter
 
 _FOLDER, DATABASE, _RECORD = "study", "study.db", "trial.json"
 # Seconds between two looks for a trial that need not wait.
@@ -67,14 +68,14 @@ class SearchStudy:
         out: folder of the search.
         plan: the search.
         storage: URL of an Optuna storage; a database in ``out`` if None.
-        say: reports what was lost and made again.
+        reporter: says what was lost and made again.
     """
 
-    def __init__(self, out: Path, plan: SearchPlan, storage: str | None, say: Callable[[str], None]) -> None:
-        self._folder, self._plan, self._say, self._url = out / _FOLDER, plan, say, storage
+    def __init__(self, out: Path, plan: SearchPlan, storage: str | None, reporter: Reporter) -> None:
+        self._folder, self._plan, self._reporter, self._url = out / _FOLDER, plan, reporter, storage
         self._owner = str(out.resolve())
         with self._locked(), quiet_optuna():
-            self.optuna = open_study(self._folder / DATABASE, plan, storage, say)
+            self.optuna = open_study(self._folder / DATABASE, plan, storage, reporter)
             self._rebuild()
 
     def trials(self) -> list[FrozenTrial]:
@@ -119,7 +120,7 @@ class SearchStudy:
             if count == 0:
                 return None
             if not told:
-                self._say("waiting for layers that another process trains")
+                self._reporter.say("waiting for layers that another process trains")
                 told = True
             time.sleep(_PAUSE)
 
@@ -267,7 +268,7 @@ class SearchStudy:
             record = self._read(number)
             if record is None:
                 # Its place is kept: later trials have their numbers from it.
-                self._say(f"the record of trial {number} is gone or damaged: it is left out")
+                self._reporter.warn(f"the record of trial {number} is gone or damaged: it is left out")
                 self.optuna.add_trial(create_trial(state=TrialState.FAIL))
                 continue
             self.optuna.add_trial(
@@ -282,7 +283,7 @@ class SearchStudy:
                 )
             )
         if missing:
-            self._say(f"{self._folder}: the study was made again from the records of {len(missing)} trials")
+            self._reporter.warn(f"{self._folder}: the study was made again from the records of {len(missing)} trials")
 
 
 def _without(trial: FrozenTrial, names: list[str]) -> FrozenTrial:

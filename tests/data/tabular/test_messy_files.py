@@ -205,10 +205,10 @@ def test_a_run_keeps_the_inputs_that_it_began_with(frame, tmp_path):
         old = api.fit(config, tmp_path / "run")
     assert "id" in old.preprocessing().names
     recorder = MessageRecorder()
-    again = api.fit(config, tmp_path / "run", reporter=recorder)
+    again = api.fit(config, tmp_path / "run", progress=recorder)
     assert again.preprocessing() == old.preprocessing()
     assert not any("identifier" in line for line in recorder.lines)
     assert api.evaluate(tmp_path / "run").error_percent == old.result().test_error_percent
-    fresh = api.fit(config, tmp_path / "fresh", reporter=recorder)
+    fresh = api.fit(config, tmp_path / "fresh", progress=recorder)
     assert "id" not in fresh.preprocessing().names
     assert any("identifier" in line for line in recorder.lines)
