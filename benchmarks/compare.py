@@ -16,7 +16,7 @@ from pathlib import Path
 from common import options, seconds_of, show, write
 
 from stacked_dae import config_from_dict, fit
-from stacked_dae.reporting.run_figures import draw_run
+from stacked_dae.figures.run_figures import draw_run
 
 SETTINGS = {"units": [50, 50, 50], "epochs": 20}
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stacked_dae import StackedDAEError, config_from_dict, finetune, fit, pretrain
-from stacked_dae.reporting.run_figures import draw_run
+from stacked_dae.figures.run_figures import draw_run
 from stacked_dae.utils.progress import Reporter, TerminalReporter
 
 ROOT = Path(__file__).parents[1]

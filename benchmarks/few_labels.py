@@ -40,7 +40,7 @@ from sklearn.svm import SVC
 from stacked_dae import StackedDAEClassifier
 from stacked_dae.data.registry import load_dataset
 from stacked_dae.data.splits import interleaved_split, labelled_rows
-from stacked_dae.reporting.figures import save
+from stacked_dae.figures.style import save
 from stacked_dae.utils.files import write_csv, write_text
 from stacked_dae.utils.hardware import processor
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from stacked_dae import config_from_dict
 from stacked_dae.data.registry import load_dataset
-from stacked_dae.reporting.figures import save
+from stacked_dae.figures.style import save
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.tuning.plan import Pruning, SearchPlan
 from stacked_dae.tuning.result import SearchResult, SearchTrial, read_search

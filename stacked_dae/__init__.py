@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from stacked_dae.estimators.classifier import StackedDAEClassifier as StackedDAEClassifier
     from stacked_dae.estimators.regressor import StackedDAERegressor as StackedDAERegressor
     from stacked_dae.estimators.transformer import StackedDAETransformer as StackedDAETransformer
+    from stacked_dae.figures.plots import plot_codes as plot_codes
+    from stacked_dae.figures.plots import plot_confusion as plot_confusion
+    from stacked_dae.figures.plots import plot_filters as plot_filters
+    from stacked_dae.figures.plots import plot_history as plot_history
+    from stacked_dae.figures.plots import plot_reconstructions as plot_reconstructions
     from stacked_dae.inference.model import StackedDAE as StackedDAE
     from stacked_dae.lightning.codes import CodesDataModule as CodesDataModule
     from stacked_dae.lightning.data import DAEDataModule as DAEDataModule
@@ -82,6 +87,11 @@ _MODULES = {
     "make_dataset": "data.dataset",
     "measure_baselines": "pipeline.api",
     "objective": "tuning.search",
+    "plot_codes": "figures.plots",
+    "plot_confusion": "figures.plots",
+    "plot_filters": "figures.plots",
+    "plot_history": "figures.plots",
+    "plot_reconstructions": "figures.plots",
     "pretrain": "pipeline.api",
     "pretrain_greedy": "lightning.greedy",
     "search": "tuning.search",

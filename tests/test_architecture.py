@@ -23,6 +23,7 @@ tracking
 training
 inference
 estimators lightning
+figures
 reporting
 pipeline
 tuning

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import html
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,17 +14,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stacked_dae.config.schema import Weights
-from stacked_dae.data.arrays import array_of
-from stacked_dae.data.columns.columns import NumericColumn, check_pixels
+from stacked_dae.data.columns.columns import NumericColumn
 from stacked_dae.data.columns.preprocessing import Preprocessing
-from stacked_dae.data.columns.values import Values
-from stacked_dae.data.formats.images import as_pixels, channels_first, check_images, shape_of
-from stacked_dae.data.tabular.frames import column_names, columns_of, frame_like
-from stacked_dae.errors import ConfigError, DataError, StageError
+from stacked_dae.data.tabular.frames import frame_like
+from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.exports.plain import layer_lines, plain_modules
 from stacked_dae.inference.loading import load_layers, load_network
 from stacked_dae.inference.model_file import read_model, write_model
 from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
+from stacked_dae.inference.raw_rows import inputs_and_values, plain_inputs
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
@@ -118,6 +117,10 @@ class StackedDAE:
         widths = "-".join(map(str, [self.stack.layers[0].weight.shape[1], *self.stack.widths]))
         return f"StackedDAE({widths}{f'-{self.stack.outputs}' if self.finetuned else ''})"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of it."""
+        return f"<b>{html.escape(repr(self))}</b><pre>{html.escape(self.summary())}</pre>"
+
     def filters(self, layer: int = 1) -> NDArray[np.float32]:
         """Return the incoming weights of the units of a layer (from 1), (units, inputs of the layer).
 
@@ -179,7 +182,7 @@ class StackedDAE:
         """
         return self._restored(self.pretrained_layers(layer).decode(codes))
 
-    def reconstruct(self, rows: Any, layer: int | None = None) -> Any:
+    def reconstruct(self, rows: Any, layer: int | None = None, *, corrupt: bool = False, seed: int = 0) -> Any:
         """Return the rows as the pre-trained layers rebuild them from their codes of layer ``layer``.
 
         A table's numbers come in their units, and its names are those of the training rows. Missing values are rebuilt
@@ -188,6 +191,8 @@ class StackedDAE:
         Args:
             rows: raw, n of them.
             layer: from 1; the uppermost if None.
+            corrupt: whether the noise that layer 1 was trained with is added to the inputs first.
+            seed: of the noise.
 
         Returns:
             Of a table, a frame of pandas, polars or pyarrow where ``rows`` is one, else its columns by name; otherwise
@@ -198,9 +203,31 @@ class StackedDAE:
             ConfigError: the model has no such layer.
             DataError: the rows differ in kind from those it was trained on.
         """
-        return self._restored(self.pretrained_layers(layer).reconstruct(self.inputs_of(rows)), rows)
+        layers, inputs = self.pretrained_layers(layer), self.inputs_of(rows)
+        return self._restored(layers.reconstruct(layers.corrupt(inputs, seed) if corrupt else inputs), rows)
 
-    def reconstruction_errors(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:
+    def sample(self, n: int, layer: int | None = None, *, steps: int = 100, seed: int = 0) -> Any:
+        """Return ``n`` rows that the pre-trained layers make up, each at the end of a chain that begins in noise.
+
+        A step of a chain adds the noise that layer 1 was trained with, rebuilds the row from its codes of layer
+        ``layer``, and draws inputs in [0, 1] as 0 or 1 with the rebuilt probability (the walkback of Bengio, Yao, Alain
+        and Vincent, "Generalized Denoising Auto-Encoders as Generative Models", 2013, without its training; no part of
+        the 2008 paper). It shows what the layers hold to be usual; for a generator of data there are better models.
+
+        Returns:
+            Of a table, columns by name; otherwise rebuilt inputs, (n, d) float32.
+
+        Raises:
+            ConfigError: the model has no such layer, or ``n`` or ``steps`` is below 1.
+            StageError: the model has no decoders.
+        """
+        if min(n, steps) < 1:
+            raise ConfigError(f"n and steps must be at least 1, not {n} and {steps}")
+        return self._restored(self.pretrained_layers(layer).sample(n, steps, seed))
+
+    def reconstruction_errors(
+        self, rows: Any, layer: int | None = None, *, by: Literal["row", "column"] | None = None
+    ) -> Any:
         """Return how far each value is from what the other columns of its row say of it.
 
         An eighth of the columns is hidden at a time, and the pre-trained layers rebuild them from the others. Layers
@@ -211,23 +238,32 @@ class StackedDAE:
         Args:
             rows: raw, n of them.
             layer: from 1, the uppermost that takes part; the uppermost of all if None.
+            by: "row" or "column" for the mean error of each.
 
         Returns:
-            (n, columns), NaN where the value is missing. Without a table the columns are the inputs.
+            (n, columns), NaN where the value is missing; by row (n,), as :meth:`anomaly_scores`; by column a mapping
+            from its name. Without a table the columns are the inputs.
 
         Raises:
             StageError: the model has no decoders.
-            ConfigError: the model has no such layer.
+            ConfigError: the model has no such layer, or ``by`` is another word.
             DataError: the rows differ in kind from those it was trained on.
         """
+        if by not in (None, "row", "column"):
+            raise ConfigError(f"by must be row, column or None, not {by!r}")
         layers = self.pretrained_layers(layer)
         if self.preprocessing is None:
-            return layers.errors(self.inputs_of(rows), None)
-        return layers.errors(*self._inputs_and_values(rows, self.preprocessing))
+            errors = layers.errors(self.inputs_of(rows), None)
+        else:
+            errors = layers.errors(*inputs_and_values(rows, self.preprocessing))
+        if by == "column":
+            return dict(zip(self.columns, row_means(errors.T).tolist(), strict=True))
+        return row_means(errors) if by == "row" else errors
 
     def anomaly_scores(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:
         """Return how unusual each row is: the mean of its :meth:`reconstruction_errors`, (n,); raises as that does."""
-        return row_means(self.reconstruction_errors(rows, layer))
+        scores: NDArray[np.float64] = self.reconstruction_errors(rows, layer, by="row")
+        return scores
 
     def pretrained_layers(self, layer: int | None = None) -> PretrainedLayers:
         """Return the layers as pre-training left them, up to ``layer``; all if None.
@@ -285,31 +321,6 @@ class StackedDAE:
         k = self.check_layer(layer)
         return np.concatenate([self.stack.codes(x)[k - 1].numpy() for x in blocks_of(inputs)])
 
-    def _inputs_and_values(
-        self, rows: Any, preprocessing: Preprocessing
-    ) -> tuple[NDArray[np.float32], Mapping[str, Values]]:
-        """Return a table's rows as the network takes them, and their columns by name."""
-        if preprocessing.are_pixels and column_names(rows) is None:
-            inputs = self._pixels_of(array_of("the rows", rows))
-            return inputs, dict(zip(self.columns, inputs.T, strict=True))
-        values = columns_of(rows, preprocessing)
-        return preprocessing.transform(values), values
-
-    def _pixels_of(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return images, (n, …), uint8 or from 0 to 1, as the network takes them."""
-        if images.ndim < 2 or not len(images):
-            raise DataError(f"the rows must be images, (n, …), one or more, not of shape {images.shape}")
-        check_images("the rows", images)
-        images = channels_first(images)
-        shape, own = shape_of(images.shape[1:]), self.preprocessing.image_shape if self.preprocessing else None
-        if images.ndim > 2 and shape and own and shape != own:
-            raise DataError(f"the rows are images of {shape[0]}×{shape[1]}, but the model takes {own[0]}×{own[1]}")
-        pixels = as_pixels(images).reshape(len(images), -1)
-        if pixels.shape[1] != len(self.columns):
-            raise DataError(f"the rows have {pixels.shape[1]} pixels each, but the model takes {len(self.columns)}")
-        check_pixels(pixels)
-        return pixels.astype(np.float32)
-
     def inputs_of(self, rows: Any) -> NDArray[Any]:
         """Return raw rows as the network takes them: (n, d) float32, NaN where a value is missing, or uint8.
 
@@ -317,20 +328,8 @@ class StackedDAE:
             DataError: the rows differ in kind from those the model was trained on.
         """
         if self.preprocessing is not None:
-            return self._inputs_and_values(rows, self.preprocessing)[0]
-        inputs = array_of("the rows", rows)
-        width = len(self.columns)
-        if inputs.ndim > 2 and len(inputs) and inputs[0].size == width:
-            inputs = channels_first(inputs).reshape(len(inputs), width)
-        if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) or inputs.dtype.kind not in "biuf":
-            raise DataError(f"the rows must be (n, {width}) numbers, not {inputs.dtype} of shape {inputs.shape}")
-        if inputs.dtype != np.uint8:
-            # A frame lies column by column, and sums in another order have other last bits.
-            inputs = np.ascontiguousarray(inputs, np.float32)
-            if not np.isfinite(inputs).all():
-                row, column = np.argwhere(~np.isfinite(inputs))[0]
-                raise DataError(f"row {row}, input {column} is {inputs[row, column]}; remove or fill such values first")
-        return inputs
+            return inputs_and_values(rows, self.preprocessing)[0]
+        return plain_inputs(rows, len(self.columns))
 
 
 def _is_whole(name: str) -> bool:

@@ -18,6 +18,7 @@ from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import FixedMasking, Masking
 from stacked_dae.nn.reconstruction import decode, reconstruct, reconstruct_hidden
 from stacked_dae.training.loader import DeviceRows
+from stacked_dae.utils.seeding import derive_seed
 
 _BATCH = 4096
 
@@ -52,6 +53,27 @@ class PretrainedLayers:
     def reconstruct(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return the inputs rebuilt from their codes: (n, d) → (n, d); missing ones are rebuilt too."""
         return np.concatenate([reconstruct(self._layers, x).numpy() for x in self._filled(inputs)])
+
+    def corrupt(self, inputs: NDArray[Any], seed: int) -> NDArray[np.float32]:
+        """Return the inputs with the noise that the lowest layer was trained with: (n, d) → (n, d)."""
+        noise = torch.Generator().manual_seed(derive_seed(seed, "corrupt"))
+        return np.concatenate([self._layers[0].corrupt(x, noise)[0].numpy() for x in self._filled(inputs)])
+
+    @torch.no_grad()
+    def sample(self, n: int, steps: int, seed: int) -> NDArray[np.float32]:
+        """Return inputs at the end of chains of noise and reconstruction that begin in noise, (n, d)."""
+        lowest, noise = self._layers[0], torch.Generator().manual_seed(derive_seed(seed, "sample"))
+        is_share = torch.full((self.inputs,), lowest.decoder == "sigmoid")
+        if lowest.standardised is not None:
+            is_share = ~lowest.standardised
+        drawn = torch.where(is_share, torch.rand(n, self.inputs, generator=noise), 0.0)
+        drawn += torch.where(is_share, 0.0, torch.randn(n, self.inputs, generator=noise))
+        rebuilt = drawn
+        for _ in range(steps):
+            rebuilt = reconstruct(self._layers, lowest.corrupt(drawn, noise)[0])
+            zeros_and_ones = torch.bernoulli(rebuilt.clamp(0.0, 1.0), generator=noise)
+            drawn = torch.where(is_share, zeros_and_ones, rebuilt)
+        return rebuilt.numpy()
 
     def errors(self, inputs: NDArray[Any], values: Mapping[str, Values] | None) -> NDArray[np.float64]:
         """Return how far each value is from what the other columns say of it: (n, columns), NaN where it is missing.

@@ -10,6 +10,9 @@ from stacked_dae.nn.activations import activate, activation_gradient, glorot_uni
 from stacked_dae.nn.corruption import Corruption
 from stacked_dae.nn.updates import ParameterUpdater
 
+# How near to 0 and 1 a mean is taken to be: an input that is 0 in all training rows may be another in one.
+_ALMOST = 1e-6
+
 
 class DenoisingAutoencoder(nn.Module):
     """A denoising autoencoder of d inputs and h units.
@@ -120,6 +123,26 @@ class DenoisingAutoencoder(nn.Module):
     def loss(self, x: Tensor, corrupted: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Return each example's loss of rebuilding ``x`` from ``corrupted`` (``x`` itself if None): (B, d) → (B,)."""
         a = self._pre_decode(self.encode(x if corrupted is None else corrupted)).to(x.dtype)
+        return self._loss_of(a, x, weight)
+
+    def loss_of_mean(self, x: Tensor, mean: Tensor) -> Tensor | None:
+        """Return each example's loss where all are rebuilt as ``mean``: (B, d), (d,) → (B,).
+
+        It is what a layer must be below to have learnt anything. None for a loss of the user's own.
+        """
+        if callable(self.criterion):
+            return None
+        z = mean.expand_as(x)
+        if self.criterion == "squared_error":
+            return losses.squared_error(z, self.fill(x), self._of_known(x, None))
+        logits = z.logit(_ALMOST)
+        if self.criterion == "by_column":
+            assert self.standardised is not None
+            logits = torch.where(self.standardised, z, logits)
+        return self._loss_of(logits, x, None)
+
+    def _loss_of(self, a: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Return each example's loss, (B,), where the decoder's activations are ``a``, (B, d)."""
         weight, x = self._of_known(x, weight), self.fill(x)
         if callable(self.criterion):
             return self.criterion(a, x, weight)

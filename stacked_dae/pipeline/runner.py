@@ -10,6 +10,8 @@ from stacked_dae.data import registry
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.splits import labelled_rows
 from stacked_dae.errors import ConfigError, StageError
+from stacked_dae.figures.answers import confusion
+from stacked_dae.figures.images import layer_pictures
 from stacked_dae.inference.loading import load_layers, load_stack
 from stacked_dae.inference.run_data import known_preprocessing, layers_preprocessing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
@@ -20,7 +22,6 @@ from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.results import build_result, summary_of
 from stacked_dae.pipeline.run_store import RunStore, load_weights
 from stacked_dae.pipeline.stage_tasks import check_route, stage_route
-from stacked_dae.reporting.figures import confusion, layer_pictures
 from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.layer_store import LayerStore

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.inference.class_report import ClassReport
 from stacked_dae.inference.rebuilt_rows import Anomalies
+from stacked_dae.inference.reports.class_report import ClassReport
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import RegressionResult, Result, ResultRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from stacked_dae.reporting.figures import save
+from stacked_dae.figures.style import save
 from stacked_dae.reproduction import published
 from stacked_dae.reproduction.table import TableRow, named, ordered
 from stacked_dae.utils.files import write_csv, write_text

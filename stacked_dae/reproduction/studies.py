@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
+from stacked_dae.figures.images import filters_sheet
+from stacked_dae.figures.style import save
 from stacked_dae.inference.loading import load_layers
 from stacked_dae.pipeline.api import fit, pretrain
-from stacked_dae.reporting.figures import filters_sheet, save
 from stacked_dae.reproduction.models import epoch_multiplier, finetuning
 from stacked_dae.reproduction.search_space import DEFAULT_LAYERS
 from stacked_dae.utils.files import write_csv

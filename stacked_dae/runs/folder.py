@@ -58,6 +58,9 @@ class RunFolder:
         self._manifest = manifest
         self._as_read = ""
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     @property
     def is_new(self) -> bool:
         """True if the folder has no manifest yet."""

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stacked_dae.reporting.figures import save
+from stacked_dae.figures.style import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

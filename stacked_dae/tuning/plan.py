@@ -23,7 +23,7 @@ Sampler = Literal["tpe", "random", "grid", "gp", "cmaes"]
 Pruner = Literal["none", "median", "asha", "hyperband"]
 
 # Of the epochs of fine-tuning, the share after which trials are compared first.
-_FIRST_SHARE = 27
+_FIRST_SHARE = 9
 
 
 @dataclass(frozen=True)

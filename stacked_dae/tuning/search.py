@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.errors import ConfigError, DivergedError
+from stacked_dae.figures.run_figures import draw_run
 from stacked_dae.pipeline.api import fit
 from stacked_dae.pipeline.results import diverged_stage
-from stacked_dae.reporting.run_figures import draw_run
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.tuning.parallel import workers_beside

@@ -15,7 +15,7 @@ from stacked_dae import StackedDAE
 from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import DataError
-from stacked_dae.inference.class_report import score_file
+from stacked_dae.inference.reports.class_report import score_file
 from stacked_dae.inference.run_data import run_data
 from stacked_dae.pipeline import api
 from stacked_dae.runs.folder import RunFolder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
-from stacked_dae import StackedDAE, StackedDAETransformer
+from stacked_dae import StackedDAE, StackedDAETransformer, load_data
 from stacked_dae.cli.main import main
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError, DataError, StageError
@@ -234,3 +235,68 @@ def test_codes_of_another_width_are_refused(plain_run):
         model.decode(np.zeros((2, 5)))
     with pytest.raises(ConfigError, match="from 1 to 2"):
         model.reconstruct(np.zeros((2, 12)), 3)
+
+
+def test_rows_are_rebuilt_from_noise_by_its_seed(plain_run):
+    model, x = StackedDAE.from_run(plain_run), blobs().train.inputs[:50]
+    noisy = model.reconstruct(x, corrupt=True, seed=4)
+    assert np.array_equal(noisy, model.reconstruct(x, corrupt=True, seed=4))
+    assert not np.array_equal(noisy, model.reconstruct(x, corrupt=True, seed=5))
+    corrupted = model.pretrained_layers().corrupt(x, 4)
+    hidden = (corrupted != x).sum(1)
+    d = x.shape[1]
+    nu = RunFolder.open(plain_run).config().layers()[0].nu
+    assert (hidden <= round(nu * d)).all()
+    assert hidden.max() == round(nu * d), "fixed masking hides so many of each row"
+    assert np.array_equal(noisy, model.reconstruct(corrupted))
+
+
+def test_errors_by_row_and_by_column_are_means_of_those_of_the_values(run, table):
+    model, frame = StackedDAE.from_run(run), pd.read_csv(table)
+    errors = model.reconstruction_errors(frame)
+    assert np.isnan(errors).any()
+    by_row, by_column = (model.reconstruction_errors(frame, by=by) for by in ("row", "column"))
+    assert np.allclose(by_row, np.nanmean(errors, 1))
+    assert np.array_equal(by_row, model.anomaly_scores(frame))
+    assert list(by_column) == model.columns
+    assert np.allclose(list(by_column.values()), np.nanmean(errors, 0))
+    with pytest.raises(ConfigError, match="by must be row, column or None, not 'rows'"):
+        model.reconstruction_errors(frame, by="rows")
+
+
+def test_samples_are_more_like_the_rows_than_noise_of_the_same_means(tmp_path):
+    values = {"data": {"name": "digits"}, "pretrain": {"units": [100], "epochs": 15}, "finetune": {"epochs": 1}}
+    config = config_from_dict(values)
+    model = StackedDAE.from_run(api.pretrain(config, tmp_path / "run").path)
+    samples = model.sample(40, steps=100, seed=1)
+    assert samples.shape == (40, 64)
+    assert samples.dtype == np.float32
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+    assert np.array_equal(samples, model.sample(40, steps=100, seed=1))
+    assert not np.array_equal(samples, model.sample(40, steps=100, seed=2))
+    train = load_data(config.data).train.inputs[:].astype(np.float64)
+    dice = np.random.default_rng(0)
+    alone = np.stack([dice.permutation(column)[:40] for column in train.T], 1)
+
+    def to_nearest(rows):
+        return np.sqrt(((rows[:, None] - train[None]) ** 2).sum(2)).min(1).mean()
+
+    assert to_nearest(samples) < 0.8 * to_nearest(alone), "pixels hang together"
+
+
+def test_samples_of_a_table_are_its_columns(run):
+    model = StackedDAE.from_run(run)
+    made = model.sample(5, steps=3)
+    assert list(made) == model.columns
+    assert {len(values) for values in made.values()} == {5}
+    for n, steps in ((0, 3), (5, 0)):
+        with pytest.raises(ConfigError, match=f"n and steps must be at least 1, not {n} and {steps}"):
+            model.sample(n, steps=steps)
+
+
+def test_a_notebook_shows_what_a_model_is(run):
+    model = StackedDAE.from_run(run)
+    shown = html.unescape(model._repr_html_())
+    assert repr(model) in shown
+    assert all(line in shown for line in model.summary().splitlines())

@@ -377,7 +377,7 @@ def test_rows_without_a_target_are_tested_on_nothing(run, table, tmp_path):
 
 
 def main_error(run, file):
-    from stacked_dae.inference.regression_report import score_number_file
+    from stacked_dae.inference.reports.regression_report import score_number_file
 
     return score_number_file(StackedDAE.from_run(run.path), file)
 

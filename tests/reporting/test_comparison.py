@@ -22,11 +22,11 @@ from helpers.small_runs import blobs, small
 from stacked_dae.cli.main import main
 from stacked_dae.config.schema import CorruptionConfig
 from stacked_dae.errors import ConfigError
+from stacked_dae.figures.run_figures import draw_run
 from stacked_dae.pipeline import api
 from stacked_dae.reporting import html
 from stacked_dae.reporting.columns import Compared
 from stacked_dae.reporting.comparison import compare
-from stacked_dae.reporting.run_figures import draw_run
 from stacked_dae.reporting.run_folders import find_runs, read_run
 from stacked_dae.reporting.terminal import print_comparison
 from stacked_dae.utils.files import dump_checksummed, load_checksummed

@@ -42,7 +42,7 @@ def run_data(options: DataOptions) -> None:
         raise ConfigError(f"data {options.action} needs the name of a data set; data list names them")
     data = registry.load_dataset(options.name, options.root, options.source)
     if options.action == "show":
-        from stacked_dae.reporting.run_figures import draw_samples
+        from stacked_dae.figures.run_figures import draw_samples
 
         print(draw_samples(data, Path(options.out or f"{data.name}.png")))
         return

@@ -23,9 +23,9 @@ from stacked_dae.utils.files import check_apart, check_output
 def run_evaluate(options: EvaluateOptions) -> None:
     """Print the test error of a run, and what it makes of each class; of its test rows, or of the rows of a file."""
     out = _output(options.out, options.data, ".json") if options.out else None
-    from stacked_dae.inference.class_report import ClassReport, score_file, score_rows
     from stacked_dae.inference.model import StackedDAE
-    from stacked_dae.inference.regression_report import score_number_file
+    from stacked_dae.inference.reports.class_report import ClassReport, score_file, score_rows
+    from stacked_dae.inference.reports.regression_report import score_number_file
     from stacked_dae.inference.run_data import run_data
     from stacked_dae.pipeline.api import evaluate
     from stacked_dae.reporting.run_summary import print_class_report
@@ -68,7 +68,7 @@ def run_baselines(options: RunDataOptions) -> None:
 
 def run_plot(options: RunDataOptions) -> None:
     """Draw the figures of a run."""
-    from stacked_dae.reporting.run_figures import draw_run
+    from stacked_dae.figures.run_figures import draw_run
     from stacked_dae.runs.folder import RunFolder
 
     for file in draw_run(RunFolder.open(Path(options.run)), root=options.root):

@@ -40,8 +40,8 @@ def run_training(command: str, values: Mapping[str, Any]) -> None:
 
 def _train(command: str, config: Config, out: Path, pretrained: str | None, options: TrainOptions) -> None:
     rerun, layers = options.rerun, options.layers if isinstance(options, PretrainOptions) else None
+    from stacked_dae.figures.run_figures import draw_run
     from stacked_dae.pipeline import api
-    from stacked_dae.reporting.run_figures import draw_run
     from stacked_dae.reporting.run_summary import print_summary
     from stacked_dae.utils.progress import Reporter, command_reporter
 

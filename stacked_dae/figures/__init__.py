@@ -1,0 +1,1 @@
+"""Pictures of runs, models and data, in one style."""

@@ -1,0 +1,116 @@
+"""The pictures of a run or a data set, drawn into files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from stacked_dae.data.dataset import Dataset, Split
+from stacked_dae.figures.answers import confusion, predictions
+from stacked_dae.figures.codes import codes_in_two, codes_picture
+from stacked_dae.figures.columns import column_errors
+from stacked_dae.figures.curves import curves
+from stacked_dae.figures.images import layer_pictures, samples
+from stacked_dae.figures.style import save
+from stacked_dae.inference.loading import load_layers
+from stacked_dae.inference.model import StackedDAE
+from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
+from stacked_dae.inference.reports.regression_report import predicted_and_true
+from stacked_dae.inference.run_data import run_data
+from stacked_dae.nn.autoencoder import DenoisingAutoencoder
+from stacked_dae.runs.folder import RunFolder
+from stacked_dae.runs.manifest import Result
+from stacked_dae.runs.stage_names import FINETUNE, stage_name
+
+_OF_A_TASK = {"confusion", "predictions"}
+# Points that a picture can still show.
+_MOST_ROWS = 2000
+
+
+def draw_samples(data: Dataset, file: Path) -> Path:
+    """Draw training examples of every class into ``file`` (PNG) and return it."""
+    return save(samples(data), file)
+
+
+def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None = None) -> list[Path]:
+    """Draw what the run folder holds into its ``figures/`` and return the files.
+
+    The test rows are not read: the confusion matrix comes from ``result.json``, and the predictions of a regression are
+    of validation rows.
+
+    Raises:
+        StageError: no stage has begun, or the data have changed.
+    """
+    made: dict[str, Figure] = {}
+    stages = folder.manifest.stages
+    trained = [stage for stage, record in stages.items() if stage != FINETUNE and record.is_done]
+    data = run_data(folder, dataset, root)
+    # Without its custom components the layers cannot be built.
+    is_whole = len(trained) == len(folder.config().layers()) and folder.manifest.components is None
+    layers = load_layers(folder) if trained and is_whole else []
+    result = folder.result() if folder.has_result else None
+    metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
+    if metrics:
+        known: dict[str, dict[str, float]] = {
+            stage_name(k): {"predicting the mean": loss} for k, loss in _losses_of_means(layers, data).items()
+        }
+        if isinstance(result, Result):
+            names = {name: name.replace("_", " ") for name in ("majority", "logistic_regression")}
+            baselines = result.baselines or {}
+            known[FINETUNE] = {f"{names[name]}, test": baselines[name] for name in names if name in baselines}
+        made["curves"] = curves(metrics, stages[FINETUNE].best_epoch if FINETUNE in stages else None, known)
+    if layers:
+        made |= layer_pictures(layers, data, folder.config().seed)
+        if data.table is not None and not data.table.are_pixels:
+            made |= _table_pictures(folder, data)
+    if isinstance(result, Result):
+        made["confusion"] = confusion(result, data.table.classes if data.table else ())
+    if data.is_regression and data.table and folder.has_done(FINETUNE) and len(data.valid):
+        model = StackedDAE.from_run(folder.path, "finetuned")
+        made["predictions"] = predictions(*predicted_and_true(model, _first(data.valid)), str(data.table.target))
+    (folder.path / "figures").mkdir(exist_ok=True)
+    for name in _OF_A_TASK - made.keys():
+        # Of an earlier run in this folder, for another task.
+        (folder.path / "figures" / f"{name}.png").unlink(missing_ok=True)
+    return [save(figure, folder.path / "figures" / f"{name}.png") for name, figure in made.items()]
+
+
+@torch.no_grad()
+def _losses_of_means(layers: Sequence[DenoisingAutoencoder], data: Dataset) -> dict[int, float]:
+    """Return by layer, from 1, the loss of rebuilding each validation row as the mean of the training rows."""
+    losses = {}
+    train, valid = (_inputs(rows) for rows in (data.train, data.valid if len(data.valid) else data.train))
+    for k, layer in enumerate(layers, 1):
+        each = layer.loss_of_mean(valid, train.nanmean(0).nan_to_num())
+        if each is not None:
+            losses[k] = float(each.mean())
+        train, valid = layer.encode(train), layer.encode(valid)
+    return losses
+
+
+def _inputs(split: Split) -> torch.Tensor:
+    return torch.cat(list(blocks_of(split.inputs[:_MOST_ROWS])))
+
+
+def _table_pictures(folder: RunFolder, data: Dataset) -> dict[str, Figure]:
+    """Draw validation rows of a table: how far each column is off, and the codes in two dimensions."""
+    split = _first(data.valid if len(data.valid) else data.train)
+    model, inputs = StackedDAE.from_run(folder.path), _inputs(split).numpy()
+    assert data.table is not None
+    values = data.table.restore(inputs)
+    errors = PretrainedLayers(load_layers(folder), data.table).errors(inputs, values)
+    made = {"columns": column_errors(dict(zip(model.columns, row_means(errors.T).tolist(), strict=True)))}
+    if len(inputs) >= 3:
+        classes = np.array(data.table.classes)
+        labels = classes[split.labels] if len(classes) and (split.labels >= 0).all() else None
+        title = f"Codes of the uppermost layer, {len(inputs)} validation rows"
+        made["codes"] = codes_picture(*codes_in_two(model.codes_of(inputs)), labels, title)
+    return made
+
+
+def _first(split: Split) -> Split:
+    return Split(split.inputs[:_MOST_ROWS], split.labels[:_MOST_ROWS])
