@@ -29,6 +29,7 @@ class Compared:
         histories: by stage, one row per epoch.
         metrics: further measures of the test, by name.
         baselines: test error of each baseline, in percent, or RMSE (regression only), by name.
+        facts: what else is known of it, by name: its command, fingerprint and versions.
         filters: a picture of the first layer's filters (PNG), None where there is none.
     """
 
@@ -46,6 +47,7 @@ class Compared:
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
     filters: bytes | None = None
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from stacked_dae.errors import StageError
 from stacked_dae.reporting.columns import Compared
@@ -12,6 +13,9 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import RegressionResult, Result, StageRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.utils.nested import flatten
+
+# Where a command that trains a run again puts it.
+_NEW = "runs/again"
 
 
 def find_runs(places: Sequence[str]) -> list[RunFolder]:
@@ -59,6 +63,23 @@ def _above(folder: RunFolder) -> RunFolder | None:
 def _callbacks(records: Mapping[str, StageRecord]) -> str | None:
     """Return the user's callbacks and Trainer arguments, by stage; None without any."""
     return "; ".join(f"{name}: {', '.join(record.parts)}" for name, record in records.items() if record.parts) or None
+
+
+def _facts(folder: RunFolder, result: Result | RegressionResult | None) -> dict[str, str]:
+    """Return the command that trains the same again, and what it was trained by."""
+    manifest, verb = folder.manifest, "fit"
+    parent = ""
+    if manifest.parent:
+        verb, parent = "finetune", f" --pretrained {quote(manifest.parent)}"
+    elif FINETUNE not in manifest.stages:
+        verb = "pretrain"
+    command = f"stacked-dae {verb} --config {quote(str(folder.path / 'config.yaml'))}{parent} --out {_NEW}"
+    facts = {} if manifest.components or _callbacks(manifest.stages) else {"command": command}
+    if manifest.stages:
+        facts["fingerprint"] = list(manifest.stages.values())[-1].fingerprint
+    if result:
+        facts["versions"] = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return facts
 
 
 def _measures(result: Result | RegressionResult) -> dict[str, float]:
@@ -111,5 +132,6 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
         histories={name: rows for name, rows in histories.items() if rows},
         metrics=_measures(result) if result else {},
         baselines=(result.baselines or {}) if result else {},
+        facts=_facts(folder, result),
         filters=place.read_bytes() if pictures and place.is_file() else None,
     )

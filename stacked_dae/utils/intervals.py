@@ -25,6 +25,15 @@ def wilson_interval(wrong: int, n: int) -> tuple[float, float]:
     return 100.0 * max(0.0, centre - half), 100.0 * min(1.0, centre + half)
 
 
+def error_bounds(error_percent: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of an error over ``n`` examples, in percent: Wilson's where few are wrong or right."""
+    wrong = round(error_percent / 100.0 * n)
+    if min(wrong, n - wrong) < _FEW:
+        return wilson_interval(wrong, n)
+    half = interval(error_percent, n)
+    return error_percent - half, error_percent + half
+
+
 def with_interval(error_percent: float, ci95_percent: float, n: int | None = None) -> str:
     """Return an error with its interval, as ``17.68 ± 2.79``, or ``0.00 (0.00 to 10.15)`` with Wilson's bounds.
 

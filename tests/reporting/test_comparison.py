@@ -8,18 +8,22 @@ import http.server
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import threading
 from dataclasses import replace
 from functools import partial
+from html import unescape
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 from helpers.small_runs import blobs, small
 
 from stacked_dae.cli.main import main
+from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import CorruptionConfig
 from stacked_dae.errors import ConfigError
 from stacked_dae.figures.run_figures import draw_run
@@ -29,6 +33,7 @@ from stacked_dae.reporting.columns import Compared
 from stacked_dae.reporting.comparison import compare
 from stacked_dae.reporting.run_folders import find_runs, read_run
 from stacked_dae.reporting.terminal import print_comparison
+from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.files import dump_checksummed, load_checksummed
 
 
@@ -208,27 +213,126 @@ def test_table_and_csv_in_the_terminal(runs, tmp_path, capsys):
     assert rows[0]["layer_1/valid_loss"] or rows[0]["model"] == "mlp"
 
 
-def test_the_page_needs_no_network_and_no_script(runs):
+def test_the_page_needs_no_network_and_its_table_no_script(runs):
     page = html.page(compared(runs, pictures=True))
-    links = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
+    links = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"'`\s>]+)", page)
     assert links
     assert all(link.startswith(("data:", "#")) for link in links)
-    assert "<script" not in page
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|fetch\(|XMLHttpRequest|import\(", page)
+    table = page[page.index('<table id="runs">') : page.index("</table>")]
+    best = compared(runs).best
+    assert table.count("<tr data-run") == 3
+    assert f"{best.valid_error_percent:.2f}" in table
+
+
+def test_a_phone_sees_the_name_and_the_errors_first(runs):
+    page = html.page(compared(runs))
+    titles = re.findall(r'<th scope="col" data-key="([^"]+)"', page)
+    assert titles[:3] == ["run", "valid_error_percent", "test_error_percent"]
+    assert "pretrain.corruption.nu" in titles[3:]
 
 
 def test_names_and_values_are_escaped():
     hostile = replace(read("a"), name="<script>alert(1)</script>", settings={"data.name": "<b>"})
     page = html.page(compare([hostile, read("b")]))
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "&lt;b&gt;" in page
+    # Nor does it end the data that the script reads.
+    ending = replace(read("a"), settings={"nu": 1.0, "x": "</script><img>"}, facts={"command": "</script><!--"})
+    page = html.page(compare([ending, read("b")]))
+    assert page.count("</script>") == 2
+    assert "<img>" not in page
 
 
-def test_filters_stand_side_by_side(runs):
-    page = html.page(compared(runs, pictures=True))
-    pictures = re.findall(r'<img alt="Filters of [^"]*" src="data:image/png;base64,([^"]+)"', page)
+def data_of(page):
+    """Return what the page's script reads."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+def test_the_page_knows_of_each_run_what_its_folder_holds(runs):
+    comparison = compared(runs, pictures=True)
+    found = data_of(html.page(comparison))
+    assert [one["best"] for one in found["runs"]] == [run is comparison.best for run in comparison.runs]
+    for one, run in zip(found["runs"], comparison.runs, strict=True):
+        facts = dict(one["facts"])
+        folder = RunFolder.open(run.name)
+        assert facts["fingerprint"] == folder.stage("finetune").fingerprint
+        assert f"torch {folder.result().versions['torch']}" in facts["versions"]
+        assert one["values"]["test_error_percent"] == run.test_error_percent
+        low, high = one["intervals"]["test_error_percent"]
+        assert low < run.test_error_percent < high
+        curve = [
+            (row["epoch"], pytest.approx(row["valid_error_percent"], rel=1e-4)) for row in run.histories["finetune"]
+        ]
+        assert [tuple(point) for point in one["curves"]["finetune"]] == curve
+    pictures = [base64.b64decode(one["filters"]) for one in found["runs"] if one["filters"]]
     assert len(pictures) == 2, "the control has none"
     for picture in pictures:
-        assert matplotlib.image.imread(io.BytesIO(base64.b64decode(picture)))[..., :3].std() > 0.1
+        assert matplotlib.image.imread(io.BytesIO(picture), format="jpeg").std() > 10
+
+
+def test_its_command_trains_the_same_again(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layers = api.pretrain(builtin(), tmp_path / "lay ers")
+    tuned = api.finetune(builtin(), tmp_path / "tuned", layers.path)
+    whole = api.fit(builtin(), tmp_path / "whole")
+    for run in (layers, tuned, whole):
+        command = shlex.split(read_run(run).facts["command"])
+        assert command[0] == "stacked-dae"
+        shutil.rmtree(command[-1], ignore_errors=True)
+        assert main(command[1:]) == 0
+        again = RunFolder.open(command[-1])
+        assert [record.sha256 for record in again.manifest.stages.values()] == [
+            record.sha256 for record in run.manifest.stages.values()
+        ]
+
+
+def builtin():
+    pretrain = {"units": [8], "epochs": 1}
+    return config_from_dict({"data": {"name": "digits"}, "pretrain": pretrain, "finetune": {"epochs": 1}})
+
+
+def test_what_is_not_finite_is_no_json_of_the_page():
+    wild = replace(read("a"), losses={"layer_1": float("inf")}, valid_error_percent=float("nan"))
+    wild = replace(
+        wild, histories={"layer_1": [{"epoch": 1, "valid_loss": float("nan")}, {"epoch": 2, "valid_loss": 2}]}
+    )
+    (one, _) = data_of(html.page(compare([wild, read("b")])))["runs"]
+    assert one["values"]["layer_1/valid_loss"] is None
+    assert one["values"]["valid_error_percent"] is None
+    assert one["curves"]["layer_1"] == [[2, 2.0]]
+
+
+def many(count):
+    """Return so many runs: three layers of 50 epochs, filters as large as real ones, two settings that differ."""
+    dice = np.random.default_rng(0)
+    picture = io.BytesIO()
+    # Strokes, as filters have them; pure noise would be larger than any.
+    strokes = np.kron(dice.random((40, 40)), np.ones((20, 20)))
+    matplotlib.image.imsave(picture, strokes, format="png", cmap="gray")
+    runs = []
+    for k in range(count):
+        nu, lr = float(dice.choice([0.0, 0.1, 0.25, 0.4])), float(10 ** dice.uniform(-3, 0))
+        error = 5.0 + nu + dice.random()
+        rows = [{"epoch": e + 1, "valid_loss": 50 / (e + 1) + nu, "valid_error_percent": error} for e in range(50)]
+        runs.append(
+            Compared(
+                f"runs/trial_{k:03d}",
+                {"data.name": "digits", "pretrain.corruption.nu": nu, "finetune.optimizer.lr": lr},
+                losses=dict.fromkeys(("layer_1", "layer_2", "layer_3"), rows[-1]["valid_loss"]),
+                valid_error_percent=error,
+                test_error_percent=error + 0.1,
+                test_error_ci95_percent=1.0,
+                n_test=1000,
+                histories=dict.fromkeys(("layer_1", "layer_2", "layer_3", "finetune"), rows),
+                filters=picture.getvalue(),
+            )
+        )
+    return compare(runs)
+
+
+def test_a_page_of_200_runs_has_5_mb_at_the_most():
+    assert 100_000 < len(html.page(many(200)).encode()) < 5_000_000
 
 
 @pytest.fixture(scope="module")
@@ -239,10 +343,51 @@ def chromium():
     return found
 
 
-@pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
-    file = tmp_path / "report.html"
-    html.write_page(compared(runs, pictures=True), file)
+# What a person does on the page, and what is there then. It is told from a frame around it, so the page is not touched.
+DRIVER = """
+addEventListener('load', async () => {
+  const w = frames[0], d = w.document, seen = {};
+  const names = () => [...d.querySelectorAll('#runs tbody tr')].filter(r => !r.hidden && r.dataset.run)
+    .map(r => r.cells[0].textContent);
+  const numbers = (i) => [...d.querySelectorAll('#runs tbody tr')].filter(r => !r.hidden && r.dataset.run)
+    .map(r => parseFloat(r.cells[i].textContent));
+  const put = (id, value) => { const e = d.getElementById(id); e.value = value;
+    e.dispatchEvent(new w.Event(e.tagName === 'INPUT' ? 'input' : 'change')); };
+  seen.rows = names().length;
+  seen.curves = [...d.querySelectorAll('#curves svg')].map(s => s.getBoundingClientRect().width);
+  seen.lines = d.querySelector('#curves svg').querySelectorAll('polyline').length;
+  seen.dots = d.querySelectorAll('#scatter circle').length;
+  seen.sideways = d.documentElement.scrollWidth > w.innerWidth;
+  const header = d.querySelectorAll('#runs th button');
+  header[1].click(); seen.up = numbers(1); seen.said = d.querySelectorAll('#runs th')[1].getAttribute('aria-sort');
+  header[1].click(); seen.down = numbers(1);
+  put('filter', 'nu>0.2'); seen.some = names(); seen.count = d.getElementById('shown').textContent;
+  seen.fewer = d.querySelectorAll('#scatter circle').length;
+  put('filter', 'no such run'); seen.none = names().length; put('filter', '');
+  put('x', 'finetune.optimizer.lr'); seen.log = d.getElementById('log').checked;
+  put('y', 'test_error_percent'); seen.bars = d.querySelectorAll('#scatter line[opacity]').length;
+  put('color', 'pretrain.corruption.nu'); seen.legend = d.querySelector('.legend').textContent;
+  const dot = d.querySelector('#scatter circle'); dot.focus();
+  seen.tip = d.getElementById('tip').textContent;
+  const svg = d.querySelector('#curves svg'), p = svg.querySelector('polyline'), box = svg.getBoundingClientRect();
+  const at = p.getAttribute('points').split(' ')[3].split(',').map(Number), f = box.width / svg.viewBox.baseVal.width;
+  svg.dispatchEvent(new w.PointerEvent('pointermove', {clientX: box.left + at[0] * f, clientY: box.top + at[1] * f}));
+  seen.hover = d.getElementById('tip').textContent;
+  d.querySelector('#runs tbody button').click();
+  const more = d.querySelector('.details'); seen.details = more.textContent;
+  const image = more.querySelector('img'); if (image) { await image.decode(); seen.picture = image.naturalWidth; }
+  seen.address = w.location.hash;
+  w.location.reload(); await new Promise(r => frames[0].frameElement.addEventListener('load', r, {once: true}));
+  seen.kept = [...frames[0].document.querySelectorAll('select')].map(s => s.value);
+  document.title = JSON.stringify(seen);
+});
+"""
+
+
+@pytest.mark.parametrize(("width", "count"), [(360, 3), (360, 12), (800, 12), (1600, 12), (800, 200)])
+def test_the_page_in_a_browser(tmp_path, chromium, width, count):
+    comparison = many(count)
+    html.write_page(comparison, tmp_path / "report.html")
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -252,14 +397,10 @@ def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        # In a frame as wide as a phone or a desk, and measured from outside: the page itself is not touched.
+        # In a frame as wide as a phone or a desk.
         (tmp_path / "frame.html").write_text(
             f"<!doctype html><link rel=icon href='data:,'><iframe width={width} height=1400 src=report.html></iframe>"
-            "<script>addEventListener('load',()=>{const w=frames[0],d=w.document;document.title=JSON.stringify({"
-            "rows:d.querySelectorAll('table')[0].querySelectorAll('tbody tr').length,"
-            "curves:[...d.querySelectorAll('.panels svg')].map(s=>s.getBoundingClientRect().width),"
-            "broken:[...d.images].filter(i=>!i.naturalWidth).length,"
-            "sideways:d.documentElement.scrollWidth>w.innerWidth})})</script>"
+            f"<script>{DRIVER}</script>"
         )
         url = f"http://127.0.0.1:{server.server_address[1]}/frame.html"
         flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -270,10 +411,10 @@ def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
                 "--disable-component-update",
                 "--disable-sync",
                 f"--user-data-dir={tmp_path / 'profile'}",
-                "--window-size=1300,1500",
+                "--window-size=1700,1500",
                 "--enable-logging=stderr",
                 "--v=0",
-                "--virtual-time-budget=3000",
+                "--virtual-time-budget=10000",
                 "--dump-dom",
                 url,
             ],
@@ -285,15 +426,32 @@ def test_the_page_in_a_browser(runs, tmp_path, chromium, width):
         server.shutdown()
         server.server_close()
     assert "CONSOLE" not in done.stderr, done.stderr
-    seen = re.search(r"<title>(\{.*?\})</title>", done.stdout)
-    assert seen, done.stdout[:2000]
-    found = json.loads(seen.group(1).replace("&quot;", '"'))
-    assert found["rows"] == 3
-    assert len(found["curves"]) == 3, "two layers and fine-tuning"
-    assert all(100 < one < width for one in found["curves"])
-    assert found["broken"] == 0
-    assert not found["sideways"], "the page itself does not scroll sideways"
-    assert asked == ["/frame.html", "/report.html"], "it asks the network for nothing"
+    told = re.search(r"<title>(\{.*?\})</title>", done.stdout)
+    assert told, done.stdout[:2000]
+    seen = json.loads(unescape(told.group(1)))
+    runs = comparison.runs
+    assert seen["rows"] == seen["lines"] == seen["dots"] == count
+    assert len(seen["curves"]) == 4, "three layers and fine-tuning"
+    assert all(100 < one < width for one in seen["curves"])
+    assert not seen["sideways"], "the page itself does not scroll sideways"
+    errors = sorted(float(f"{run.valid_error_percent:.2f}") for run in runs)
+    assert (seen["up"], seen["down"], seen["said"]) == (errors, errors[::-1], "ascending")
+    noisy = [run for run in runs if run.settings["pretrain.corruption.nu"] > 0.2]
+    assert sorted(seen["some"]) == sorted(comparison.label(run) for run in noisy)
+    assert seen["count"] == f"{len(noisy)} of {count} runs"
+    assert (seen["fewer"], seen["none"]) == (len(noisy), 0)
+    rates = [run.settings["finetune.optimizer.lr"] for run in runs]
+    assert seen["log"] is (max(rates) >= 30 * min(rates)), "rates that are far apart have a logarithmic axis"
+    assert seen["bars"] == count, "each test error with its interval"
+    assert seen["legend"].startswith("nu ")
+    assert re.fullmatch(r"trial_\d+: test % [\d.]+ ± [\d.]+, lr [\d.]+", seen["tip"])
+    assert re.fullmatch(r"trial_\d+, epoch 4: [\d.]+", seen["hover"])
+    assert "digits" not in seen["details"], "what all share stands below"
+    assert "runs/trial_" in seen["details"]
+    assert seen["picture"] == 200
+    assert "x=finetune.optimizer.lr" in seen["address"]
+    assert seen["kept"] == ["pretrain.corruption.nu", "test_error_percent", "finetune.optimizer.lr"]
+    assert set(asked) == {"/frame.html", "/report.html"}, "it asks the network for nothing"
 
 
 def test_a_narrow_terminal_shows_errors_before_settings(capsys, monkeypatch):
