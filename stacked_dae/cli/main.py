@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stacked_dae.cli.commands import compare, data, reproduce, runs, search, train
+from stacked_dae.cli.help import help_text
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, read_options
 from stacked_dae.cli.parser import parse
 from stacked_dae.errors import PeerError, StackedDAEError
@@ -74,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
+    if {"-h", "--help", "--help-all"} & set(arguments):
+        command = next((word for word in arguments if not word.startswith("-")), None)
+        print(help_text(command, everything="--help-all" in arguments), end="")
+        return
     command, values = parse(arguments)
     if command == "search":
         search.run_search(values)

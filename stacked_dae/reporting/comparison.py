@@ -24,7 +24,7 @@ from stacked_dae.reporting.columns import (
     metric_column,
 )
 from stacked_dae.utils.files import write_csv
-from stacked_dae.utils.nested import flatten
+from stacked_dae.utils.nested import flatten, short_key
 
 # Runs that differ in one of these are judged by different validation rows.
 _SAME_ROWS = (
@@ -96,12 +96,7 @@ class Comparison:
 
     def short(self, key: str) -> str:
         """Return the last words of a dotted key that no other of the differing keys ends with."""
-        words = key.split(".")
-        for count in range(1, len(words)):
-            short = ".".join(words[-count:])
-            if sum(other == short or other.endswith(f".{short}") for other in self.keys) == 1:
-                return short
-        return key
+        return short_key(key, self.keys)
 
     def records(self) -> list[dict[str, Any]]:
         """Return a plain row for each run: settings that differ, losses, errors, seconds, state, whether it is best."""

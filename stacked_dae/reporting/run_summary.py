@@ -11,6 +11,7 @@ from rich.table import Table
 
 from stacked_dae.inference.rebuilt_rows import Anomalies
 from stacked_dae.inference.reports.class_report import ClassReport
+from stacked_dae.reporting.console import print_line, print_table
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import RegressionResult, Result, ResultRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
@@ -56,39 +57,39 @@ def print_summary(folder: RunFolder) -> None:
             loss = f"loss {rows[-1]['valid_loss']:.4g}"
             table.add_row(stage, str(record.epochs), loss, units, f"{record.seconds:.1f}")
     console = Console()
-    console.print(table)
+    print_table(console, table)
     if folder.has_result:
         result = folder.result()
         if isinstance(result, RegressionResult):
             _print_regression(console, result)
             return
-        console.print(
+        print_line(
+            console,
             f"test error {with_interval(result.test_error_percent, result.test_error_ci95_percent, result.n_test)} %"
             f" (95 % interval, n = {result.n_test})",
-            highlight=False,
         )
         if result.mixture:
             shares = ", ".join(f"{_SHARES[name]} {share:.2f}" for name, share in result.mixture.items())
-            console.print(f"mixed by likelihood on held-out labels: {shares}", highlight=False, soft_wrap=True)
+            print_line(console, f"mixed by likelihood on held-out labels: {shares}")
         if result.baselines:
             print_baselines(console, result)
         preprocessing = folder.preprocessing()
         never = never_predicted(result.confusion, preprocessing.classes if preprocessing else None)
         if never:
-            console.print(escape(f"never predicted: {', '.join(never)}"), highlight=False, soft_wrap=True)
+            print_line(console, f"never predicted: {', '.join(never)}")
         _print_measures(console, result)
 
 
 def _print_measures(console: Console, result: ResultRecord) -> None:
     if result.metrics:
         measures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
-        console.print(escape(f"test {measures}"), highlight=False, soft_wrap=True)
+        print_line(console, f"test {measures}")
 
 
 def _print_regression(console: Console, result: RegressionResult) -> None:
     """Print the test errors of a regression, and those of its baselines."""
     score = RegressionScore(result.n_test, result.test_rmse, result.test_mae, result.test_r2, result.test_rows)
-    console.print(f"test {score}", highlight=False)
+    print_line(console, f"test {score}")
     if result.baselines:
         print_baselines(console, result)
     _print_measures(console, result)
@@ -113,7 +114,7 @@ def print_baselines(console: Console, result: Result | RegressionResult) -> None
     line = f"baselines on the same rows{' (RMSE)' if numbers else ''}: {listed}"
     if _error_of(result) >= named[best]:
         line += f"; the stack does not beat {best} here"
-    console.print(line, highlight=False, soft_wrap=True)
+    print_line(console, line)
 
 
 def _error_of(result: Result | RegressionResult) -> float:
@@ -131,7 +132,7 @@ def print_baseline_table(result: Result | RegressionResult) -> None:
     for name, error in sorted(errors.items(), key=lambda item: item[1]):
         text = f"{error:.4g}" if numbers else with_interval(error, interval(error, result.n_test), result.n_test)
         table.add_row(_named(name), text, style="bold" if name == "stack" else None)
-    Console(highlight=False).print(table)
+    print_table(Console(), table)
 
 
 def _named(baseline: str) -> str:
@@ -152,10 +153,10 @@ def print_layers(folder: RunFolder) -> None:
         elif preprocessing.target:
             classes = preprocessing.classes
             line += f"; classes of {preprocessing.target}: {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
-    console.print(escape(line), soft_wrap=True)
+    print_line(console, line)
     components = folder.manifest.components
     if components:
-        console.print(escape(f"in place of the settings below: {components}"), soft_wrap=True)
+        print_line(console, f"in place of the settings below: {components}")
     table = Table()
     for name in ("layer", "units", "activation", "corruption", "loss", "parameters"):
         table.add_column(name, justify="right" if name in ("units", "parameters") else "left")
@@ -171,7 +172,7 @@ def print_layers(folder: RunFolder) -> None:
             f"{layer.units * (inputs + 1):,}",
         )
         inputs = layer.units
-    console.print(table)
+    print_table(console, table)
 
 
 def print_anomalies(anomalies: Anomalies) -> None:
@@ -184,12 +185,12 @@ def print_anomalies(anomalies: Anomalies) -> None:
     for row in anomalies.unusual:
         listed = ", ".join(f"{name} {error:.3g}" for name, error in row.columns)
         table.add_row(str(row.row), f"{row.score:.3g}", escape(listed))
-    console.print(table)
-    console.print(f"median score of all rows {anomalies.median:.3g}")
+    print_table(console, table)
+    print_line(console, f"median score of all rows {anomalies.median:.3g}")
     known = {name: error for name, error in anomalies.by_column.items() if not math.isnan(error)}
     worst = sorted(known, key=lambda name: -known[name])[:_COLUMNS]
     listed = ", ".join(f"{name} {known[name]:.3g}" for name in worst)
-    console.print(escape(f"mean error by column, the greatest first: {listed}"), soft_wrap=True)
+    print_line(console, f"mean error by column, the greatest first: {listed}")
 
 
 def print_class_report(score: ClassReport, *, with_error: bool = True) -> None:
@@ -202,18 +203,19 @@ def print_class_report(score: ClassReport, *, with_error: bool = True) -> None:
         figures = score.of_class(k)
         shares = ("–" if figures[key] is None else f"{100 * figures[key]:.1f}" for key in ("recall", "precision"))
         table.add_row(escape(name), str(figures["rows"]), str(figures["predicted"]), *shares)
-    console.print(table)
+    print_table(console, table)
     low, high = score.interval
     if with_error:
-        console.print(f"error {score.error_percent:.2f} % ({low:.2f} to {high:.2f}; 95 % interval, n = {score.n})")
+        interval = f"{low:.2f} to {high:.2f}; 95 % interval, n = {score.n}"
+        print_line(console, f"error {score.error_percent:.2f} % ({interval})")
     area = "" if score.auroc is None else f", area under the curve {score.auroc:.3f}"
-    console.print(
+    print_line(
+        console,
         f"balanced accuracy {score.balanced_accuracy:.3f}, macro F1 {score.macro_f1:.3f}{area},"
         f" log loss {score.log_loss:.3f}",
-        soft_wrap=True,
     )
     never = never_predicted(score.confusion, score.classes)
     if never:
-        console.print(escape(f"never predicted: {', '.join(never)}"), soft_wrap=True)
+        print_line(console, f"never predicted: {', '.join(never)}")
     if score.unlabelled:
-        console.print(f"{score.unlabelled} rows without a label count nowhere")
+        print_line(console, f"{score.unlabelled} rows without a label count nowhere")

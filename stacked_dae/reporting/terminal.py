@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stacked_dae.reporting.columns import columns_of, shown
+from stacked_dae.reporting.columns import Compared, columns_of, shown
 from stacked_dae.reporting.comparison import Comparison
+from stacked_dae.reporting.console import has_room, print_line, print_table, without
+from stacked_dae.utils.nested import short_key
 
-# Characters of a column that can be read.
-_NARROWEST = 8
+# Columns that are never left out: the errors.
+_AT_LEAST = 2
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -23,43 +25,50 @@ def print_comparison(comparison: Comparison) -> None:
     named = ", ".join(comparison.keys)
     count = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
     differ = f"they differ in {named}" if named else "all settings are the same"
-    console.print(
-        f"{count}; {differ}" if len(comparison.runs) > 1 else count, highlight=False, soft_wrap=True, markup=False
-    )
-    table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", overflow="fold")
-    # Errors before measures before settings, where there is no room for all.
-    usual = columns_of(comparison.runs)
-    first = 1 + len(comparison.layers) + len(comparison.shown_columns)
-    measures = sum(1 for column in comparison.shown_columns if column not in usual)
-    has_room = _NARROWEST * (first + len(comparison.keys)) <= console.width
-    cut = measures > 0 and _NARROWEST * first > console.width
-    columns = [column for column in comparison.shown_columns if not cut or column in usual]
-    keys = list(comparison.keys) if has_room else []
-    for key in keys:
-        table.add_column(comparison.short(key), overflow="fold")
-    for layer in comparison.layers:
-        table.add_column(layer.replace("layer_", "loss "), justify="right")
-    for column in columns:
-        table.add_column(column.title, justify="right")
-    for run in comparison.runs:
-        best = run is comparison.best
-        table.add_row(
-            escape(f"{'* ' if best else ''}{comparison.label(run)}"),
-            *(escape(shown(run.settings.get(key), 6)) for key in keys),
-            *(shown(run.losses.get(layer)) for layer in comparison.layers),
-            *(column.text(run) for column in columns),
-            style="bold" if best else None,
-        )
-    console.print(table)
-    if not has_room:
-        what = "the settings and the further measures" if cut else "the settings"
-        console.print(f"no room for {what}: a wider terminal, --out or --csv shows them", highlight=False)
+    print_line(console, f"{count}; {differ}" if len(comparison.runs) > 1 else count)
+    # The errors first; what a terminal has no room for goes from the end.
+    columns = _columns(comparison)
+    while True:
+        table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("run", no_wrap=True)
+        for title, _, justify in columns:
+            table.add_column(title, justify=justify)
+        for run in comparison.runs:
+            best = run is comparison.best
+            name = escape(f"{'* ' if best else ''}{comparison.label(run)}")
+            table.add_row(name, *(text(run) for _, text, _ in columns), style="bold" if best else None)
+        if has_room(console, table) or len(columns) <= _AT_LEAST:
+            break
+        columns = columns[:-1]
+    print_table(console, table)
+    left_out = [title for title, _, _ in _columns(comparison)[len(columns) :]]
+    if left_out:
+        print_line(console, without(left_out))
     if comparison.best:
         interval = "" if comparison.best.is_regression else "; after the test error, its 95 % interval"
         console.print(f"* lowest validation error{interval}", highlight=False)
     else:
         console.print(comparison.why_no_best, highlight=False)
+
+
+def _columns(comparison: Comparison) -> list[tuple[str, Callable[[Compared], str], Literal["left", "right"]]]:
+    """Return titles, texts and sides of all columns: errors, settings, losses, the rest."""
+    usual = columns_of(comparison.runs)
+    figures = [column for column in usual if column.title and column.title != "seconds"]
+    rest = [column for column in comparison.shown_columns if column not in figures]
+
+    def setting(key: str) -> Callable[[Compared], str]:
+        return lambda run: escape(shown(run.settings.get(key), 6))
+
+    def loss(layer: str) -> Callable[[Compared], str]:
+        return lambda run: shown(run.losses.get(layer))
+
+    return [
+        *((column.title, column.text, "right") for column in figures),
+        *((comparison.short(key), setting(key), "left") for key in comparison.keys),
+        *((layer.replace("layer_", "loss "), loss(layer), "right") for layer in comparison.layers),
+        *((column.title, column.text, "right") for column in rest),
+    ]
 
 
 def print_trials(rows: Sequence[Mapping[str, Any]], measure: str, best: int, most: int = 10) -> None:
@@ -84,15 +93,14 @@ def print_trials(rows: Sequence[Mapping[str, Any]], measure: str, best: int, mos
     names = [name for name in rows[0] if "." in name or name in ("seed", "model")]
     keys = [name for name in names if len({str(row.get(name)) for row in complete}) > 1]
     for key in keys:
-        table.add_column(key.replace(".", ".\u200b"), overflow="fold")
-    table.add_column("run", overflow="fold")
+        table.add_column(short_key(key, keys))
+    table.add_column("run")
     for row in complete[:most]:
         is_best = row["trial"] == best
         cells = (escape(shown(row[key], 6)) for key in keys)
         mark = "* " if is_best else ""
-        table.add_row(
-            f"{mark}{row['trial']}", f"{row[measure]:.4g}", *cells, row["run"], style="bold" if is_best else None
-        )
-    console.print(table)
+        value = shown(row[measure], 4 if measure == "valid_rmse" else 2)
+        table.add_row(f"{mark}{row['trial']}", value, *cells, row["run"], style="bold" if is_best else None)
+    print_table(console, table)
     rest = f" of {len(complete)}" if len(complete) > most else ""
     console.print(f"* lowest validation error{rest}; only this one was tested", highlight=False)

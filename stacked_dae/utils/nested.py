@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -15,6 +15,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def short_key(key: str, keys: Sequence[str]) -> str:
+    """Return the last words of a dotted key that no other of ``keys`` ends with."""
+    words = key.split(".")
+    for count in range(1, len(words)):
+        short = ".".join(words[-count:])
+        if sum(other == short or other.endswith(f".{short}") for other in keys) == 1:
+            return short
+    return key
 
 
 def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:

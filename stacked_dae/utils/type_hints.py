@@ -57,21 +57,24 @@ def describe_type(hint: Any) -> str:
     """Return in words what values fit ``hint``."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        # One value, or one per layer.
-        return " or ".join(
-            f"a list of such, one per layer ([{', '.join(2 * [_example(typing.get_args(part)[0])])}])"
-            if typing.get_origin(part) is list
-            else describe_type(part)
-            for part in inner
-        )
+        return " or ".join(_describe_part(part, inner) for part in inner)
     if origin is Literal:
-        return f"one of {', '.join(inner)}"
+        return f"one of {', '.join(inner)}" if len(inner) > 1 else str(inner[0])
     if origin is list and typing.get_origin(inner[0]) is Literal:
         return f"a list of some of {', '.join(typing.get_args(inner[0]))} ('[{_example(inner[0])}]')"
     if origin is list:
         return f"a list ('[{_example(inner[0])}]')"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     return words.get(hint, "a mapping of names to numbers, text, true, false or lists of them")
+
+
+def _describe_part(hint: Any, parts: tuple[Any, ...]) -> str:
+    """Return in words one of the ``parts`` of a union; a list of what another part is has one value per layer."""
+    if typing.get_origin(hint) is not list:
+        return describe_type(hint)
+    item = typing.get_args(hint)[0]
+    example = f"([{', '.join(2 * [_example(item)])}])"
+    return f"a list of such, one per layer {example}" if item in parts else f"a list {example}"
 
 
 def _example(hint: Any) -> str:

@@ -156,7 +156,7 @@ def test_finetune_starts_from_the_settings_of_the_pretrained_run(run, capsys):
 
 
 BAD_SETTINGS = {
-    "unknown key": (["--pretrain.unitss", "3"], "did you mean 'pretrain.units'"),
+    "unknown key": (["--pretrain.unitss", "3"], "did you mean --pretrain.units"),
     "nu": (["--pretrain.corruption.nu", "1.5"], "pretrain.corruption.nu must be in [0, 1], not 1.5"),
     "units": (["--pretrain.units", "0"], "pretrain.units must be a whole number above 0, not 0"),
     "units text": (["--pretrain.units", "many"], "pretrain.units must be a whole number or a list"),

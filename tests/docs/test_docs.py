@@ -178,3 +178,14 @@ def test_source_files_that_pages_name_are_there():
         for path in re.findall(r"`([\w/.-]+\.(?:py|yaml|sh))\b", page.read_text()):
             where = page.name, path
             assert path == "record.py" or any(file.endswith(f"/{path}") for file in files), where
+
+
+def test_the_page_of_settings_is_up_to_date():
+    done = subprocess.run(
+        [sys.executable, "-c", "import settings_page; print(settings_page.page(), end='')"],
+        cwd=ROOT / "docs",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (ROOT / "docs" / "settings.md").read_text(), "run: python docs/settings_page.py"

@@ -471,7 +471,7 @@ def test_rerun_keeps_what_is_still_valid(tmp_path, done):
 def test_rerun_trains_everything_above_a_changed_layer(tmp_path):
     folder = fit(tmp_path / "run")
     recorder = Recorder()
-    fit(folder.path, with_pretrain(small(), epochs=[2, 3]), rerun=True, reporter=recorder)
+    fit(folder.path, with_pretrain(small(), epochs=[2, 3]), rerun=True, progress=recorder)
     assert [stage for stage, _ in recorder.stages if "codes" not in stage] == ["layer_1", "layer_2", "finetune"]
 
 

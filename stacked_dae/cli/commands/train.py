@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ def run_training(command: str, values: Mapping[str, Any]) -> None:
 
 def _train(command: str, config: Config, out: Path, pretrained: str | None, options: TrainOptions) -> None:
     rerun, layers = options.rerun, options.layers if isinstance(options, PretrainOptions) else None
+    if sys.stderr.isatty():
+        # It takes seconds, and nothing else is to be seen yet.
+        print("importing torch …", file=sys.stderr)
     from stacked_dae.figures.run_figures import draw_run
     from stacked_dae.pipeline import api
     from stacked_dae.reporting.run_summary import print_summary
