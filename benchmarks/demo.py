@@ -26,6 +26,7 @@ from rich.table import Table
 
 from stacked_dae import StackedDAEError, config_from_dict, finetune, fit, pretrain
 from stacked_dae.figures.run_figures import draw_run
+from stacked_dae.figures.style import BLUE, VERMILLION
 from stacked_dae.utils.progress import Reporter, TerminalReporter
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +102,9 @@ def picture(result: dict[str, Any]) -> Figure:
     for draw in zip(*(errors[model] for model in places), strict=True):
         axes.plot(list(places.values()), draw, color="0.7", marker="o", markersize=4, zorder=1)
     for model, place in places.items():
-        axes.hlines(means[model], place - 0.14, place + 0.14, color="C0" if model == "sda" else "C3", lw=3, zorder=2)
+        axes.hlines(
+            means[model], place - 0.14, place + 0.14, color=BLUE if model == "sda" else VERMILLION, lw=3, zorder=2
+        )
         axes.annotate(
             f"{means[model]:.1f} %", (place + 0.17, means[model]), va="center", fontsize=11, fontweight="bold"
         )

@@ -40,7 +40,7 @@ from sklearn.svm import SVC
 from stacked_dae import StackedDAEClassifier
 from stacked_dae.data.registry import load_dataset
 from stacked_dae.data.splits import interleaved_split, labelled_rows
-from stacked_dae.figures.style import save
+from stacked_dae.figures.style import KINDS, save
 from stacked_dae.utils.files import write_csv, write_text
 from stacked_dae.utils.hardware import processor
 
@@ -210,7 +210,7 @@ def picture(made: list[dict[str, Any]]) -> Figure:
                 marker="o",
                 markersize=3,
                 linewidth=2 if method == "stack" else 1,
-                color=f"C{k}",
+                color=KINDS[k],
             )
         axes.set_xscale("log")
         axes.set_xticks(PER_CLASS, [str(count) for count in PER_CLASS])

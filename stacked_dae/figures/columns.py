@@ -26,7 +26,7 @@ def column_errors(errors: Mapping[str, float], ax: Axes | None = None) -> Figure
     axes, picture = place(ax, 6.0, 0.9 + 0.24 * max(len(names), 2))
     axes.barh([shortened(name, 24) for name in names], [errors[name] for name in names], color=BLUE, height=0.7)
     axes.invert_yaxis()
-    axes.set_xlabel("mean squared error (numbers in standard deviations or spans, names one-hot)", fontsize=9)
+    axes.set_xlabel("mean squared error\n(numbers in standard deviations or spans, names one-hot)", fontsize=9)
     which = "" if names == known else f": {half + 1} best and {half} worst of {len(known)}"
     axes.set_title(f"Columns, rebuilt from the others{which}", fontsize=11)
     axes.tick_params(axis="y", length=0)

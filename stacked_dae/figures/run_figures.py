@@ -107,6 +107,8 @@ def _table_pictures(folder: RunFolder, data: Dataset) -> dict[str, Figure]:
     if len(inputs) >= 3:
         classes = np.array(data.table.classes)
         labels = classes[split.labels] if len(classes) and (split.labels >= 0).all() else None
+        if data.is_regression and data.target_column is not None and np.isfinite(split.labels).all():
+            labels = data.target_column.restore(split.labels)
         title = f"Codes of the uppermost layer, {len(inputs)} validation rows"
         made["codes"] = codes_picture(*codes_in_two(model.codes_of(inputs)), labels, title)
     return made

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from stacked_dae.utils.files import write_atomically
@@ -18,6 +20,11 @@ KINDS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK, YELLOW)
 MARKERS = "osD^vPX*"
 """Shapes of kinds, for print without colour."""
 RAMP = "viridis"
+
+
+def ordered_color(k: int, count: int) -> str:
+    """Return the colour of the ``k``-th (from 0) of ``count`` ordered settings, dark to light."""
+    return to_hex(colormaps[RAMP](0.85 * k / max(count - 1, 1)))
 
 
 class Picture(Figure):

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from stacked_dae.figures.style import save
+from stacked_dae.figures.style import BLUE, GREY, save
 from stacked_dae.reproduction import published
 from stacked_dae.reproduction.table import TableRow, named, ordered
 from stacked_dae.utils.files import write_csv, write_text
@@ -101,9 +101,9 @@ def draw_table(rows: Sequence[TableRow], file: Path) -> Path:
         for y, row in enumerate(own):
             if row.paper_percent is not None:
                 axes.errorbar(
-                    row.paper_percent, y - 0.14, xerr=row.paper_ci95_percent, fmt="D", ms=4, mfc="white", color="0.4"
+                    row.paper_percent, y - 0.14, xerr=row.paper_ci95_percent, fmt="D", ms=4, mfc="white", color=GREY
                 )
-            axes.errorbar(row.test_error_percent, y + 0.14, xerr=row.ci95_percent, fmt="o", ms=4, color="C0")
+            axes.errorbar(row.test_error_percent, y + 0.14, xerr=row.ci95_percent, fmt="o", ms=4, color=BLUE)
         axes.set_yticks(range(len(own)), [_distinguishing_name(row, rows) for row in own], fontsize=8)
         axes.set_ylim(len(own) - 0.5, -0.5)
         axes.set_title(problem, fontsize=10)
@@ -111,8 +111,8 @@ def draw_table(rows: Sequence[TableRow], file: Path) -> Path:
         axes.tick_params(axis="x", labelsize=8)
     for axes in panels[len(problems) :]:
         axes.set_visible(False)
-    (theirs,) = figure.axes[0].plot([], [], "D", ms=4, mfc="white", color="0.4")
-    (ours,) = figure.axes[0].plot([], [], "o", ms=4, color="C0")
+    (theirs,) = figure.axes[0].plot([], [], "D", ms=4, mfc="white", color=GREY)
+    (ours,) = figure.axes[0].plot([], [], "o", ms=4, color=BLUE)
     figure.legend([theirs, ours], ["paper", "ours"], loc="outside upper right", ncols=2, fontsize=9)
     figure.supxlabel("test error (%) with its 95 % interval", fontsize=9)
     save(figure, file)

@@ -13,7 +13,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.figures.images import filters_sheet
-from stacked_dae.figures.style import save
+from stacked_dae.figures.style import ORANGE, ordered_color, save
 from stacked_dae.inference.loading import load_layers
 from stacked_dae.pipeline.api import fit, pretrain
 from stacked_dae.reproduction.models import epoch_multiplier, finetuning
@@ -86,14 +86,20 @@ def _draw_errors(name: str, rows: list[dict[str, Any]]) -> Figure:
     by_noise, by_depth = figure.subplots(1, 2, sharey=True)
     for depth in DEPTHS:
         own = [row for row in rows if row["depth"] == depth and row["model"] == "sda"]
-        _line(by_noise, [100 * row["nu"] for row in own], own, f"{depth} layer{'s' * (depth > 1)}", f"C{depth}")
+        _line(
+            by_noise,
+            [100 * row["nu"] for row in own],
+            own,
+            f"{depth} layer{'s' * (depth > 1)}",
+            ordered_color(depth - 1, len(DEPTHS)),
+        )
     by_noise.set_xlabel("noise ν (%)")
     by_noise.set_ylabel("test error (%)")
     control = [row for row in rows if row["model"] == "mlp"]
-    _line(by_depth, list(DEPTHS), control, "never pre-trained", "0.4")
+    _line(by_depth, list(DEPTHS), control, "never pre-trained", ORANGE)
     for k, nu in enumerate(NOISE):
         own = [row for row in rows if row["model"] == "sda" and row["nu"] == nu]
-        _line(by_depth, list(DEPTHS), own, f"ν = {nu:.0%}", f"C{k + 4}")
+        _line(by_depth, list(DEPTHS), own, f"ν = {nu:.0%}", ordered_color(k, len(NOISE)))
     by_depth.set_xlabel("layers")
     by_depth.set_xticks(DEPTHS)
     for axes in (by_noise, by_depth):

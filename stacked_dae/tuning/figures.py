@@ -12,15 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stacked_dae.figures.style import save
+from stacked_dae.figures.style import BLUE, GREY, VERMILLION, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from stacked_dae.tuning.result import SearchResult, SearchTrial
 
-# Of Okabe and Ito, told apart by every eye, and in grey.
-_BEST, _COMPLETE, _PRUNED = "#D55E00", "#0072B2", "#999999"
+_BEST, _COMPLETE, _PRUNED = VERMILLION, BLUE, GREY
 _LOG_RANGE, _LONGEST = 30.0, 18
 _MOST_SLICES, _A_ROW = 12, 3
 

@@ -237,6 +237,9 @@ class _Html:
     def _repr_html_(self) -> str:
         return f'<div style="font: 12px monospace">{self._text}</div>'
 
+    def __repr__(self) -> str:
+        return "the progress of a call, as HTML"
+
 
 def _bar(stage: StageProgress) -> str:
     """Return a stage as HTML: its name, a bar, the units done, the time since it began and the latest figure."""

@@ -47,7 +47,9 @@ def test_wheel_and_sdist_hold_the_package_and_nothing_else(built):
     tops = {name.split("/")[0] for name in names}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"stacked_dae"}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "stacked_dae").rglob("*.py")}
-    assert modules | {"stacked_dae/py.typed", "stacked_dae/reproduction/published.yaml"} <= names
+    data = {"py.typed", "reproduction/published.yaml"}
+    data |= {f"reporting/page/compare.{kind}" for kind in ("html.jinja", "css", "js")}
+    assert modules | {f"stacked_dae/{name}" for name in data} <= names
     with tarfile.open(sdist) as members:
         inside = {name.partition("/")[2] for name in members.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "stacked_dae/cli/main.py"} <= inside
