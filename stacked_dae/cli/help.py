@@ -29,7 +29,9 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "pretrain": ("stacked-dae pretrain --data.name digits --pretrain.corruption.nu 0.25 --out runs/layers",),
     "finetune": ("stacked-dae finetune --pretrained runs/layers --data.labels_per_class 10 --out runs/few",),
-    "search": ("stacked-dae search --config configs/digits.yaml --space configs/spaces/digits.yaml --trials 30 --pruner asha",),
+    "search": (
+        "stacked-dae search --config configs/digits.yaml --space configs/spaces/digits.yaml --trials 30 --pruner asha",
+    ),
     "sweep": ("stacked-dae sweep configs/sweeps/noise.yaml --local 10",),
     "summary": ("stacked-dae summary runs/digits",),
     "evaluate": ("stacked-dae evaluate runs/people --data new.csv",),

@@ -157,8 +157,8 @@ class EncodeOptions(RunOptions):
 class ExportOptions(RunOptions):
     """Options of export."""
 
-    format: Format = _option("onnx: with a table's preprocessing; torch: without.", "onnx")
-    out: File | None = _option("File to write; model.onnx or model.pt2 in the run folder when not given.")
+    format: Format = _option("onnx: with preprocessing; torch: without; hub: a folder for Hugging Face's Hub.", "onnx")
+    out: Place | None = _option("File or folder; model.onnx, model.pt2 or hub/ in the run folder when not given.")
 
 
 @dataclass(frozen=True)

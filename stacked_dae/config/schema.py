@@ -37,7 +37,7 @@ _AUTO_UPDATES, _AUTO_LR, _AUTO_INPUTS = 300, 2e-3, 100
 
 # Of a trained model, asked for on the command line.
 Weights = Literal["finetuned", "pretrained"]
-Format = Literal["onnx", "torch"]
+Format = Literal["onnx", "torch", "hub"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from stacked_dae.data.tabular.frames import frame_like
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.exports.plain import layer_lines, plain_modules
 from stacked_dae.inference.loading import load_layers, load_network
-from stacked_dae.inference.model_file import read_model, write_model
+from stacked_dae.inference.model_file import hub_file, read_model, write_model
 from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
 from stacked_dae.inference.raw_rows import inputs_and_values, plain_inputs
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
@@ -85,6 +85,15 @@ class StackedDAE:
         """
         network, preprocessing = read_model(path)
         return StackedDAE(network, preprocessing, finetuned=network.outputs > 0)
+
+    @staticmethod
+    def from_hub(name: str | Path, revision: str | None = None) -> StackedDAE:
+        """Return the model of a folder that ``export --format hub`` wrote, or of a repository of the Hub, "owner/name".
+
+        Raises:
+            ConfigError, DataError: there is no such folder or repository, or it cannot be fetched.
+        """
+        return StackedDAE.load(hub_file(name, revision))
 
     @property
     def classes(self) -> list[Any]:

@@ -12,12 +12,14 @@ from safetensors.torch import save
 
 from stacked_dae.config.schema import Activation
 from stacked_dae.data.columns.preprocessing import Preprocessing
-from stacked_dae.errors import DataError
+from stacked_dae.errors import ConfigError, DataError
 from stacked_dae.nn.mixed_classifier import MixedClassifier, network_of
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.utils.files import write_atomically
 from stacked_dae.utils.type_hints import matches_type
 
+HUB_FILE = "model.safetensors"
+"""Its name in a folder of the Hugging Face Hub."""
 FORMATS = (1, 2, 3)
 """Of a saved model: 2 is that of a mixed classifier, 3 of a regression, which the first versions cannot read."""
 _HEADER = {
@@ -75,6 +77,31 @@ def read_model(path: str | Path) -> tuple[EncoderStack | MixedClassifier, Prepro
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise DataError(f"{path} is not a saved model, or is damaged ({reason})") from None
+
+
+def hub_file(name: str | Path, revision: str | None = None) -> Path:
+    """Return the model file of a folder, or of a repository of the Hugging Face Hub, which is fetched.
+
+    Raises:
+        ConfigError: the package that fetches it is not installed.
+        DataError: there is no such folder or repository, or it holds no model.
+    """
+    if Path(name).is_dir():
+        file = Path(name) / HUB_FILE
+        if not file.is_file():
+            raise DataError(f"{name} holds no {HUB_FILE}; stacked-dae export RUN --format hub writes such a folder")
+        return file
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise ConfigError(
+            f"{name} is no folder, and a repository of the Hub needs huggingface_hub: pip install huggingface_hub"
+        ) from None
+    try:
+        return Path(hf_hub_download(str(name), HUB_FILE, revision=revision))
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise DataError(f"{name} is neither a folder nor a repository of the Hub that can be read ({reason})") from None
 
 
 def _network(

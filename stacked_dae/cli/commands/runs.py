@@ -147,6 +147,13 @@ def run_anomalies(options: AnomaliesOptions) -> None:
 
 def run_export(options: ExportOptions) -> None:
     """Write the model of a run for other programs."""
+    if options.format == "hub":
+        from stacked_dae.inference.exports.hub_export import export_hub
+        from stacked_dae.runs.folder import RunFolder
+
+        folder = Path(options.out) if options.out else Path(options.run) / "hub"
+        print(f"{export_hub(RunFolder.open(options.run), folder)}: hf upload OWNER/NAME {folder} puts it onto the Hub")
+        return
     ending = {"onnx": ".onnx", "torch": ".pt2"}[options.format]
     out = _output(options.out, None, ending) if options.out else Path(options.run) / f"model{ending}"
     from stacked_dae.inference.exports.onnx_export import export_onnx
