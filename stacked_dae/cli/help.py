@@ -43,7 +43,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "anomalies": ("stacked-dae anomalies runs/people --data people.csv --out scores.csv",),
     "export": ("stacked-dae export runs/people --format onnx",),
     "compare": ("stacked-dae compare runs --sort valid --out report.html",),
-    "runs": ("stacked-dae runs clean runs --dry-run",),
+    "runs": ("stacked-dae runs list runs", "stacked-dae runs clean runs --dry-run"),
     "data": ("stacked-dae data list", "stacked-dae data check people.csv --target bought"),
     "reproduce": ("stacked-dae reproduce icml2008 --problems rect --budget 4",),
 }

@@ -255,7 +255,7 @@ class SweepOptions:
 class RunsOptions:
     """Options of runs."""
 
-    action: Literal["clean"] = _positional("clean: remove the layers from stores that no run needs.")
+    action: Literal["list", "show", "clean"] = _positional("List the runs, show one, or clean the stores of layers.")
     folder: Folder = _positional("Folder of runs, searches and stores of layers.")
     dry_run: bool = _option("Say what would be removed, and remove nothing.", False, flag="dry-run")
 
@@ -301,7 +301,7 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     ),
     "compare": Command("compare runs: a table, and a page (--out report.html)", CompareOptions),
     "sweep": Command("run the trials of a W&B sweep file here, without W&B (--local N)", SweepOptions),
-    "runs": Command("remove the shared layers that no run needs (runs clean FOLDER)", RunsOptions),
+    "runs": Command("list the runs below a folder, or remove shared layers that none needs", RunsOptions),
     "data": Command(
         "list the data sets, prepare one (data prepare NAME), or draw examples of it (data show NAME)", DataOptions
     ),

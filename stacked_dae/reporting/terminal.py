@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -10,9 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stacked_dae.errors import StackedDAEError, StageError
 from stacked_dae.reporting.columns import Compared, columns_of, shown
 from stacked_dae.reporting.comparison import Comparison
 from stacked_dae.reporting.console import has_room, print_line, print_table, without
+from stacked_dae.reporting.run_folders import read_run, runs_below
+from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.nested import short_key
 
 # Columns that are never left out: the errors.
@@ -49,6 +53,42 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(f"* lowest validation error{interval}", highlight=False)
     else:
         console.print(comparison.why_no_best, highlight=False)
+
+
+def print_runs(place: str) -> None:
+    """Print one row for each run below a folder: its data, its state, its errors; also for one that is damaged.
+
+    Raises:
+        StageError: there is none.
+    """
+    console = Console()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("run", "data", "model", "state"):
+        table.add_column(name)
+    for name in ("valid", "test", "seconds"):
+        table.add_column(name, justify="right")
+    paths = runs_below(Path(place))
+    if not paths:
+        raise StageError(f"{place}: there is no run folder in it; name a folder of runs")
+    damages: list[str] = []
+    for path in paths:
+        name = escape(str(path.relative_to(place)) if path != Path(place) else str(path))
+        try:
+            run = read_run(RunFolder.open(path))
+        except StackedDAEError as error:
+            table.add_row(name, "", "", "damaged", "", "", "")
+            damages.append(str(error))
+            continue
+        data = run.settings["data.path"] or run.settings["data.name"]
+        valid = shown(run.valid_rmse, 4) if run.is_regression else shown(run.valid_error_percent)
+        test = run.rmse_text if run.is_regression else run.test_text
+        if run.state != "done":
+            test = shown(None)
+        cells = (escape(Path(str(data)).name), str(run.settings["model"]), run.state, valid, test, f"{run.seconds:.1f}")
+        table.add_row(name, *cells)
+    print_table(console, table)
+    for damage in damages:
+        print_line(console, damage)
 
 
 def _columns(comparison: Comparison) -> list[tuple[str, Callable[[Compared], str], Literal["left", "right"]]]:

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from stacked_dae.cli.help import help_text
+from stacked_dae.cli.main import main
 from stacked_dae.pipeline import api
 from stacked_dae.reporting.columns import Compared
 from stacked_dae.reporting.comparison import compare
 from stacked_dae.reporting.console import print_table
 from stacked_dae.reporting.run_summary import print_layers, print_summary
 from stacked_dae.reporting.terminal import print_comparison, print_trials
+from stacked_dae.runs.folder import RunFolder
 
 GOLDEN = ROOT / "tests" / "golden" / "terminal"
 
@@ -116,3 +118,45 @@ def test_a_table_that_is_too_wide_names_each_value(capsys, monkeypatch):
         "long value",
         "  empty                  x",
     ]
+
+
+def test_runs_below_a_folder_are_listed_the_cut_and_the_damaged_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("done", "cut", "broken"):
+        run = api.fit(small(), tmp_path / "runs" / name, dataset=blobs(), test=name == "done")
+        if name == "cut":
+            run.update_stage("finetune", status="running")
+    (tmp_path / "runs" / "broken" / "manifest.json").write_text("{}")
+    assert main(["runs", "list", str(tmp_path / "runs")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "cut in finetune" in rows["cut"]
+    assert " damaged " in rows["broken"]
+    assert f"{tmp_path / 'runs' / 'broken' / 'manifest.json'}" in out, "and what is wrong with it"
+    error = RunFolder.open(tmp_path / "runs" / "done").result().test_error_percent
+    assert " done " in rows["done"]
+    assert f"{error:.2f}" in rows["done"]
+
+
+def test_runs_show_is_the_summary(tmp_path, capsys):
+    run = api.fit(small(), tmp_path / "run", dataset=blobs())
+    told = []
+    for command in (["runs", "show"], ["summary"]):
+        assert main([*command, str(run.path)]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "{}"], "there is no run folder in it; name a folder of runs"),
+        (["show", "{}"], "is not a run folder"),
+        (["list", "{}", "--dry-run"], "--dry-run is for runs clean alone; leave it out of runs list"),
+        (["lists", "{}"], "runs must be followed by one of list, show, clean, not 'lists' (did you mean 'list'?)"),
+    ],
+)
+def test_what_runs_cannot_do_is_one_line(arguments, said, tmp_path, capsys):
+    assert main(["runs", *(word.format(tmp_path) for word in arguments)]) == 2
+    assert said in capsys.readouterr().err

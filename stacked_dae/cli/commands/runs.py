@@ -180,7 +180,17 @@ def _output(out: str | None, data: str | None, *endings: str) -> Path:
 
 
 def run_runs(options: RunsOptions) -> None:
-    """Remove the layers that no run needs from the stores below a folder."""
+    """List the runs below a folder, show one, or remove the layers that none needs from the stores."""
+    if options.dry_run and options.action != "clean":
+        raise ConfigError(f"--dry-run is for runs clean alone; leave it out of runs {options.action}")
+    if options.action == "show":
+        run_summary(RunOptions(options.folder))
+        return
+    if options.action == "list":
+        from stacked_dae.reporting.terminal import print_runs
+
+        print_runs(options.folder)
+        return
     from stacked_dae.reporting.run_folders import runs_below
     from stacked_dae.runs.cleaning import remove_layers, unused_layers
     from stacked_dae.runs.folder import RunFolder
