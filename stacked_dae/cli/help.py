@@ -1,4 +1,4 @@
-"""What ``--help`` and ``--help-all`` say: examples first, then what people change, then the rest."""
+"""Print ``--help`` and ``--help-all``: examples first, then what people change, then the rest."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def help_text(command: str | None, *, everything: bool, width: int | None = None
 
     Args:
         command: its name; None, or one that is unknown, for the overview.
-        everything: whether all settings are told, not only those that people change.
+        everything: whether all settings are listed, not only those that people change.
         width: columns of the terminal; found out if None.
     """
     width = min(width or shutil.get_terminal_size().columns, 100)
@@ -67,7 +67,7 @@ def help_text(command: str | None, *, everything: bool, width: int | None = None
     else:
         this = known[command]
         trains = command in TRAINING_COMMANDS
-        usage = f"stacked-dae {command}{_positionals(this.options)}{' [--SETTING VALUE …]' if trains else ' [options]'}"
+        usage = f"stacked-dae {command}{_required(this.options)}{' [--SETTING VALUE …]' if trains else ' [options]'}"
         lines = [*_paragraph(f"{this.help[0].upper()}{this.help[1:]}.", width), "", *_paragraph(usage, width, 2)]
         lines += _examples(command, width)
         lines += ["", "Options", *_table(_options(this.options, trains), width)]
@@ -78,7 +78,7 @@ def help_text(command: str | None, *, everything: bool, width: int | None = None
             else:
                 chosen = [_entry(settings[name]) for name in MOST_CHANGED]
                 lines += ["", "Settings that people change", *_table(chosen, width), ""]
-                more = f"stacked-dae {command} --help-all tells the other {len(settings) - len(chosen)} settings."
+                more = f"stacked-dae {command} --help-all lists the other {len(settings) - len(chosen)} settings."
                 lines += _paragraph(more, width)
     return "\n".join(lines) + "\n"
 
@@ -92,7 +92,7 @@ def _overview(width: int) -> Iterator[str]:
         yield from ("", title)
         yield from _table([(name, known[name].help) for name in names], width)
     yield ""
-    yield from _paragraph("stacked-dae COMMAND --help tells more of one; --version is the version.", width)
+    yield from _paragraph("stacked-dae COMMAND --help describes one command; --version prints the version.", width)
 
 
 def _examples(command: str, width: int) -> Iterator[str]:
@@ -114,9 +114,15 @@ def _command_line(text: str, width: int) -> list[str]:
     return lines
 
 
-def _positionals(options: type) -> str:
-    names = [field.name.upper() for field in fields(options) if field.metadata.get("positional")]
-    return "".join(f" {name}" for name in names)
+def _required(options: type) -> str:
+    """Return the arguments that a command needs."""
+    words = []
+    for field in fields(options):
+        if field.metadata.get("positional"):
+            words.append(f"[{field.name.upper()}]" if "nargs" in field.metadata else field.name.upper())
+        elif field.metadata.get("required") or "(required)" in field.metadata["help"]:
+            words.append(f"--{flag_of(field.name, field.metadata)} …")
+    return "".join(f" {word}" for word in words)
 
 
 def _options(options: type, trains: bool) -> Iterator[tuple[str, str]]:

@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> None:
     if {"-h", "--help", "--help-all"} & set(arguments):
         command = next((word for word in arguments if not word.startswith("-")), None)
+        if command is not None and command not in (*TRAINING_COMMANDS, *OTHER_COMMANDS):
+            parse([command])
         print(help_text(command, everything="--help-all" in arguments), end="")
         return
     command, values = parse(arguments)

@@ -30,7 +30,7 @@ def explain(message: str, arguments: Sequence[str]) -> str:
         ends = any(name.endswith(f".{key}") for name in setting_names())
         near = suggest(key, [*known, *(f.name for f in fields(Config))]) if "." not in key and not ends else ""
         near = re.sub(r"'([\w.-]+)'", r"--\1", near or suggest_key(key))
-        return f"unknown setting --{key}{near}; stacked-dae {asked or 'fit'} --help-all tells them all"
+        return f"unknown setting --{key}{near}; stacked-dae {asked or 'fit'} --help-all lists them all"
     missing = re.search(r"arguments are required: ([\w.]+)", message)
     if missing and asked and options:
         name = missing.group(1).rpartition(".")[2]

@@ -295,7 +295,7 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     "anomalies": Command(
         "say how unusual each row of a file is, and by which columns (--data FILE --out scores.csv)", AnomaliesOptions
     ),
-    "export": Command("export a run's model to other programs: ONNX, or torch.export (--format onnx)", ExportOptions),
+    "export": Command("export a run's model: ONNX, torch.export, or for the Hub (--format onnx)", ExportOptions),
     "reproduce": Command(
         "measure the paper's Table 1 again (reproduce icml2008), or its figures (filters, noise)", ReproduceOptions
     ),

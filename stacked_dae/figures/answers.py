@@ -1,4 +1,4 @@
-"""What a network answers, against what is true: the confusion of classes, and predicted numbers."""
+"""Draw what a network answers against what is true: the confusion of classes, and predicted numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stacked_dae.figures.style import BLUE, GREY, place, shortened
+from stacked_dae.figures.style import BLUE, GREY, place, shortened, shortened_apart
 from stacked_dae.runs.manifest import Result
 from stacked_dae.utils.intervals import with_interval
 
@@ -56,7 +56,7 @@ def confusion(result: Result, names: Sequence[str] = (), ax: Axes | None = None)
             fontsize=8,
             color="white" if share[i, j] > 0.5 else "black",
         )
-    labels = [shortened(name) for name in names] or [str(k) for k in range(len(counts))]
+    labels = shortened_apart(names) or [str(k) for k in range(len(counts))]
     axes.set_xticks(range(len(counts)), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     axes.set_yticks(range(len(counts)), labels)
     axes.set_xlabel("predicted class")

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.figures.style import BLUE, KINDS, MARKERS, RAMP, place, plain, shortened
+from stacked_dae.figures.style import BLUE, GREY, KINDS, MARKERS, RAMP, place, plain, shortened_apart
 
 Method = Literal["pca", "tsne", "umap"]
 
-# More kinds than a legend has room for.
-_MOST_KINDS = 20
+MOST_KINDS = 20
+"""Kinds that a legend has room for."""
 
 
 def codes_in_two(values: NDArray[np.float32], method: Method = "pca", seed: int = 0) -> tuple[NDArray[Any], list[str]]:
@@ -46,40 +46,43 @@ def codes_in_two(values: NDArray[np.float32], method: Method = "pca", seed: int 
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (len(values) - 1) / 3)
-        return TSNE(perplexity=perplexity, random_state=seed).fit_transform(values), ["t-SNE 1", "t-SNE 2"]
+        return TSNE(perplexity=perplexity, random_state=seed % 2**32).fit_transform(values), ["t-SNE 1", "t-SNE 2"]
     try:
         from umap import UMAP
     except ImportError:
         raise ConfigError("method umap needs a package that is not installed: pip install umap-learn") from None
-    return np.asarray(UMAP(random_state=seed).fit_transform(values)), ["UMAP 1", "UMAP 2"]
+    return np.asarray(UMAP(random_state=seed % 2**32).fit_transform(values)), ["UMAP 1", "UMAP 2"]
 
 
 def codes_picture(
-    points: NDArray[Any], axis_names: Sequence[str], labels: Sequence[Any] | None, title: str, ax: Axes | None = None
+    points: NDArray[Any], axis_names: Sequence[str], labels: Any, title: str, ax: Axes | None = None
 ) -> Figure:
     """Draw points, (n, 2), coloured by their labels: kinds with a legend, numbers by a ramp.
 
     Args:
         points: where.
         axis_names: what the two axes are.
-        labels: one a point: names or whole numbers of at most 20 kinds, or numbers; None without any.
+        labels: one a point: names or whole numbers of at most 20 kinds, or numbers; a missing one is grey; or None.
         title: above it.
         ax: where to draw; a new figure is made without it.
 
     Raises:
-        DataError: there are not as many labels as points.
+        DataError: there is not one label a point, or there are too many kinds.
     """
-    if labels is not None and len(labels) != len(points):
-        raise DataError(f"there must be one label a row, {len(points)}, not {len(labels)}")
     axes, picture = place(ax, 6.0, 4.6)
-    values = None if labels is None else np.asarray(labels)
-    if values is None:
+    if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=12.0, color=BLUE)
-    elif values.dtype.kind in "iuf" and len(np.unique(values)) > _MOST_KINDS:
-        drawn = axes.scatter(points[:, 0], points[:, 1], s=12.0, c=values.astype(np.float64), cmap=RAMP)
-        picture.colorbar(drawn, ax=axes, label="label")
     else:
-        _draw_kinds(axes, points, values)
+        values, missing = _checked(labels, len(points))
+        known, there = values[~missing], points[~missing]
+        if missing.any():
+            without = points[missing]
+            axes.scatter(without[:, 0], without[:, 1], s=8.0, color=GREY, alpha=0.6, label="no label")
+        if known.dtype.kind in "iuf" and len(np.unique(known)) > MOST_KINDS:
+            drawn = axes.scatter(there[:, 0], there[:, 1], s=12.0, c=known.astype(np.float64), cmap=RAMP)
+            picture.colorbar(drawn, ax=axes, label="label")
+        else:
+            _draw_kinds(axes, there, known)
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
     axes.set_title(title, fontsize=11)
@@ -87,19 +90,35 @@ def codes_picture(
     return picture
 
 
+def _checked(labels: Any, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return labels as an array, and which of them are missing: None, NaN or NA.
+
+    Raises:
+        DataError: there is not one a row.
+    """
+    try:
+        values = np.asarray(labels if hasattr(labels, "__array__") else list(labels))
+    except (TypeError, ValueError):
+        raise DataError(f"labels must be one a row, {count} of them, not {type(labels).__name__}") from None
+    if values.shape != (count,):
+        raise DataError(f"labels must be one a row, of shape ({count},), not {values.shape}")
+    if values.dtype.kind in "fc":
+        return values, np.isnan(values)
+    # pandas' NA equals nothing and is no truth value.
+    missing = [value is None or str(value) in ("nan", "<NA>", "NaT") for value in values]
+    return values, np.array(missing, dtype=np.bool_)
+
+
 def _draw_kinds(axes: Axes, points: NDArray[Any], values: NDArray[Any]) -> None:
     """Draw each kind in a colour and a shape of its own."""
     names = np.array([str(value) for value in values])
     kinds = [str(value) for value in (np.unique(values) if values.dtype.kind in "iufb" else np.unique(names))]
-    if len(kinds) > _MOST_KINDS:
-        raise DataError(f"a picture has room for {_MOST_KINDS} kinds of labels, not {len(kinds)}; leave labels out")
+    if len(kinds) > MOST_KINDS:
+        raise DataError(f"a picture has room for {MOST_KINDS} kinds of labels, not {len(kinds)}; leave labels out")
     # Digits and letters say themselves what they are.
-    signs = all(len(name) == 1 and name.isalnum() for name in kinds)
-    for k, kind in enumerate(kinds):
+    signs = all(len(name) == 1 and name.isascii() and name.isalnum() for name in kinds)
+    for k, (kind, name) in enumerate(zip(kinds, shortened_apart(kinds), strict=True)):
         marker = f"${kind}$" if signs else MARKERS[(k + k // len(KINDS)) % len(MARKERS)]
-        color, these = KINDS[k % len(KINDS)], points[names == kind]
-        size = 30.0 if signs else 12.0
-        axes.scatter(
-            these[:, 0], these[:, 1], s=size, linewidths=0.3, color=color, marker=marker, label=shortened(kind)
-        )
+        color, these, size = KINDS[k % len(KINDS)], points[names == kind], 30.0 if signs else 12.0
+        axes.scatter(these[:, 0], these[:, 1], s=size, linewidths=0.3, color=color, marker=marker, label=name)
     axes.legend(fontsize=8, markerscale=1.6, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

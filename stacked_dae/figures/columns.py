@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stacked_dae.figures.style import BLUE, place, plain, shortened
+from stacked_dae.figures.style import BLUE, place, plain, shortened_apart
 
 _MOST_COLUMNS = 25
 
@@ -24,7 +24,10 @@ def column_errors(errors: Mapping[str, float], ax: Axes | None = None) -> Figure
     half = _MOST_COLUMNS // 2
     names = known if len(known) <= _MOST_COLUMNS else [*known[: half + 1], *known[-half:]]
     axes, picture = place(ax, 6.0, 0.9 + 0.24 * max(len(names), 2))
-    axes.barh([shortened(name, 24) for name in names], [errors[name] for name in names], color=BLUE, height=0.7)
+    # By place, not by name: shortened names may be the same.
+    places = range(len(names))
+    axes.barh(places, [errors[name] for name in names], color=BLUE, height=0.7)
+    axes.set_yticks(places, shortened_apart(names, 24))
     axes.invert_yaxis()
     axes.set_xlabel("mean squared error\n(numbers in standard deviations or spans, names one-hot)", fontsize=9)
     which = "" if names == known else f": {half + 1} best and {half} worst of {len(known)}"

@@ -6,7 +6,6 @@ Each returns a figure and never shows it; as the last line of a notebook's cell 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from stacked_dae.inference.model import StackedDAE
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE
+from stacked_dae.utils.type_hints import matches_type
 
 # Images beside one another in a picture of reconstructions.
 _MOST_IMAGES = 12
@@ -78,6 +78,8 @@ def plot_filters(
     Raises:
         ConfigError: the model has no such layer, or its inputs are no images.
     """
+    if not matches_type(int, most) or most < 1:
+        raise ConfigError(f"most must be a whole number above 0, not {most!r}")
     weight: NDArray[np.float32] = model.filters(layer)
     for below in range(layer - 1, 0, -1):
         weight = weight @ model.filters(below)
@@ -135,7 +137,7 @@ def plot_reconstructions(
 def plot_codes(
     model: StackedDAE,
     rows: Any,
-    labels: Sequence[Any] | None = None,
+    labels: Any = None,
     layer: int | None = None,
     *,
     method: Method = "pca",
@@ -147,7 +149,7 @@ def plot_codes(
     Args:
         model: of a run folder or a file.
         rows: raw, n of them.
-        labels: a class or a number for each row, to colour it by.
+        labels: a class or a number for each row, (n,), to colour it by; None or NaN where it has none.
         layer: from 1; the uppermost if None.
         method: pca (principal components), tsne (scikit-learn's t-SNE), or umap where umap-learn is installed.
         seed: of t-SNE and UMAP.
@@ -172,5 +174,5 @@ def _image_shape(model: StackedDAE, given: tuple[int, int] | None) -> tuple[int,
     if shape is None and model.preprocessing is None and side * side == width:
         shape = (side, side)
     if shape is None or shape[0] * shape[1] != width:
-        raise ConfigError(f"the model's {width} inputs are no image that is known; give image_shape=(rows, columns)")
+        raise ConfigError(f"the model's {width} inputs are not known to be an image; give image_shape=(rows, columns)")
     return shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.figures.answers import confusion, predictions
-from stacked_dae.figures.codes import codes_in_two, codes_picture
+from stacked_dae.figures.codes import MOST_KINDS, codes_in_two, codes_picture
 from stacked_dae.figures.columns import column_errors
 from stacked_dae.figures.curves import curves
 from stacked_dae.figures.images import layer_pictures, samples
@@ -26,7 +27,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 
-_OF_A_TASK = {"confusion", "predictions"}
+_ALL = {"curves", "filters", "reconstructions", "columns", "codes", "confusion", "predictions"}
 # Points that a picture can still show.
 _MOST_ROWS = 2000
 
@@ -71,17 +72,17 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
         made["confusion"] = confusion(result, data.table.classes if data.table else ())
     if data.is_regression and data.table and folder.has_done(FINETUNE) and len(data.valid):
         model = StackedDAE.from_run(folder.path, "finetuned")
-        made["predictions"] = predictions(*predicted_and_true(model, _first(data.valid)), str(data.table.target))
+        made["predictions"] = predictions(*predicted_and_true(model, _some(data.valid)), str(data.table.target))
     (folder.path / "figures").mkdir(exist_ok=True)
-    for name in _OF_A_TASK - made.keys():
-        # Of an earlier run in this folder, for another task.
+    for name in _ALL - made.keys():
+        # Of an earlier run in this folder, on other data or for another task.
         (folder.path / "figures" / f"{name}.png").unlink(missing_ok=True)
     return [save(figure, folder.path / "figures" / f"{name}.png") for name, figure in made.items()]
 
 
 @torch.no_grad()
 def _losses_of_means(layers: Sequence[DenoisingAutoencoder], data: Dataset) -> dict[int, float]:
-    """Return by layer, from 1, the loss of rebuilding each validation row as the mean of the training rows."""
+    """Return by layer, from 1, the loss of rebuilding validation rows as the mean of training rows; of 2000 each."""
     losses = {}
     train, valid = (_inputs(rows) for rows in (data.train, data.valid if len(data.valid) else data.train))
     for k, layer in enumerate(layers, 1):
@@ -93,12 +94,12 @@ def _losses_of_means(layers: Sequence[DenoisingAutoencoder], data: Dataset) -> d
 
 
 def _inputs(split: Split) -> torch.Tensor:
-    return torch.cat(list(blocks_of(split.inputs[:_MOST_ROWS])))
+    return torch.cat(list(blocks_of(_some(split).inputs)))
 
 
 def _table_pictures(folder: RunFolder, data: Dataset) -> dict[str, Figure]:
     """Draw validation rows of a table: how far each column is off, and the codes in two dimensions."""
-    split = _first(data.valid if len(data.valid) else data.train)
+    split = _some(data.valid if len(data.valid) else data.train)
     model, inputs = StackedDAE.from_run(folder.path), _inputs(split).numpy()
     assert data.table is not None
     values = data.table.restore(inputs)
@@ -106,13 +107,17 @@ def _table_pictures(folder: RunFolder, data: Dataset) -> dict[str, Figure]:
     made = {"columns": column_errors(dict(zip(model.columns, row_means(errors.T).tolist(), strict=True)))}
     if len(inputs) >= 3:
         classes = np.array(data.table.classes)
-        labels = classes[split.labels] if len(classes) and (split.labels >= 0).all() else None
-        if data.is_regression and data.target_column is not None and np.isfinite(split.labels).all():
+        labels: Any = None
+        if data.is_regression and data.target_column is not None:
             labels = data.target_column.restore(split.labels)
-        title = f"Codes of the uppermost layer, {len(inputs)} validation rows"
+        elif 0 < len(classes) <= MOST_KINDS:
+            labels = np.where(split.labels >= 0, classes[split.labels], None)
+        title = f"Codes of the uppermost layer, {len(inputs)} {'validation' if len(data.valid) else 'training'} rows"
         made["codes"] = codes_picture(*codes_in_two(model.codes_of(inputs)), labels, title)
     return made
 
 
-def _first(split: Split) -> Split:
-    return Split(split.inputs[:_MOST_ROWS], split.labels[:_MOST_ROWS])
+def _some(split: Split) -> Split:
+    """Return at most 2000 rows, from all over the split: the first ones of ordered data are not like the rest."""
+    step = slice(None, None, max(1, -(-len(split) // _MOST_ROWS)))
+    return Split(split.inputs[step], split.labels[step])

@@ -1,8 +1,9 @@
-"""What all pictures have in common: colours, size, and how they are kept."""
+"""Share colours, sizes and names among all pictures, and keep them in files."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -63,5 +64,15 @@ def save(figure: Figure, file: Path) -> Path:
 
 
 def shortened(name: str, most: int = 16) -> str:
-    """Return a name that has room beside a picture."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """Return a name of the user's as it stands beside a picture: cut where it is long, and never read as a formula."""
+    short = name if len(name) <= most else f"{name[: most - 1]}…"
+    # A legend leaves out what begins with an underscore.
+    return f" {short}".replace("$", r"\$") if short.startswith("_") else short.replace("$", r"\$")
+
+
+def shortened_apart(names: Sequence[str], most: int = 16) -> list[str]:
+    """Return names shortened, but for those that would then be the same."""
+    short = [shortened(name, most) for name in names]
+    return [
+        cut if short.count(cut) == 1 else shortened(name, len(name)) for cut, name in zip(short, names, strict=True)
+    ]

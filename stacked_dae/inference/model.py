@@ -27,6 +27,7 @@ from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.utils.type_hints import matches_type
 
 
 class StackedDAE:
@@ -228,10 +229,10 @@ class StackedDAE:
 
         Raises:
             ConfigError: the model has no such layer, or ``n`` or ``steps`` is below 1.
-            StageError: the model has no decoders.
+            StageError: the model has no decoders, or the chain diverges.
         """
-        if min(n, steps) < 1:
-            raise ConfigError(f"n and steps must be at least 1, not {n} and {steps}")
+        if not all(matches_type(int, count) and count > 0 for count in (n, steps)):
+            raise ConfigError(f"n and steps must be whole numbers above 0, not {n!r} and {steps!r}")
         return self._restored(self.pretrained_layers(layer).sample(n, steps, seed))
 
     def reconstruction_errors(

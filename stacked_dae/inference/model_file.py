@@ -91,6 +91,8 @@ def hub_file(name: str | Path, revision: str | None = None) -> Path:
         if not file.is_file():
             raise DataError(f"{name} holds no {HUB_FILE}; stacked-dae export RUN --format hub writes such a folder")
         return file
+    if Path(name).is_file():
+        return Path(name)
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:

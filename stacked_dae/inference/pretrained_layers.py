@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.columns.values import Values
 from stacked_dae.data.disk_array import Inputs
-from stacked_dae.errors import DataError
+from stacked_dae.errors import DataError, StageError
 from stacked_dae.nn.activations import replace_missing
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.corruption import FixedMasking, Masking
@@ -21,6 +21,8 @@ from stacked_dae.training.loader import DeviceRows
 from stacked_dae.utils.seeding import derive_seed
 
 _BATCH = 4096
+# In standard deviations: no row is so far from the mean.
+_FAR = 1e4
 
 
 class PretrainedLayers:
@@ -71,6 +73,11 @@ class PretrainedLayers:
         rebuilt = drawn
         for _ in range(steps):
             rebuilt = reconstruct(self._layers, lowest.corrupt(drawn, noise)[0])
+            if not bool((rebuilt.abs() < _FAR).all()):
+                raise StageError(
+                    "the chain diverges: these layers rebuild a row as one that is farther off; samples need layers of"
+                    " sigmoid or tanh units"
+                )
             zeros_and_ones = torch.bernoulli(rebuilt.clamp(0.0, 1.0), generator=noise)
             drawn = torch.where(is_share, zeros_and_ones, rebuilt)
         return rebuilt.numpy()

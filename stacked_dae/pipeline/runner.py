@@ -286,6 +286,7 @@ class RunJob:
                     log=log,
                 )
             best = {"best_epoch": mixture.epoch, "best_valid_error_percent": mixture.error_percent}
+            self.reporter.say(f"{FINETUNE}: epoch {mixture.epoch} is kept")
             store.save(FINETUNE, classifier, **best)
             return
         finetune_stack(

@@ -51,7 +51,7 @@ _ELSEWHERE = {
     "num_nodes": "start the command with torchrun",
     "strategy": "start the command with torchrun",
     "enable_checkpointing": "the run folder keeps the checkpoints",
-    "enable_progress_bar": "give fit reporter=, or a progress bar in callbacks=",
+    "enable_progress_bar": "give fit progress=, or a progress bar in callbacks=",
 }
 
 

@@ -1,4 +1,4 @@
-"""Tables and lines that fit the terminal."""
+"""Print tables and lines that fit the terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 
-def has_room(console: Console, table: Table) -> bool:
+def _has_room(console: Console, table: Table) -> bool:
     """Return whether a table fits the terminal with every cell in one line."""
     return console.measure(table, options=console.options.update(width=100_000)).maximum <= console.width
 
 
 def print_table(console: Console, table: Table) -> None:
     """Print a table; where it is too wide, its rows one below the other, with the name of each value."""
-    if has_room(console, table):
+    if _has_room(console, table):
         console.print(table)
         return
     if table.title:

@@ -125,6 +125,9 @@ def _run(comparison: Comparison, run: Compared, stages: list[dict[str, str]]) ->
         values |= column.values(run)
     values |= {key: run.settings.get(key) for key in comparison.keys}
     values |= {f"{layer}/valid_loss": run.losses.get(layer) for layer in comparison.layers}
+    numeric = _same_lengths(comparison)
+    # That a setting is null says something; that a version does not have it says nothing.
+    absent = {key: "null" for key in comparison.keys if run.settings.get(key, ...) is None}
     interval = {}
     if run.test_error_percent is not None and run.n_test:
         interval = {TEST: error_bounds(run.test_error_percent, run.n_test)}
@@ -137,7 +140,7 @@ def _run(comparison: Comparison, run: Compared, stages: list[dict[str, str]]) ->
     return {
         "label": comparison.label(run),
         "best": run is comparison.best,
-        "values": {key: _plain(value) for key, value in values.items()},
+        "values": {key: _plain(value, key in numeric) for key, value in values.items()} | absent,
         "texts": _texts(comparison, run),
         "intervals": interval,
         "facts": [[name, str(text)] for name, text in facts.items()],
@@ -146,15 +149,24 @@ def _run(comparison: Comparison, run: Compared, stages: list[dict[str, str]]) ->
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: numbers and text; a list that is the same throughout as its value."""
-    if isinstance(value, list) and value and all(item == value[0] for item in value):
+def _same_lengths(comparison: Comparison) -> set[str]:
+    """Return the settings whose lists are as long in every run, so that a value that repeats stands for its list."""
+    lengths = {
+        key: {len(v) if isinstance(v := run.settings.get(key), list) else None for run in comparison.runs}
+        for key in comparison.keys
+    }
+    return {key for key, found in lengths.items() if len(found) == 1}
+
+
+def _plain(value: Any, numeric: bool) -> Any:
+    """Return a value as JSON has it: numbers and text; where ``numeric``, the value that a list has throughout."""
+    if numeric and isinstance(value, list) and value and all(item == value[0] for item in value):
         value = value[0]
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return (
-        value if value is None or (isinstance(value, (int, float, str)) and not isinstance(value, bool)) else str(value)
-    )
+    return value if value is None or isinstance(value, (int, float, str)) else shown(value, 6)
 
 
 def _curve(run: Compared, stage: str, what: str) -> list[tuple[int, float]] | None:
@@ -170,12 +182,15 @@ def _curve(run: Compared, stage: str, what: str) -> list[tuple[int, float]] | No
 
 
 def _small(picture: bytes | None) -> str | None:
-    """Return a picture in greys and small (JPEG), in base 64."""
+    """Return a picture in greys and small (JPEG), in base 64; None where there is none, or it is damaged."""
     if picture is None:
         return None
     from PIL import Image
 
-    image = Image.open(io.BytesIO(picture)).convert("L")
+    try:
+        image = Image.open(io.BytesIO(picture)).convert("L")
+    except (OSError, SyntaxError, ValueError):
+        return None
     image.thumbnail((_SIDE, _SIDE))
     content = io.BytesIO()
     image.save(content, format="JPEG", quality=50)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
+from stacked_dae.data.registry import DATASETS
 from stacked_dae.errors import StageError
 from stacked_dae.reporting.columns import Compared
 from stacked_dae.runs.folder import RunFolder
@@ -74,7 +75,11 @@ def _facts(folder: RunFolder, result: Result | RegressionResult | None) -> dict[
     elif FINETUNE not in manifest.stages:
         verb = "pretrain"
     command = f"stacked-dae {verb} --config {quote(str(folder.path / 'config.yaml'))}{parent} --out {_NEW}"
-    facts = {} if manifest.components or _callbacks(manifest.stages) else {"command": command}
+    config = folder.config()
+    # Custom objects, and data that were given from Python, are in no file that a command reads.
+    named = Path(config.data.path).name.partition(".")[0] if config.data.path else config.data.name
+    given = manifest.dataset.name != named or (not config.data.path and named not in DATASETS)
+    facts = {} if given or manifest.components or _callbacks(manifest.stages) else {"command": command}
     if manifest.stages:
         facts["fingerprint"] = list(manifest.stages.values())[-1].fingerprint
     if result:

@@ -1,12 +1,14 @@
-"""The tables in the terminal: at the end of a job, and of runs side by side."""
+"""Print tables in the terminal: runs side by side, the trials of a search, the runs below a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,38 +16,41 @@ from rich.table import Table
 from stacked_dae.errors import StackedDAEError, StageError
 from stacked_dae.reporting.columns import Compared, columns_of, shown
 from stacked_dae.reporting.comparison import Comparison
-from stacked_dae.reporting.console import has_room, print_line, print_table, without
+from stacked_dae.reporting.console import print_line, print_table, without
 from stacked_dae.reporting.run_folders import read_run, runs_below
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.nested import short_key
 
-# Columns that are never left out: the errors.
-_AT_LEAST = 2
+# Spaces of this box: at both edges together, and between two columns.
+_EDGES, _GAP = 2, 3
+
+_Column = tuple[str, Callable[[Compared], str], Literal["left", "right"]]
+"""Its title, the text of a run, and its side."""
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print which settings differ, then one row per run; the one with the lowest validation error is marked."""
     console = Console()
     named = ", ".join(comparison.keys)
-    count = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
+    runs = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
     differ = f"they differ in {named}" if named else "all settings are the same"
-    print_line(console, f"{count}; {differ}" if len(comparison.runs) > 1 else count)
+    print_line(console, f"{runs}; {differ}" if len(comparison.runs) > 1 else runs)
     # The errors first; what a terminal has no room for goes from the end.
-    columns = _columns(comparison)
-    while True:
-        table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column("run", no_wrap=True)
-        for title, _, justify in columns:
-            table.add_column(title, justify=justify)
-        for run in comparison.runs:
-            best = run is comparison.best
-            name = escape(f"{'* ' if best else ''}{comparison.label(run)}")
-            table.add_row(name, *(text(run) for _, text, _ in columns), style="bold" if best else None)
-        if has_room(console, table) or len(columns) <= _AT_LEAST:
-            break
-        columns = columns[:-1]
+    columns, errors = _columns(comparison)
+    names = [f"{'* ' if run is comparison.best else ''}{comparison.label(run)}" for run in comparison.runs]
+    texts = [[text(run) for run in comparison.runs] for _, text, _ in columns]
+    widths = [max(map(cell_len, [title, *cells])) for (title, _, _), cells in zip(columns, texts, strict=True)]
+    ends = list(accumulate((width + _GAP for width in widths), initial=max(map(cell_len, ["run", *names])) + _EDGES))
+    count = max(sum(end <= console.width for end in ends[1:]), errors)
+    table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for title, _, justify in columns[:count]:
+        table.add_column(title, justify=justify)
+    for k, run in enumerate(comparison.runs):
+        cells = (escape(cells[k]) for cells in texts[:count])
+        table.add_row(escape(names[k]), *cells, style="bold" if run is comparison.best else None)
     print_table(console, table)
-    left_out = [title for title, _, _ in _columns(comparison)[len(columns) :]]
+    left_out = [title for title, _, _ in columns[count:]]
     if left_out:
         print_line(console, without(left_out))
     if comparison.best:
@@ -91,24 +96,24 @@ def print_runs(place: str) -> None:
         print_line(console, damage)
 
 
-def _columns(comparison: Comparison) -> list[tuple[str, Callable[[Compared], str], Literal["left", "right"]]]:
-    """Return titles, texts and sides of all columns: errors, settings, losses, the rest."""
-    usual = columns_of(comparison.runs)
-    figures = [column for column in usual if column.title and column.title != "seconds"]
-    rest = [column for column in comparison.shown_columns if column not in figures]
+def _columns(comparison: Comparison) -> tuple[list[_Column], int]:
+    """Return all columns, the errors first, then settings, losses and the rest; and how many are errors."""
+    errors = [c for c in columns_of(comparison.runs) if c.title and c.title != "seconds"]
+    rest = [column for column in comparison.shown_columns if column not in errors]
 
     def setting(key: str) -> Callable[[Compared], str]:
-        return lambda run: escape(shown(run.settings.get(key), 6))
+        return lambda run: shown(run.settings.get(key), 6)
 
     def loss(layer: str) -> Callable[[Compared], str]:
         return lambda run: shown(run.losses.get(layer))
 
-    return [
-        *((column.title, column.text, "right") for column in figures),
+    columns: list[_Column] = [
+        *((column.title, column.text, "right") for column in errors),
         *((comparison.short(key), setting(key), "left") for key in comparison.keys),
         *((layer.replace("layer_", "loss "), loss(layer), "right") for layer in comparison.layers),
         *((column.title, column.text, "right") for column in rest),
     ]
+    return columns, len(errors)
 
 
 def print_trials(rows: Sequence[Mapping[str, Any]], measure: str, best: int, most: int = 10) -> None:

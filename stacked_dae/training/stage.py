@@ -167,7 +167,7 @@ def fit_stage(
         most = -(-train.count // train.batch_size)
         task.resume = _restore_minibatch(minibatch, fingerprint, epochs_done, module, most)
     if epochs_done or (isinstance(module, ChunkedTask) and module.resume):
-        reporter.say(f"{task.stage}: goes on after {epochs_done} of {epochs} epochs")
+        reporter.say(f"{task.stage}: continues after {epochs_done} of {epochs} epochs")
     reporter.start(task.stage, epochs, "epochs", epochs_done)
     with nullcontext() if callbacks else quiet_lightning():
         checkpoints = BackgroundCheckpoints(checkpoint, trainer.checkpoint_seconds)

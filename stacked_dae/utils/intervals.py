@@ -25,11 +25,16 @@ def wilson_interval(wrong: int, n: int) -> tuple[float, float]:
     return 100.0 * max(0.0, centre - half), 100.0 * min(1.0, centre + half)
 
 
+def _are_few(error_percent: float, n: int) -> bool:
+    """Return whether so few are wrong, or right, that the normal distribution says too little."""
+    wrong = round(error_percent / 100.0 * n)
+    return min(wrong, n - wrong) < _FEW
+
+
 def error_bounds(error_percent: float, n: int) -> tuple[float, float]:
     """Return the 95 % interval of an error over ``n`` examples, in percent: Wilson's where few are wrong or right."""
-    wrong = round(error_percent / 100.0 * n)
-    if min(wrong, n - wrong) < _FEW:
-        return wilson_interval(wrong, n)
+    if _are_few(error_percent, n):
+        return wilson_interval(round(error_percent / 100.0 * n), n)
     half = interval(error_percent, n)
     return error_percent - half, error_percent + half
 
@@ -43,8 +48,7 @@ def with_interval(error_percent: float, ci95_percent: float, n: int | None = Non
             are right; then the bounds stand in its place.
         n: number of examples; None where it is not known, for the ± alone.
     """
-    wrong = round(error_percent / 100.0 * n) if n else None
-    if n and wrong is not None and min(wrong, n - wrong) < _FEW:
-        low, high = wilson_interval(wrong, n)
+    if n and _are_few(error_percent, n):
+        low, high = error_bounds(error_percent, n)
         return f"{error_percent:.2f} ({low:.2f} to {high:.2f})"
     return f"{error_percent:.2f} ± {ci95_percent:.2f}"

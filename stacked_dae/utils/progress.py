@@ -32,6 +32,8 @@ from stacked_dae.utils import distributed
 # Seconds between two lines of one stage where there is no terminal, and between two changes of a notebook's page.
 _QUIET = 10.0
 _REDRAWN = 0.2
+# Lines of a notebook's cell that are kept.
+_MOST_LINES = 60
 _log = logging.getLogger("stacked_dae")
 
 
@@ -153,11 +155,8 @@ class TerminalReporter(Reporter):
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._stage = StageProgress(name, total, unit, done)
         self._spoke = time.monotonic()
-        title = name
-        if name in self._expected and len(self._expected) > 1:
-            title = f"{name} ({self._expected.index(name) + 1} of {len(self._expected)})"
         with self._speaking:
-            self._task = self._bars.add_task(title, total=total, completed=done, latest="")
+            self._task = self._bars.add_task(titled(name, self._expected), total=total, completed=done, latest="")
 
     def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
         assert self._task is not None, "start comes first"
@@ -194,6 +193,10 @@ class _LoggedTerminalReporter(TerminalReporter):
     def warn(self, text: str) -> None:
         _log.warning("%s", text)
 
+    def stop(self) -> None:
+        super().stop()
+        _log.info("%s", self._stage.line())
+
 
 class NotebookReporter(LogReporter):
     """Shows a bar for each stage, and the lines, below the cell of a notebook that is being run."""
@@ -202,6 +205,7 @@ class NotebookReporter(LogReporter):
         from IPython.display import display
 
         self._page: list[str] = []
+        self._expected: Sequence[str] = ()
         self._drawn = 0.0
         self._handle = display(_Html(""), display_id=True)  # type: ignore[no-untyped-call]
 
@@ -210,8 +214,12 @@ class NotebookReporter(LogReporter):
         self._page.append(html.escape(text))
         self._draw()
 
+    def expect(self, stages: Sequence[str]) -> None:
+        self._expected = stages
+
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         super().start(name, total, unit, done)
+        self._title = titled(name, self._expected)
         self._draw(self._stage)
 
     def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
@@ -221,12 +229,14 @@ class NotebookReporter(LogReporter):
 
     def stop(self) -> None:
         super().stop()
-        self._page.append(_bar(self._stage))
+        self._page.append(_bar(self._title, self._stage))
         self._draw()
 
     def _draw(self, stage: StageProgress | None = None) -> None:
         self._drawn = time.monotonic()
-        lines = [*self._page, _bar(stage)] if stage else self._page
+        # A search has thousands; those above are in its table.
+        self._page = self._page[-_MOST_LINES:]
+        lines = [*self._page, _bar(self._title, stage)] if stage else self._page
         self._handle.update(_Html("".join(f"<div>{line}</div>" for line in lines)))
 
 
@@ -241,11 +251,18 @@ class _Html:
         return "the progress of a call, as HTML"
 
 
-def _bar(stage: StageProgress) -> str:
-    """Return a stage as HTML: its name, a bar, the units done, the time since it began and the latest figure."""
+def titled(name: str, expected: Sequence[str]) -> str:
+    """Return the name of a stage, with which of how many it is where that is known."""
+    if name not in expected or len(expected) < 2:
+        return name
+    return f"{name} ({expected.index(name) + 1} of {len(expected)})"
+
+
+def _bar(title: str, stage: StageProgress) -> str:
+    """Return a stage as HTML: its title, a bar, the units done, the time since it began and the latest figure."""
     seconds = int(time.monotonic() - stage.began)
     done = f"{stage.done}/{stage.total} {stage.unit}, {seconds // 60}:{seconds % 60:02}"
-    name, latest = html.escape(stage.name), html.escape(stage.latest)
+    name, latest = html.escape(title), html.escape(stage.latest)
     return f'{name} <progress value="{stage.done}" max="{max(stage.total, 1)}"></progress> {done}&nbsp; {latest}'
 
 
@@ -296,8 +313,9 @@ def reporting(progress: bool | Reporter) -> Iterator[Reporter]:
     if isinstance(progress, Reporter):
         yield progress
         return
-    kind: type[Reporter] = LogReporter
-    if progress and distributed.is_rank_zero():
+    # Of several processes one reports.
+    kind: type[Reporter] = LogReporter if distributed.is_rank_zero() else Reporter
+    if progress and kind is LogReporter:
         if _in_notebook():
             kind = NotebookReporter
         elif sys.stderr is not None and sys.stderr.isatty():

@@ -56,7 +56,8 @@ def test_the_overview_has_every_command_once(capsys):
     assert sorted(name for names in _GROUPS.values() for name in names) == sorted(COMMANDS)
     assert all(f"\n  {name} " in out for name in COMMANDS)
     assert said(capsys, "--help-all") == out
-    assert said(capsys, "no-such-command", "--help") == out
+    assert main(["fitt", "--help"]) == 2
+    assert "unknown command 'fitt' (did you mean 'fit'?)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

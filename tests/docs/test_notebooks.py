@@ -1,4 +1,4 @@
-"""The notebooks: stripped of their outputs in git, and each executed as it is."""
+"""The notebooks: with their outputs in git, and each executed as it is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_notebooks_and_they_hold_no_outputs():
-    assert [file.stem[:2] for file in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07"]
+def test_notebooks_hold_the_outputs_of_their_cells():
+    assert [file.stem[:2] for file in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07", "08"]
     for file in NOTEBOOKS:
-        for cell in nbformat.read(file, as_version=4).cells:
-            if cell.cell_type == "code":
-                assert (cell.outputs, cell.execution_count) == ([], None), file.name
+        cells = [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
+        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), file.name
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert outputs, file.name
+        assert not [output for output in outputs if output.output_type == "error"], file.name
+        assert file.stat().st_size < 1_500_000, f"{file.name} is too large for a repository"
+
+
+def test_a_frame_becomes_a_picture_in_fifteen_lines():
+    cells = nbformat.read(ROOT / "notebooks" / "08_see_it.ipynb", as_version=4).cells
+    statements = [node for cell in cells if cell.cell_type == "code" for node in ast.parse(cell.source).body]
+    assert len(statements) <= 15
 
 
 def imported():

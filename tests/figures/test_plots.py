@@ -122,7 +122,7 @@ def test_numbers_take_a_ramp_and_kinds_a_colour_each(model, rows):
 def test_codes_that_cannot_be_drawn_are_refused(model, rows, monkeypatch):
     x, y = rows
     for refused, error, said in (
-        (lambda: plot_codes(model, x, y[:-1]), DataError, "one label a row"),
+        (lambda: plot_codes(model, x, y[:-1]), DataError, "labels must be one a row"),
         (lambda: plot_codes(model, x, [f"name {k}" for k in range(len(x))]), DataError, "room for 20 kinds"),
         (lambda: plot_codes(model, x[:2]), DataError, "at least 3 rows, not 2"),
         (lambda: plot_codes(model, x, method="mds"), ConfigError, "method must be one of pca, tsne, umap, not 'mds'"),
@@ -159,12 +159,12 @@ def test_filters_above_layer_1_go_through_the_layers_below(model):
 def test_inputs_that_are_no_image_are_refused_where_an_image_is_drawn(table, tmp_path):
     run, _ = table
     model = StackedDAE.from_run(run.path)
-    with pytest.raises(ConfigError, match=r"inputs are no image that is known; give image_shape=\(rows, columns\)"):
+    with pytest.raises(ConfigError, match=r"inputs are not known to be an image; give image_shape=\(rows, columns\)"):
         plot_filters(model)
     of_blobs = StackedDAE.from_run(fit(small(), tmp_path / "run", dataset=blobs()).path)
     width = of_blobs.stack.layers[0].weight.shape[1]
     assert plot_filters(of_blobs, image_shape=(1, width)).axes[0].has_data()
-    with pytest.raises(ConfigError, match="no image that is known"):
+    with pytest.raises(ConfigError, match="not known to be an image"):
         plot_filters(of_blobs, image_shape=(2, width))
 
 
@@ -243,3 +243,74 @@ def test_the_style_is_nobodys_but_ours(digits):
     before = dict(matplotlib.rcParams)
     plot_history(digits)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_labels_that_are_missing_are_grey_and_none_is_lost(model, rows):
+    x, y = rows
+    for labels, missing in (
+        (pd.Series(y, index=range(100, 100 + len(y))).where(y != 3), y == 3),
+        ([None if label == 3 else str(label) for label in y], y == 3),
+        (pd.array(np.where(y == 3, None, y), dtype="Int64"), y == 3),
+        (np.where(y == 3, np.nan, np.linspace(0, 1, len(y))), y == 3),
+        (y == 3, np.zeros(len(y), bool)),
+        ((str(label) for label in y), np.zeros(len(y), bool)),
+    ):
+        axes = plot_codes(model, x, labels).axes[0]
+        assert sum(len(drawn.get_offsets()) for drawn in axes.collections) == len(x)
+        grey = [d for d in axes.collections if d.get_label() == "no label"]
+        assert sum(len(drawn.get_offsets()) for drawn in grey) == missing.sum()
+
+
+@pytest.mark.parametrize("labels", [5, [[1], [2]], "class"])
+def test_labels_that_are_not_one_a_row_are_refused(model, rows, labels):
+    with pytest.raises(DataError, match="labels must be one a row"):
+        plot_codes(model, rows[0], labels)
+    with pytest.raises(DataError, match=r"of shape \(179,\), not \(179, 1\)"):
+        plot_codes(model, rows[0], rows[1][:, None])
+
+
+HOSTILE = ["cost_$_per_$", "$a_{", "_hidden", "^x^", "a" * 40 + "1", "a" * 40 + "2"]
+
+
+def test_names_are_shown_as_they_are(tmp_path, model, rows):
+    """A dollar begins a formula in matplotlib, an underscore hides a legend's entry, and long names may end alike."""
+    x, y = rows
+    axes = plot_codes(model, x, [HOSTILE[label % 6] for label in y]).axes[0]
+    names = [text.get_text().strip().replace("\\$", "$") for text in axes.get_legend().get_texts()]
+    assert names == sorted(HOSTILE)
+    bars = column_errors({name: 1.0 + k for k, name in enumerate(HOSTILE)})
+    assert len(bars.axes[0].patches) == len({patch.get_y() for patch in bars.axes[0].patches}) == 6
+    assert bars._repr_png_()
+    file = tmp_path / "hostile.csv"
+    dice = np.random.default_rng(0)
+    frame = pd.DataFrame({name: dice.normal(size=300) for name in HOSTILE})
+    frame["$y$_"] = np.where(frame["_hidden"] > 0, "$5k-$10k", "$10k_$20k")
+    frame.to_csv(file, index=False)
+    values = {**settings(file), "data": {"path": str(file), "target": "$y$_"}}
+    run = fit(config_from_dict(values), tmp_path / "run")
+    assert {made.stem for made in draw_run(run)} == {"curves", "columns", "codes", "confusion"}
+
+
+def test_a_table_of_many_classes_and_one_without_validation_rows_have_pictures(tmp_path):
+    dice = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": dice.normal(size=600), "b": dice.normal(size=600)})
+    frame["y"] = [f"class {k % 25}" for k in range(600)]
+    frame.to_csv(tmp_path / "many.csv", index=False)
+    values = settings(tmp_path / "many.csv", target="y", keep=[], categorical=[], drop=[])
+    run = fit(config_from_dict(values), tmp_path / "run")
+    assert "codes" in {made.stem for made in draw_run(run)}
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5])
+def test_as_many_filters_as_a_whole_number_says(model, most):
+    with pytest.raises(ConfigError, match="most must be a whole number above 0"):
+        plot_filters(model, most=most)
+
+
+def test_pictures_of_earlier_data_do_not_stay(tmp_path):
+    run = fit(small(), tmp_path / "run", dataset=blobs())
+    draw_run(run, blobs())
+    for name in ("columns", "codes", "predictions"):
+        (run.path / "figures" / f"{name}.png").write_bytes(b"old")
+    made = {file.stem for file in draw_run(run, blobs())}
+    assert {file.stem for file in (run.path / "figures").iterdir()} == made

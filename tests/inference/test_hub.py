@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -69,10 +70,14 @@ def test_a_run_without_a_table_or_a_test_has_a_card_too(tmp_path):
     folder = export_hub(run, tmp_path / "hub")
     header, text = card(folder)
     assert "model-index" not in header
-    assert "image" in header["tags"]
+    assert not {"image", "tabular"} & set(header["tags"]), "nobody said what the rows are"
     assert "Nothing: the run was not tested." in text
     export_hub(fit(small(), tmp_path / "run", dataset=blobs()), folder)
-    assert card(folder)[0]["model-index"][0]["results"][0]["task"]["type"] == "image-classification"
+    assert "Test error" in card(folder)[1]
+    control = fit(replace(small(), model="mlp"), tmp_path / "control", dataset=blobs())
+    text = card(export_hub(control, tmp_path / "control_hub"))[1]
+    assert "A network without pre-training" in text
+    assert "Layers pre-trained" not in text
 
 
 def test_folders_of_others_are_left_alone(run, tmp_path, capsys):

@@ -290,8 +290,8 @@ def test_samples_of_a_table_are_its_columns(run):
     made = model.sample(5, steps=3)
     assert list(made) == model.columns
     assert {len(values) for values in made.values()} == {5}
-    for n, steps in ((0, 3), (5, 0)):
-        with pytest.raises(ConfigError, match=f"n and steps must be at least 1, not {n} and {steps}"):
+    for n, steps in ((0, 3), (5, 0), (2.5, 3)):
+        with pytest.raises(ConfigError, match=f"n and steps must be whole numbers above 0, not {n} and {steps}"):
             model.sample(n, steps=steps)
 
 
@@ -300,3 +300,11 @@ def test_a_notebook_shows_what_a_model_is(run):
     shown = html.unescape(model._repr_html_())
     assert repr(model) in shown
     assert all(line in shown for line in model.summary().splitlines())
+
+
+def test_a_chain_that_diverges_is_refused(tmp_path):
+    pretrain = {"units": [30], "activation": "relu", "decoder": "identity", "loss": "squared_error", "epochs": 2}
+    config = config_from_dict({"data": {"name": "digits"}, "pretrain": {**pretrain, "optimizer": {"lr": 0.01}}})
+    model = StackedDAE.from_run(api.pretrain(config, tmp_path / "run").path)
+    with pytest.raises(StageError, match="the chain diverges"):
+        model.sample(5, steps=2000)

@@ -303,6 +303,32 @@ def test_what_is_not_finite_is_no_json_of_the_page():
     assert one["curves"]["layer_1"] == [[2, 2.0]]
 
 
+def test_a_setting_of_the_page_is_what_it_is():
+    runs = [
+        replace(read(name), settings={"units": units, "labels": labels, "tied": tied, "same": [1, 1 + (name == "b")]})
+        for name, units, labels, tied in (
+            ("a", [20], None, True),
+            ("b", [20, 20], 10, False),
+            ("c", [20, 30], 100, True),
+        )
+    ]
+    found = [one["values"] for one in data_of(html.page(compare(runs)))["runs"]]
+    assert [one["units"] for one in found] == ["[20]", "[20, 20]", "[20, 30]"], "depth is no number of units"
+    assert [one["labels"] for one in found] == ["null", 10, 100]
+    assert [one["tied"] for one in found] == ["true", "false", "true"]
+    assert [one["same"] for one in found] == [1, "[1, 2]", 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_a_damaged_picture_is_left_out_of_the_page(content):
+    page = html.page(compare([replace(read("a"), filters=content), read("b")]))
+    assert data_of(page)["runs"][0]["filters"] is None
+
+
+def test_data_that_python_gave_have_no_command(runs):
+    assert "command" not in compared(runs).runs[0].facts
+
+
 def many(count):
     """Return so many runs: three layers of 50 epochs, filters as large as real ones, two settings that differ."""
     dice = np.random.default_rng(0)

@@ -127,7 +127,8 @@ def test_a_call_is_mute_in_a_script_whose_errors_go_to_a_file(tmp_path, capsys):
 
 def test_a_notebook_gets_a_bar_for_each_stage(tmp_path, notebook):
     fit(small(), tmp_path / "run", dataset=blobs())
-    assert [f"{stage} <progress" in notebook[-1] for stage in ("layer_1", "layer_2", "finetune")] == 3 * [True]
+    titles = ("layer_1 (1 of 3)", "layer_2 (2 of 3)", "finetune (3 of 3)")
+    assert [f"{title} <progress" in notebook[-1] for title in titles] == 3 * [True]
     assert "finetune: epoch" in notebook[-1]
     drawn = len(notebook)
     fit(small(), tmp_path / "mute", dataset=blobs(), progress=False)

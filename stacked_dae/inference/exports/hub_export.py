@@ -18,10 +18,13 @@ from stacked_dae.utils.yaml_io import dump_yaml
 from stacked_dae.version import __version__
 
 CARD, SETTINGS = "README.md", "settings.yaml"
-_METHOD = (
-    "Layers pre-trained one after the other as denoising autoencoders (Vincent, Larochelle, Bengio and Manzagol,"
-    " ICML 2008, doi 10.1145/1390156.1390294)"
-)
+_PAPER = "Vincent, Larochelle, Bengio and Manzagol, ICML 2008, doi 10.1145/1390156.1390294"
+_LAYERS = "Layers pre-trained one after the other as"
+_KINDS = {
+    "sda": ("Stacked denoising autoencoders", f"{_LAYERS} denoising autoencoders ({_PAPER})"),
+    "saa": ("Stacked autoencoders", f"{_LAYERS} autoencoders without noise, a control of {_PAPER}"),
+    "mlp": ("A network without pre-training", f"A network that was never pre-trained, a control of {_PAPER}"),
+}
 # Settings that say where somebody's files are, or how a machine is used.
 _PRIVATE = ("data.path", "data.root", "data.memory_budget", "tracking.", "trainer.")
 
@@ -66,17 +69,19 @@ def _card(run: RunFolder, model: StackedDAE, settings: dict[str, Any]) -> str:
     """Return the model card: what it is, how it is used, what was measured, and what it must not be taken for."""
     result = run.result() if run.has_result else None
     data = run.manifest.dataset.name
-    kind = "image" if model.preprocessing is None else "tabular"
+    table = model.preprocessing
+    kind = None if table is None else "image" if table.are_pixels else "tabular"
+    title, method = _KINDS[run.config().model]
     header: dict[str, Any] = {
         "library_name": "stacked-dae",
-        "tags": ["stacked-dae", "denoising-autoencoder", "pytorch-lightning", kind],
+        "tags": ["stacked-dae", "denoising-autoencoder", "pytorch-lightning", *([kind] if kind else [])],
     }
-    if result is not None:
+    if result is not None and kind is not None:
         header["model-index"] = [{"name": f"stacked-dae on {data}", "results": [_measured(result, data, kind)]}]
     parts = [
         f"---\n{dump_yaml(header)}---\n",
-        f"# Stacked denoising autoencoders on {data}\n",
-        f"{_METHOD}, with stacked-dae {__version__}.\n",
+        f"# {title} on {data}\n",
+        f"{method}, with stacked-dae {__version__}.\n",
         f"```text\n{model.summary()}\n```\n",
         "## Use\n",
         '```python\nfrom stacked_dae import StackedDAE\n\nmodel = StackedDAE.from_hub("OWNER/NAME")  # or this folder\n'
@@ -92,7 +97,11 @@ def _card(run: RunFolder, model: StackedDAE, settings: dict[str, Any]) -> str:
 
 def _rows(model: StackedDAE) -> str:
     """Say what rows the model takes, and what it answers."""
-    if model.preprocessing is None:
+    table = model.preprocessing
+    if table is not None and table.are_pixels:
+        shape = "×".join(map(str, table.image_shape)) if table.image_shape else str(len(model.columns))
+        text = f"Rows are images of {shape} pixels, 0 to 255 or 0 to 1."
+    elif table is None:
         text = f"Rows are (n, {len(model.columns)}) numbers, scaled as in training."
     else:
         text = f"Rows are a frame with the columns {', '.join(model.columns)}; missing values are allowed."

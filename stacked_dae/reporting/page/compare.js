@@ -47,7 +47,8 @@ function coloring() {
 function matches(row, k) {
   return state.filter.split(/\s+/).filter(Boolean).every((word) => {
     const found = word.match(/^(.+?)(<=|>=|=|<|>)(.+)$/);
-    const column = found && data.columns.find((c) => c.key === found[1] || c.title === found[1] || c.key.endsWith("." + found[1]));
+    const named = found ? data.columns.filter((c) => c.key.endsWith("." + found[1])) : [];
+    const column = found && (data.columns.find((c) => c.key === found[1] || c.title === found[1]) || (named.length === 1 && named[0]));
     if (!column) return row.textContent.toLowerCase().includes(word.toLowerCase());
     const have = value(k, column.key), want = isNumber(have) ? Number(found[3]) : found[3];
     const there = have !== null && have !== undefined;
@@ -104,7 +105,8 @@ function frame(place, title, names, x, y, height) {
   return {svg, px, py, width};
 }
 function padded(values, log) {
-  const low = Math.min(...values), high = Math.max(...values);
+  // No Math.min(...values): so many arguments as many runs have points are too many.
+  const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
   if (log) return {low: low / 1.3, high: high * 1.3, log};
   const pad = (high - low) * 0.05 || Math.abs(high) * 0.05 || 1;
   return {low: low - pad, high: high + pad, log};
