@@ -132,6 +132,7 @@ def test_the_regressor_learns():
     assert two.predict(x).shape == (len(x), 2)
 
 
+@pytest.mark.slow
 def test_it_works_in_a_pipeline_a_search_and_a_pickle(digits):
     x, xt, y, yt = digits
     model = make_pipeline(

@@ -155,7 +155,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_bits(golden, monkeypatch):
     assert ("layer_2", 1) in begun, "after its first epoch"
     assert not [name for name, _ in begun if name == "layer_1"], "nothing is trained twice"
     assert updates == {"layer_2": 54 - 11}, "the cut came after 11 of the 54 minibatches of its epoch"
-    assert said.lines == ["layer_2: continues after 1 of 2 epochs", "finetune: epoch 4 is kept, the best of 4"]
+    assert said.lines == ["layer_2: continues after 1 of 2 epochs", "finetune: epoch 2 is kept, the best of 4"]
     for stage in ("layer_1", "layer_2", "finetune"):
         wanted = load_file(f"cut_{stage}.safetensors")
         for name, value in load_file(folder.weights_path(stage)).items():

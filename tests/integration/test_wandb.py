@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -247,7 +248,9 @@ def test_compare_bears_runs_that_are_not_ours():
     rows = [{"finetune/epoch": 1, "finetune/loss": 3}, {"finetune/epoch": 2, "finetune/valid_error_percent": 4}]
     other = wandb_runs._compared(WandbRun("id", "other", "", "", "finished", {}, {}, rows), None)
     page = html.page(compare([run, other]))
-    assert page.count("<svg") == 1, "what there is is drawn"
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    drawn = [{stage: curve for stage, curve in one["curves"].items() if curve} for one in data["runs"]]
+    assert drawn == [{}, {"finetune": [[2, 4.0]]}], "what there is is drawn"
 
 
 def test_a_report_shows_the_runs_of_the_experiment(two_fits, tmp_path):

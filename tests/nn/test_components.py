@@ -8,8 +8,8 @@ from helpers.components import Inverting, Scaled, absolute_error, thinned
 from helpers.small_runs import blobs, small
 
 from stacked_dae import Components, ConfigError, DataError, DenoisingAutoencoder, Masking, StackedDAE, StageError
+from stacked_dae.figures import run_figures
 from stacked_dae.pipeline import api
-from stacked_dae.reporting import run_figures
 from stacked_dae.reporting.run_folders import read_run
 from stacked_dae.reporting.run_summary import print_layers
 

@@ -61,4 +61,4 @@ def test_a_folder_that_is_none_or_damaged_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
     assert len(stored(tmp_path)) == 2, "a run that cannot be read may need them"
     assert main(["runs", "tidy", str(tmp_path)]) == 2
-    assert "runs must be followed by one of clean, not 'tidy'" in capsys.readouterr().err
+    assert "runs must be followed by one of list, show, clean, not 'tidy'" in capsys.readouterr().err

@@ -271,6 +271,7 @@ def test_the_page_knows_of_each_run_what_its_folder_holds(runs):
         assert matplotlib.image.imread(io.BytesIO(picture), format="jpeg").std() > 10
 
 
+@pytest.mark.slow
 def test_its_command_trains_the_same_again(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     layers = api.pretrain(builtin(), tmp_path / "lay ers")
@@ -357,6 +358,7 @@ def many(count):
     return compare(runs)
 
 
+@pytest.mark.slow
 def test_a_page_of_200_runs_has_5_mb_at_the_most():
     assert 100_000 < len(html.page(many(200)).encode()) < 5_000_000
 
@@ -410,7 +412,13 @@ addEventListener('load', async () => {
 """
 
 
-@pytest.mark.parametrize(("width", "count"), [(360, 3), (360, 12), (800, 12), (1600, 12), (800, 200)])
+@pytest.mark.parametrize(
+    ("width", "count"),
+    [
+        *[(360, 12), (800, 12)],
+        *[pytest.param(*case, marks=pytest.mark.slow) for case in ((360, 3), (1600, 12), (800, 200), (360, 200))],
+    ],
+)
 def test_the_page_in_a_browser(tmp_path, chromium, width, count):
     comparison = many(count)
     html.write_page(comparison, tmp_path / "report.html")

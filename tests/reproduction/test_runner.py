@@ -144,6 +144,7 @@ def read(out):
     return list(csv.DictReader((out / "table.csv").read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_the_table_from_the_command_line(quick, capsys):
     models = ["sda-3", "saa-3", "mlp-3", "svm-rbf", "svm-codes"]
     assert quick("--problems", "rot", "basic", "--models", *models, "--budget", "2") == 0

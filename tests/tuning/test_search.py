@@ -146,6 +146,7 @@ def test_a_process_that_dies_between_two_writes_loses_no_trial(tmp_path, when):
     assert searched(tmp_path / "cut", 5, pruner="asha").rows() == whole.rows()
 
 
+@pytest.mark.slow
 def test_a_lost_or_damaged_study_is_made_again_from_the_records(tmp_path):
     whole = searched(tmp_path / "out", 4, pruner="asha")
     before = weights(tmp_path)
@@ -406,7 +407,7 @@ def test_the_command_prints_a_table_and_draws(tmp_path, monkeypatch, capsys):
             "pruner must be one of none, median, asha, hyperband",
         ),
         (["--space", "space.yaml", "--sampler", "grid"], "lr has no values: a grid needs them"),
-        (["--space", "space.yaml", "--trails", "3"], "unknown setting --trails (did you mean 'trials'?)"),
+        (["--space", "space.yaml", "--trails", "3"], "unknown setting --trails (did you mean --trials?)"),
         (["--space", "space.yaml", "--storage", "nonsense"], "--storage nonsense cannot be used"),
         (["--space", "sweep.yaml"], "this is a sweep file: stacked-dae sweep sweep.yaml --local N"),
         (["--space", "space.yaml", "--out", "space.yaml"], "--out space.yaml is a file; name a folder"),
