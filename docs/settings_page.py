@@ -9,7 +9,7 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from stacked_dae.config.reference import Setting, all_settings
+from stacked_dae.config.reference import all_settings
 
 _INTRODUCTION = """# Settings
 
@@ -24,7 +24,7 @@ value, or a list of them.
 def page() -> str:
     """Return the page."""
     parts = [_INTRODUCTION]
-    for title, settings in groupby(all_settings(), _part):
+    for title, settings in groupby(all_settings(), lambda setting: setting.part):
         rows = [
             f"| `{setting.name}` | `{setting.default}` | {_cell(setting.takes)} | {_cell(setting.text)} |"
             for setting in settings
@@ -35,10 +35,6 @@ def page() -> str:
             )
         )
     return "\n".join(parts)
-
-
-def _part(setting: Setting) -> str:
-    return setting.name.partition(".")[0] if "." in setting.name else "experiment"
 
 
 def _cell(text: str) -> str:

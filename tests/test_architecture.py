@@ -8,6 +8,7 @@ import sys
 from functools import cache
 
 import pytest
+from helpers.programs import assert_made_by
 from helpers.small_runs import ROOT, blobs, small
 
 from stacked_dae.pipeline import api
@@ -97,13 +98,7 @@ def test_no_cycle_and_no_long_chain():
 
 
 def test_the_map_is_up_to_date():
-    done = subprocess.run(
-        [sys.executable, "-c", "import package_map; print(package_map.svg(), end='')"],
-        cwd=ROOT / "docs",
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == (ROOT / "docs" / "images" / "packages.svg").read_text(), "run: python docs/package_map.py"
+    assert_made_by("package_map", "svg()", "images/packages.svg")
 
 
 def test_packages_and_modules_are_small():

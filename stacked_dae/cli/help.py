@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import groupby
 
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, accepted_values, flag_of
 from stacked_dae.config.reference import Setting, all_settings
@@ -56,13 +57,13 @@ def help_text(command: str | None, *, everything: bool, width: int | None = None
     """Return the help of a command, or of all commands.
 
     Args:
-        command: its name; None, or one that is unknown, for the overview.
+        command: its name; None for the overview.
         everything: whether all settings are listed, not only those that people change.
         width: columns of the terminal; found out if None.
     """
     width = min(width or shutil.get_terminal_size().columns, 100)
     known = {**TRAINING_COMMANDS, **OTHER_COMMANDS}
-    if command not in known:
+    if command is None:
         lines = [*_overview(width)]
     else:
         this = known[command]
@@ -148,13 +149,9 @@ def _entry(setting: Setting) -> tuple[str, str]:
 
 def _sections(settings: Iterable[Setting], width: int) -> Iterator[str]:
     """Yield all settings, under the part that each belongs to."""
-    title = None
-    for setting in settings:
-        part = setting.name.partition(".")[0] if "." in setting.name else "experiment"
-        if part != title:
-            title = part
-            yield from ("", f"Settings: {part}")
-        yield from _table([_entry(setting)], width, whole=False)
+    for part, members in groupby(settings, lambda setting: setting.part):
+        yield from ("", f"Settings: {part}")
+        yield from _table(map(_entry, members), width, whole=False)
 
 
 def _paragraph(text: str, width: int, indent: int = 0) -> list[str]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stacked_dae.cli.commands import compare, data, reproduce, runs, search, train
-from stacked_dae.cli.help import help_text
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, read_options
 from stacked_dae.cli.parser import parse
 from stacked_dae.errors import PeerError, StackedDAEError
@@ -76,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> None:
     if {"-h", "--help", "--help-all"} & set(arguments):
+        # It reads the docstrings of all settings, by a library that no other command needs.
+        from stacked_dae.cli.help import help_text
+
         command = next((word for word in arguments if not word.startswith("-")), None)
         if command is not None and command not in (*TRAINING_COMMANDS, *OTHER_COMMANDS):
             parse([command])

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, accepted_values, argument_choices, option_names
-from stacked_dae.config.loading import setting_names, suggest_key
+from stacked_dae.config.loading import settings_ending_in, suggest_key
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import suggest
 from stacked_dae.utils.type_hints import describe_type, field_types
@@ -27,8 +27,8 @@ def explain(message: str, arguments: Sequence[str]) -> str:
         known = option_names(options) if options else []
         if asked in OTHER_COMMANDS:
             return f"unknown option --{key} of {asked}{suggest(key, known)}; stacked-dae {asked} --help lists them"
-        ends = any(name.endswith(f".{key}") for name in setting_names())
-        near = suggest(key, [*known, *(f.name for f in fields(Config))]) if "." not in key and not ends else ""
+        is_option = "." not in key and not settings_ending_in(key)
+        near = suggest(key, [*known, *(f.name for f in fields(Config))]) if is_option else ""
         near = re.sub(r"'([\w.-]+)'", r"--\1", near or suggest_key(key))
         return f"unknown setting --{key}{near}; stacked-dae {asked or 'fit'} --help-all lists them all"
     missing = re.search(r"arguments are required: ([\w.]+)", message)

@@ -85,10 +85,15 @@ def setting_names(cls: Any = Config, prefix: str = "") -> list[str]:
     ]
 
 
+def settings_ending_in(key: str) -> list[str]:
+    """Return the dotted names whose last words are ``key``."""
+    return [name for name in setting_names() if name.endswith(f".{key}")]
+
+
 def suggest_key(key: str) -> str:
     """Return the hint that names the setting nearest to the dotted ``key``: of its siblings first, then of all."""
     # Some settings of two stages have one last word: who leaves the stage out is told of both.
-    ends = [name for name in setting_names() if name.endswith(f".{key}")]
+    ends = settings_ending_in(key)
     if ends:
         return f" (did you mean {' or '.join(repr(name) for name in ends[:3])}?)"
     group = key.rpartition(".")[0]

@@ -28,6 +28,11 @@ class Setting:
     default: str
     text: str
 
+    @property
+    def part(self) -> str:
+        """The part of the experiment that it belongs to."""
+        return self.name.partition(".")[0] if "." in self.name else "experiment"
+
 
 def all_settings(cls: Any = Config, prefix: str = "") -> Iterator[Setting]:
     """Yield every setting in the order of the settings file."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from stacked_dae.figures.style import BLUE, GREY, ORANGE, VERMILLION, Picture, figure, plain
+from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
 
 
@@ -51,6 +53,15 @@ def curves(
     return picture
 
 
+def run_curves(folder: RunFolder, known: Mapping[str, Mapping[str, float]] | None = None) -> Picture | None:
+    """Draw the :func:`curves` of a run; None where no epoch has ended yet."""
+    stages = folder.manifest.stages
+    metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
+    if not metrics:
+        return None
+    return curves(metrics, stages[FINETUNE].best_epoch if FINETUNE in stages else None, known)
+
+
 def _judged(
     axes: Axes,
     epochs: Sequence[float],
@@ -69,7 +80,7 @@ def _judged(
 def _rule(axes: Axes, lines: Mapping[str, float]) -> None:
     """Draw lines to compare with; one far above what was measured is only named, or it would press the rest flat."""
     low, high = axes.get_ylim()
-    for (name, value), style in zip(lines.items(), ("--", ":", "-."), strict=False):
+    for (name, value), style in zip(lines.items(), cycle(("--", ":", "-.")), strict=False):
         far = value > high + 1.5 * (high - low)
         shown = f"{name}: {value:.4g}{' (above)' if far else ''}"
         if far:

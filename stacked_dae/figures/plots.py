@@ -18,13 +18,13 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.figures.answers import confusion
 from stacked_dae.figures.codes import Method, codes_in_two, codes_picture
 from stacked_dae.figures.columns import column_errors
-from stacked_dae.figures.curves import curves
+from stacked_dae.figures.curves import run_curves
 from stacked_dae.figures.images import filters, image_rows
-from stacked_dae.figures.style import figure, place
+from stacked_dae.figures.style import place
 from stacked_dae.inference.model import StackedDAE
+from stacked_dae.inference.pretrained_layers import blocks_of
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
-from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils.type_hints import matches_type
 
 # Images beside one another in a picture of reconstructions.
@@ -38,11 +38,10 @@ def plot_history(run: RunFolder | str | Path) -> Figure:
         StageError: it is not a run folder, or no stage has begun.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    stages = folder.manifest.stages
-    rows = {stage: logged for stage in stages if (logged := folder.metrics(stage).rows())}
-    if not rows:
+    picture = run_curves(folder)
+    if picture is None:
         raise StageError(f"{folder.path} has no epoch yet; run its fit first")
-    return curves(rows, stages[FINETUNE].best_epoch if FINETUNE in stages else None)
+    return picture
 
 
 def plot_confusion(run: RunFolder | str | Path, ax: Axes | None = None) -> Figure:
@@ -119,19 +118,16 @@ def plot_reconstructions(
             raise ConfigError("corrupt is for images; of a table each column is rebuilt from the others")
         return column_errors(model.reconstruction_errors(rows, layer, by="column"), ax)
     layers, shape = model.pretrained_layers(layer), _image_shape(model, image_shape)
-    clean = model.inputs_of(rows)[:_MOST_IMAGES]
-    if clean.dtype == np.uint8:
-        clean = clean.astype(np.float32) / 255.0
+    (clean,) = (block.numpy() for block in blocks_of(model.inputs_of(rows)[:_MOST_IMAGES]))
     names, drawn = ["clean"], [clean]
     if corrupt:
         names, drawn = [*names, "corrupted"], [*drawn, layers.corrupt(clean, seed)]
     images = np.concatenate([*drawn, layers.reconstruct(drawn[-1])]).clip(0, 1).reshape(-1, *shape)
-    if ax is None:
-        ax = figure(1.6 + 0.72 * len(clean), 0.4 + 0.72 * (len(names) + 1)).subplots()
+    ax, picture = place(ax, 1.6 + 0.72 * len(clean), 0.4 + 0.72 * (len(names) + 1))
     image_rows(ax, images, [*names, "rebuilt"])
     k = model.check_layer(layer)
     ax.set_title(f"Rebuilt from the codes of layer {k}" + ("; decoded down to the input" if k > 1 else ""), fontsize=10)
-    return place(ax, 0, 0)[1]
+    return picture
 
 
 def plot_codes(

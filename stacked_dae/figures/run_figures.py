@@ -14,12 +14,12 @@ from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.figures.answers import confusion, predictions
 from stacked_dae.figures.codes import MOST_KINDS, codes_in_two, codes_picture
 from stacked_dae.figures.columns import column_errors
-from stacked_dae.figures.curves import curves
+from stacked_dae.figures.curves import run_curves
 from stacked_dae.figures.images import layer_pictures, samples
 from stacked_dae.figures.style import save
 from stacked_dae.inference.loading import load_layers
 from stacked_dae.inference.model import StackedDAE
-from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
+from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, column_means
 from stacked_dae.inference.reports.regression_report import predicted_and_true
 from stacked_dae.inference.run_data import run_data
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
@@ -54,20 +54,20 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
     is_whole = len(trained) == len(folder.config().layers()) and folder.manifest.components is None
     layers = load_layers(folder) if trained and is_whole else []
     result = folder.result() if folder.has_result else None
-    metrics = {stage: rows for stage in stages if (rows := folder.metrics(stage).rows())}
-    if metrics:
-        known: dict[str, dict[str, float]] = {
-            stage_name(k): {"predicting the mean": loss} for k, loss in _losses_of_means(layers, data).items()
-        }
-        if isinstance(result, Result):
-            names = {name: name.replace("_", " ") for name in ("majority", "logistic_regression")}
-            baselines = result.baselines or {}
-            known[FINETUNE] = {f"{names[name]}, test": baselines[name] for name in names if name in baselines}
-        made["curves"] = curves(metrics, stages[FINETUNE].best_epoch if FINETUNE in stages else None, known)
+    known: dict[str, dict[str, float]] = {
+        stage_name(k): {"predicting the mean": loss} for k, loss in _losses_of_means(layers, data).items()
+    }
+    if isinstance(result, Result):
+        names = {name: name.replace("_", " ") for name in ("majority", "logistic_regression")}
+        baselines = result.baselines or {}
+        known[FINETUNE] = {f"{names[name]}, test": baselines[name] for name in names if name in baselines}
+    drawn = run_curves(folder, known)
+    if drawn is not None:
+        made["curves"] = drawn
     if layers:
         made |= layer_pictures(layers, data, folder.config().seed)
         if data.table is not None and not data.table.are_pixels:
-            made |= _table_pictures(folder, data)
+            made |= _table_pictures(folder, layers, data)
     if isinstance(result, Result):
         made["confusion"] = confusion(result, data.table.classes if data.table else ())
     if data.is_regression and data.table and folder.has_done(FINETUNE) and len(data.valid):
@@ -97,14 +97,14 @@ def _inputs(split: Split) -> torch.Tensor:
     return torch.cat(list(blocks_of(_some(split).inputs)))
 
 
-def _table_pictures(folder: RunFolder, data: Dataset) -> dict[str, Figure]:
+def _table_pictures(folder: RunFolder, layers: Sequence[DenoisingAutoencoder], data: Dataset) -> dict[str, Figure]:
     """Draw validation rows of a table: how far each column is off, and the codes in two dimensions."""
     split = _some(data.valid if len(data.valid) else data.train)
     model, inputs = StackedDAE.from_run(folder.path), _inputs(split).numpy()
     assert data.table is not None
     values = data.table.restore(inputs)
-    errors = PretrainedLayers(load_layers(folder), data.table).errors(inputs, values)
-    made = {"columns": column_errors(dict(zip(model.columns, row_means(errors.T).tolist(), strict=True)))}
+    errors = PretrainedLayers(layers, data.table).errors(inputs, values)
+    made = {"columns": column_errors(column_means(model.columns, errors))}
     if len(inputs) >= 3:
         classes = np.array(data.table.classes)
         labels: Any = None

@@ -65,9 +65,9 @@ def save(figure: Figure, file: Path) -> Path:
 
 def shortened(name: str, most: int = 16) -> str:
     """Return a name of the user's as it stands beside a picture: cut where it is long, and never read as a formula."""
-    short = name if len(name) <= most else f"{name[: most - 1]}…"
+    short = (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
     # A legend leaves out what begins with an underscore.
-    return f" {short}".replace("$", r"\$") if short.startswith("_") else short.replace("$", r"\$")
+    return f" {short}" if short.startswith("_") else short
 
 
 def shortened_apart(names: Sequence[str], most: int = 16) -> list[str]:

@@ -21,7 +21,7 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.inference.exports.plain import layer_lines, plain_modules
 from stacked_dae.inference.loading import load_layers, load_network
 from stacked_dae.inference.model_file import hub_file, read_model, write_model
-from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, row_means
+from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, column_means, row_means
 from stacked_dae.inference.raw_rows import inputs_and_values, plain_inputs
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.mixed_classifier import MixedClassifier
@@ -267,7 +267,7 @@ class StackedDAE:
         else:
             errors = layers.errors(*inputs_and_values(rows, self.preprocessing))
         if by == "column":
-            return dict(zip(self.columns, row_means(errors.T).tolist(), strict=True))
+            return column_means(self.columns, errors)
         return row_means(errors) if by == "row" else errors
 
     def anomaly_scores(self, rows: Any, layer: int | None = None) -> NDArray[np.float64]:

@@ -108,6 +108,11 @@ def blocks_of(inputs: Inputs) -> Iterator[torch.Tensor]:
         yield rows.read(slice(start, start + _BATCH))
 
 
+def column_means(names: Sequence[str], errors: NDArray[np.float64]) -> dict[str, float]:
+    """Return the mean of each column over the rows that have a value in it, by name; NaN where none has."""
+    return dict(zip(names, row_means(errors.T).tolist(), strict=True))
+
+
 def row_means(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of each row over the values that it has, (n, columns) → (n,); NaN where it has none."""
     known = np.isfinite(errors)

@@ -11,6 +11,7 @@ from stacked_dae.utils.intervals import with_interval
 
 VALID, TEST, INTERVAL = "valid_error_percent", "test_error_percent", "test_error_ci95_percent"
 VALID_RMSE, TEST_RMSE = "valid_rmse", "test_rmse"
+ERRORS = (VALID, TEST, VALID_RMSE, TEST_RMSE)
 
 
 @dataclass(frozen=True)

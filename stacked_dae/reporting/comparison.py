@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.reporting.columns import (
+    ERRORS,
     TEST,
     TEST_RMSE,
     VALID,
@@ -22,6 +23,7 @@ from stacked_dae.reporting.columns import (
     baseline_columns,
     columns_of,
     metric_column,
+    shown,
 )
 from stacked_dae.utils.files import write_csv
 from stacked_dae.utils.nested import flatten, short_key
@@ -33,6 +35,23 @@ _SAME_ROWS = (
 )
 # What a run of an earlier version has of a later setting.
 _DEFAULTS = flatten(Config().to_dict())
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of the table that a terminal and a page show.
+
+    Args:
+        key: its name in :meth:`Comparison.records`.
+        title: its header.
+        kind: what it holds.
+        text: run → what its cell says.
+    """
+
+    key: str
+    title: str
+    kind: Literal["error", "setting", "loss", "other"]
+    text: Callable[[Compared], str]
 
 
 @dataclass(frozen=True)
@@ -67,10 +86,23 @@ class Comparison:
         names = sorted({name for run in self.runs for name in run.metrics})
         return [*columns_of(self.runs), *map(metric_column, names), *baseline_columns(self.runs)]
 
-    @property
-    def shown_columns(self) -> list[Column]:
-        """Those of :attr:`columns` that tables show."""
-        return [column for column in self.columns if column.title]
+    @cached_property
+    def table_columns(self) -> list[TableColumn]:
+        """The columns after the run's name: the errors, which a phone has room for, then settings, losses, the rest."""
+
+        def setting(key: str) -> Callable[[Compared], str]:
+            return lambda run: shown(run.settings.get(key), 6)
+
+        def loss(layer: str) -> Callable[[Compared], str]:
+            return lambda run: shown(run.losses.get(layer))
+
+        named = [(next(iter(c.values(self.runs[0]))), c) for c in self.columns if c.title]
+        return [
+            *(TableColumn(key, c.title, "error", c.text) for key, c in named if key in ERRORS),
+            *(TableColumn(key, self.short(key), "setting", setting(key)) for key in self.keys),
+            *(TableColumn(_loss_key(layer), layer, "loss", loss(layer)) for layer in self.layers),
+            *(TableColumn(key, c.title, "other", c.text) for key, c in named if key not in ERRORS),
+        ]
 
     @property
     def why_no_best(self) -> str:
@@ -104,12 +136,16 @@ class Comparison:
             {
                 "run": run.name,
                 **{key: run.settings.get(key) for key in self.keys},
-                **{f"{layer}/valid_loss": run.losses.get(layer) for layer in self.layers},
+                **{_loss_key(layer): run.losses.get(layer) for layer in self.layers},
                 **{name: value for column in self.columns for name, value in column.values(run).items()},
                 "best": run is self.best,
             }
             for run in self.runs
         ]
+
+
+def _loss_key(layer: str) -> str:
+    return f"{layer}/valid_loss"
 
 
 def compare(runs: Sequence[Compared], sort: str | None = None) -> Comparison:

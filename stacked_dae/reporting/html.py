@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stacked_dae.config.identity import NON_IDENTITY_KEYS
-from stacked_dae.reporting.columns import TEST, TEST_RMSE, VALID, VALID_RMSE, Compared, shown
+from stacked_dae.reporting.columns import TEST, VALID, Compared, shown
 from stacked_dae.reporting.comparison import Comparison
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils.files import write_text
@@ -40,6 +40,10 @@ def page(comparison: Comparison) -> str:
     """
     runs, best = comparison.runs, comparison.best
     columns, stages = _columns(comparison), _stages(comparison)
+    texts = [
+        {"run": comparison.label(run), **{column.key: column.text(run) for column in comparison.table_columns}}
+        for run in runs
+    ]
     environment = Environment(
         loader=PackageLoader("stacked_dae.reporting", "page"),
         autoescape=True,
@@ -57,8 +61,8 @@ def page(comparison: Comparison) -> str:
         keys=comparison.keys,
         columns=columns,
         rows=[
-            {"best": run is best, "cells": [_texts(comparison, run)[column["key"]] for column in columns]}
-            for run in runs
+            {"best": run is best, "cells": [cells[column["key"]] for column in columns]}
+            for run, cells in zip(runs, texts, strict=True)
         ],
         has_errors=bool(comparison.keys) and any(run.valid_score is not None for run in runs),
         stages=stages,
@@ -67,7 +71,18 @@ def page(comparison: Comparison) -> str:
             for key, value in runs[0].settings.items()
             if key not in comparison.keys and not key.startswith(NON_IDENTITY_KEYS)
         ],
-        data={"columns": columns, "stages": stages, "runs": [_run(comparison, run, stages) for run in runs]},
+        data={
+            "columns": columns,
+            "stages": stages,
+            "runs": [
+                {
+                    **_run(comparison, run, cells),
+                    "values": values,
+                    "curves": {stage["name"]: _curve(run, stage["name"], stage["what"]) for stage in stages},
+                }
+                for run, cells, values in zip(runs, texts, _values(comparison), strict=True)
+            ],
+        },
     )
 
 
@@ -76,32 +91,19 @@ def _part(name: str) -> Markup:
 
 
 def _columns(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the columns: the name and the errors first, which a phone has room for."""
-    figures = {VALID, TEST, VALID_RMSE, TEST_RMSE}
-    of_figures: list[dict[str, Any]] = []
-    rest: list[dict[str, Any]] = []
-    for column in comparison.shown_columns:
-        key = next(iter(column.values(comparison.runs[0])))
-        entry = {"key": key, "title": column.title, "figure": key in figures, "setting": False}
-        (of_figures if key in figures else rest).append(entry)
-    settings = [
-        {"key": key, "title": comparison.short(key), "figure": False, "setting": True} for key in comparison.keys
+    """Return what the page needs to know of each column, the run's name first."""
+    return [
+        {"key": "run", "title": "run", "figure": False, "setting": False},
+        *(
+            {
+                "key": column.key,
+                "title": f"{column.title.replace('_', ' ')} loss" if column.kind == "loss" else column.title,
+                "figure": column.kind == "error",
+                "setting": column.kind == "setting",
+            }
+            for column in comparison.table_columns
+        ),
     ]
-    losses = [
-        {"key": f"{layer}/valid_loss", "title": f"{layer.replace('_', ' ')} loss", "figure": False, "setting": False}
-        for layer in comparison.layers
-    ]
-    return [{"key": "run", "title": "run", "figure": False, "setting": False}, *of_figures, *settings, *losses, *rest]
-
-
-def _texts(comparison: Comparison, run: Compared) -> dict[str, str]:
-    """Return what the table shows of a run, by column."""
-    return {
-        "run": comparison.label(run),
-        **{next(iter(column.values(run))): column.text(run) for column in comparison.shown_columns},
-        **{key: shown(run.settings.get(key), 6) for key in comparison.keys},
-        **{f"{layer}/valid_loss": shown(run.losses.get(layer)) for layer in comparison.layers},
-    }
 
 
 def _stages(comparison: Comparison) -> list[dict[str, str]]:
@@ -118,44 +120,44 @@ def _stages(comparison: Comparison) -> list[dict[str, str]]:
     return found
 
 
-def _run(comparison: Comparison, run: Compared, stages: list[dict[str, str]]) -> dict[str, Any]:
-    """Return what the script needs to know of a run."""
-    values: dict[str, Any] = {"run": comparison.label(run)}
-    for column in comparison.shown_columns:
-        values |= column.values(run)
-    values |= {key: run.settings.get(key) for key in comparison.keys}
-    values |= {f"{layer}/valid_loss": run.losses.get(layer) for layer in comparison.layers}
-    numeric = _same_lengths(comparison)
-    # That a setting is null says something; that a version does not have it says nothing.
-    absent = {key: "null" for key in comparison.keys if run.settings.get(key, ...) is None}
+def _run(comparison: Comparison, run: Compared, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the script needs to know of a run, beside its values and its curves."""
     interval = {}
     if run.test_error_percent is not None and run.n_test:
         interval = {TEST: error_bounds(run.test_error_percent, run.n_test)}
     facts: Mapping[str, Any] = {
         "run": run.name,
         "state": run.state,
-        **{key: shown(run.settings.get(key), 6) for key in comparison.keys},
+        **{key: texts[key] for key in comparison.keys},
         **run.facts,
     }
     return {
-        "label": comparison.label(run),
+        "label": texts["run"],
         "best": run is comparison.best,
-        "values": {key: _plain(value, key in numeric) for key, value in values.items()} | absent,
-        "texts": _texts(comparison, run),
+        "texts": texts,
         "intervals": interval,
         "facts": [[name, str(text)] for name, text in facts.items()],
-        "curves": {stage["name"]: _curve(run, stage["name"], stage["what"]) for stage in stages},
         "filters": _small(run.filters),
     }
 
 
-def _same_lengths(comparison: Comparison) -> set[str]:
-    """Return the settings whose lists are as long in every run, so that a value that repeats stands for its list."""
+def _values(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return for each run what the page sorts and draws by, by column."""
     lengths = {
         key: {len(v) if isinstance(v := run.settings.get(key), list) else None for run in comparison.runs}
         for key in comparison.keys
     }
-    return {key for key, found in lengths.items() if len(found) == 1}
+    # Lists that are as long in every run, so that a value that repeats stands for its list.
+    numeric = {key for key, found in lengths.items() if len(found) == 1}
+    return [
+        {
+            **{key: _plain(value, key in numeric) for key, value in record.items()},
+            "run": comparison.label(run),
+            # That a setting is null says something; that a version does not have it says nothing.
+            **{key: "null" for key in comparison.keys if run.settings.get(key, ...) is None},
+        }
+        for run, record in zip(comparison.runs, comparison.records(), strict=True)
+    ]
 
 
 def _plain(value: Any, numeric: bool) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
+from stacked_dae.config.schema import Config
 from stacked_dae.data.registry import DATASETS
 from stacked_dae.errors import StageError
 from stacked_dae.reporting.columns import Compared
@@ -66,7 +67,7 @@ def _callbacks(records: Mapping[str, StageRecord]) -> str | None:
     return "; ".join(f"{name}: {', '.join(record.parts)}" for name, record in records.items() if record.parts) or None
 
 
-def _facts(folder: RunFolder, result: Result | RegressionResult | None) -> dict[str, str]:
+def _facts(folder: RunFolder, config: Config, result: Result | RegressionResult | None) -> dict[str, str]:
     """Return the command that trains the same again, and what it was trained by."""
     manifest, verb = folder.manifest, "fit"
     parent = ""
@@ -75,9 +76,8 @@ def _facts(folder: RunFolder, result: Result | RegressionResult | None) -> dict[
     elif FINETUNE not in manifest.stages:
         verb = "pretrain"
     command = f"stacked-dae {verb} --config {quote(str(folder.path / 'config.yaml'))}{parent} --out {_NEW}"
-    config = folder.config()
     # Custom objects, and data that were given from Python, are in no file that a command reads.
-    named = Path(config.data.path).name.partition(".")[0] if config.data.path else config.data.name
+    named = config.data.title
     given = manifest.dataset.name != named or (not config.data.path and named not in DATASETS)
     facts = {} if given or manifest.components or _callbacks(manifest.stages) else {"command": command}
     if manifest.stages:
@@ -101,7 +101,7 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     Raises:
         StageError: a file of it is damaged.
     """
-    stages = folder.manifest.stages
+    stages, config = folder.manifest.stages, folder.config()
     histories = {name: folder.metrics(name).rows() for name in stages}
     records = dict(stages)
     place = folder.path / "figures" / "filters.png"
@@ -117,7 +117,7 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
     return Compared(
         name=str(folder.path),
         settings={
-            **flatten(folder.config().to_dict()),
+            **flatten(config.to_dict()),
             "parts": folder.manifest.components,
             "callbacks": _callbacks(records),
         },
@@ -137,6 +137,6 @@ def read_run(folder: RunFolder, *, pictures: bool = False) -> Compared:
         histories={name: rows for name, rows in histories.items() if rows},
         metrics=_measures(result) if result else {},
         baselines=(result.baselines or {}) if result else {},
-        facts=_facts(folder, result),
+        facts=_facts(folder, config, result),
         filters=place.read_bytes() if pictures and place.is_file() else None,
     )

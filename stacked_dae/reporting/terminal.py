@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stacked_dae.errors import StackedDAEError, StageError
-from stacked_dae.reporting.columns import Compared, columns_of, shown
+from stacked_dae.reporting.columns import shown
 from stacked_dae.reporting.comparison import Comparison
 from stacked_dae.reporting.console import print_line, print_table, without
 from stacked_dae.reporting.run_folders import read_run, runs_below
@@ -23,9 +23,6 @@ from stacked_dae.utils.nested import short_key
 
 # Spaces of this box: at both edges together, and between two columns.
 _EDGES, _GAP = 2, 3
-
-_Column = tuple[str, Callable[[Compared], str], Literal["left", "right"]]
-"""Its title, the text of a run, and its side."""
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -36,23 +33,23 @@ def print_comparison(comparison: Comparison) -> None:
     differ = f"they differ in {named}" if named else "all settings are the same"
     print_line(console, f"{runs}; {differ}" if len(comparison.runs) > 1 else runs)
     # The errors first; what a terminal has no room for goes from the end.
-    columns, errors = _columns(comparison)
+    columns = comparison.table_columns
+    titles = [c.title.replace("layer_", "loss ") if c.kind == "loss" else c.title for c in columns]
     names = [f"{'* ' if run is comparison.best else ''}{comparison.label(run)}" for run in comparison.runs]
-    texts = [[text(run) for run in comparison.runs] for _, text, _ in columns]
-    widths = [max(map(cell_len, [title, *cells])) for (title, _, _), cells in zip(columns, texts, strict=True)]
+    texts = [[column.text(run) for run in comparison.runs] for column in columns]
+    widths = [max(map(cell_len, [title, *cells])) for title, cells in zip(titles, texts, strict=True)]
     ends = list(accumulate((width + _GAP for width in widths), initial=max(map(cell_len, ["run", *names])) + _EDGES))
-    count = max(sum(end <= console.width for end in ends[1:]), errors)
+    count = max(sum(end <= console.width for end in ends[1:]), sum(column.kind == "error" for column in columns))
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", no_wrap=True)
-    for title, _, justify in columns[:count]:
-        table.add_column(title, justify=justify)
+    for title, column in zip(titles[:count], columns, strict=False):
+        table.add_column(title, justify="left" if column.kind == "setting" else "right")
     for k, run in enumerate(comparison.runs):
         cells = (escape(cells[k]) for cells in texts[:count])
         table.add_row(escape(names[k]), *cells, style="bold" if run is comparison.best else None)
     print_table(console, table)
-    left_out = [title for title, _, _ in columns[count:]]
-    if left_out:
-        print_line(console, without(left_out))
+    if titles[count:]:
+        print_line(console, without(titles[count:]))
     if comparison.best:
         interval = "" if comparison.best.is_regression else "; after the test error, its 95 % interval"
         console.print(f"* lowest validation error{interval}", highlight=False)
@@ -94,26 +91,6 @@ def print_runs(place: str) -> None:
     print_table(console, table)
     for damage in damages:
         print_line(console, damage)
-
-
-def _columns(comparison: Comparison) -> tuple[list[_Column], int]:
-    """Return all columns, the errors first, then settings, losses and the rest; and how many are errors."""
-    errors = [c for c in columns_of(comparison.runs) if c.title and c.title != "seconds"]
-    rest = [column for column in comparison.shown_columns if column not in errors]
-
-    def setting(key: str) -> Callable[[Compared], str]:
-        return lambda run: shown(run.settings.get(key), 6)
-
-    def loss(layer: str) -> Callable[[Compared], str]:
-        return lambda run: shown(run.losses.get(layer))
-
-    columns: list[_Column] = [
-        *((column.title, column.text, "right") for column in errors),
-        *((comparison.short(key), setting(key), "left") for key in comparison.keys),
-        *((layer.replace("layer_", "loss "), loss(layer), "right") for layer in comparison.layers),
-        *((column.title, column.text, "right") for column in rest),
-    ]
-    return columns, len(errors)
 
 
 def print_trials(rows: Sequence[Mapping[str, Any]], measure: str, best: int, most: int = 10) -> None:

@@ -40,6 +40,8 @@ _log = logging.getLogger("stacked_dae")
 class Reporter:
     """Says nothing; what shows progress derives from it."""
 
+    _expected: Sequence[str] = ()
+
     def __enter__(self) -> Self:
         return self
 
@@ -57,6 +59,7 @@ class Reporter:
 
     def expect(self, stages: Sequence[str]) -> None:
         """Tell which stages come, in their order."""
+        self._expected = stages
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a stage of ``total`` units (epochs, rows), of which ``done`` are done already."""
@@ -132,7 +135,6 @@ class TerminalReporter(Reporter):
         )
         self._lines = not self._console.is_terminal
         self._task: TaskID | None = None
-        self._expected: Sequence[str] = ()
         # Others than the thread that works may have something to say.
         self._speaking = threading.RLock()
 
@@ -148,9 +150,6 @@ class TerminalReporter(Reporter):
     def say(self, text: str) -> None:
         with self._speaking:
             self._print(text)
-
-    def expect(self, stages: Sequence[str]) -> None:
-        self._expected = stages
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._stage = StageProgress(name, total, unit, done)
@@ -205,7 +204,6 @@ class NotebookReporter(LogReporter):
         from IPython.display import display
 
         self._page: list[str] = []
-        self._expected: Sequence[str] = ()
         self._drawn = 0.0
         self._handle = display(_Html(""), display_id=True)  # type: ignore[no-untyped-call]
 
@@ -213,9 +211,6 @@ class NotebookReporter(LogReporter):
         super().say(text)
         self._page.append(html.escape(text))
         self._draw()
-
-    def expect(self, stages: Sequence[str]) -> None:
-        self._expected = stages
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         super().start(name, total, unit, done)
@@ -273,11 +268,11 @@ class JsonReporter(Reporter):
         self._write({"say": text})
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
-        self._name, self._unit, self._done = name, unit, done
+        self._stage = StageProgress(name, total, unit, done)
         self._written = time.monotonic()
 
     def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
-        self._done += units
+        self._stage.advance(units, metrics)
         if time.monotonic() - self._written > _QUIET:
             self._written = time.monotonic()
             self._progress()
@@ -286,7 +281,7 @@ class JsonReporter(Reporter):
         self._progress()
 
     def _progress(self) -> None:
-        self._write({"stage": self._name, "unit": self._unit, "done": self._done})
+        self._write({"stage": self._stage.name, "unit": self._stage.unit, "done": self._stage.done})
 
     def _write(self, report: Mapping[str, Any]) -> None:
         print(json.dumps(report), file=sys.stderr, flush=True)

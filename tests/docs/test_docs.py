@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.programs import assert_made_by
 from helpers.small_runs import ROOT
 
 from stacked_dae.cli.parser import build_parser
@@ -181,11 +182,4 @@ def test_source_files_that_pages_name_are_there():
 
 
 def test_the_page_of_settings_is_up_to_date():
-    done = subprocess.run(
-        [sys.executable, "-c", "import settings_page; print(settings_page.page(), end='')"],
-        cwd=ROOT / "docs",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == (ROOT / "docs" / "settings.md").read_text(), "run: python docs/settings_page.py"
+    assert_made_by("settings_page", "page()", "settings.md")

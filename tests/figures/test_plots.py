@@ -205,7 +205,7 @@ def test_the_run_of_a_table_has_pictures_of_columns_and_codes(table):
 
 def test_curves_show_what_they_must_be_below(digits, model, rows, monkeypatch):
     drawn = {}
-    monkeypatch.setattr("stacked_dae.figures.run_figures.curves", lambda *given: drawn.update(given[2]) or Figure())
+    monkeypatch.setattr("stacked_dae.figures.curves.curves", lambda *given: drawn.update(given[2]) or Figure())
     draw_run(digits)
     x, _ = rows
     train = load_data(config_from_dict(DIGITS).data).train.inputs[:].astype(np.float64)

@@ -103,8 +103,8 @@ def test_a_layer_that_would_not_train_what_it_computes_is_refused(layer, message
     assert not (tmp_path / "run").exists()
 
 
-def test_a_layer_with_a_step_of_its_own_is_taken():
-    Components(layer=Stepping).check(12)
+def test_a_layer_with_a_step_of_its_own_is_taken(tmp_path):
+    assert fit(tmp_path / "run", layer=Stepping).has_done("layer_1")
 
 
 def test_a_part_equal_to_a_setting_trains_the_same(tmp_path):
