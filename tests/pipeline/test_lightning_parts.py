@@ -246,7 +246,11 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("case", RESUMED)
+# The others take as long each.
+_FAST = ("plateau", "clipped", "average", "double")
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=() if c in _FAST else pytest.mark.slow) for c in RESUMED])
 def test_a_stopped_run_continues_to_the_same_bits(case, tmp_path):
     config = changed(*RESUMED[case])
     whole = fit(config, tmp_path / "whole", dataset=blobs())

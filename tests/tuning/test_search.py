@@ -72,6 +72,7 @@ def test_what_a_search_leaves_is_a_table_and_a_frame(five):
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_larger_search_begins_with_the_smaller(five, tmp_path):
     result, _ = five
     three = searched(tmp_path / "out", 3)
@@ -197,6 +198,7 @@ def test_a_database_that_cannot_be_written_is_not_taken_for_a_damaged_one(tmp_pa
     assert len(searched(tmp_path / "out", 3).rows()) == 3
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_moved_goes_on(tmp_path):
     whole = searched(tmp_path / "whole", 5)
     with pytest.MonkeyPatch.context() as patch:
@@ -216,6 +218,7 @@ def test_trials_on_other_data_are_refused(tmp_path):
     assert len(searched(tmp_path / "out", 3).rows()) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_that_would_wait_for_layers_is_passed_over(tmp_path):
     """Another process trains layer 2 of the first trials: this one begins with those of the other noise."""
     noises = [[0.25, 0.1], [0.25, 0.4]]
@@ -317,6 +320,7 @@ def test_settings_that_are_not_valid_together_fail_alone(tmp_path, monkeypatch):
     assert {trial.state for trial in result.all_trials} == {"complete", "failed"}
 
 
+@pytest.mark.slow
 def test_two_folders_share_a_study(tmp_path):
     """As two machines do, each with its own disk."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
