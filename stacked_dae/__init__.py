@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stacked_dae.figures.plots import plot_confusion as plot_confusion
     from stacked_dae.figures.plots import plot_filters as plot_filters
     from stacked_dae.figures.plots import plot_history as plot_history
+    from stacked_dae.figures.plots import plot_importance as plot_importance
     from stacked_dae.figures.plots import plot_reconstructions as plot_reconstructions
     from stacked_dae.inference.model import StackedDAE as StackedDAE
     from stacked_dae.lightning.codes import CodesDataModule as CodesDataModule
@@ -91,6 +92,7 @@ _MODULES = {
     "plot_confusion": "figures.plots",
     "plot_filters": "figures.plots",
     "plot_history": "figures.plots",
+    "plot_importance": "figures.plots",
     "plot_reconstructions": "figures.plots",
     "pretrain": "pipeline.api",
     "pretrain_greedy": "lightning.greedy",

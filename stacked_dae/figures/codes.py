@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stacked_dae.errors import ConfigError, DataError
 from stacked_dae.figures.style import BLUE, GREY, KINDS, MARKERS, RAMP, place, plain, shortened_apart
+from stacked_dae.inference.raw_rows import checked_labels
 
 Method = Literal["pca", "tsne", "umap"]
 
@@ -73,7 +74,7 @@ def codes_picture(
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=12.0, color=BLUE)
     else:
-        values, missing = _checked(labels, len(points))
+        values, missing = checked_labels(labels, len(points))
         known, there = values[~missing], points[~missing]
         if missing.any():
             without = points[missing]
@@ -88,25 +89,6 @@ def codes_picture(
     axes.set_title(title, fontsize=11)
     plain(axes)
     return picture
-
-
-def _checked(labels: Any, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return labels as an array, and which of them are missing: None, NaN or NA.
-
-    Raises:
-        DataError: there is not one a row.
-    """
-    try:
-        values = np.asarray(labels if hasattr(labels, "__array__") else list(labels))
-    except (TypeError, ValueError):
-        raise DataError(f"labels must be one a row, {count} of them, not {type(labels).__name__}") from None
-    if values.shape != (count,):
-        raise DataError(f"labels must be one a row, of shape ({count},), not {values.shape}")
-    if values.dtype.kind in "fc":
-        return values, np.isnan(values)
-    # pandas' NA equals nothing and is no truth value.
-    missing = [value is None or str(value) in ("nan", "<NA>", "NaT") for value in values]
-    return values, np.array(missing, dtype=np.bool_)
 
 
 def _draw_kinds(axes: Axes, points: NDArray[Any], values: NDArray[Any]) -> None:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.figures.answers import confusion
 from stacked_dae.figures.codes import Method, codes_in_two, codes_picture
-from stacked_dae.figures.columns import column_errors
+from stacked_dae.figures.columns import column_errors, column_importance
 from stacked_dae.figures.curves import run_curves
 from stacked_dae.figures.images import filters, image_rows
 from stacked_dae.figures.style import place
+from stacked_dae.inference.importance import importance_of
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.inference.pretrained_layers import blocks_of
 from stacked_dae.runs.folder import RunFolder
@@ -160,6 +161,32 @@ def plot_codes(
     return codes_picture(
         points, names, labels, f"Codes of layer {model.check_layer(layer)}: {codes.shape[1]} units", ax
     )
+
+
+def plot_importance(
+    model: StackedDAE, rows: Any, labels: Any, *, repeats: int = 5, seed: int = 0, ax: Axes | None = None
+) -> Figure:
+    """Draw which columns the predictions rest on: how much the error rises when a column is shuffled among the rows.
+
+    The bar is the mean of several shufflings, the line their standard deviation. Columns that say the same stand in for
+    one another, so that each of them may seem to matter little (permutation importance: Breiman, "Random Forests",
+    2001, section 10).
+
+    Args:
+        model: fine-tuned.
+        rows: raw, n of them, that the model was not trained on.
+        labels: the class of each, or its number (regression only), (n,); rows whose label is missing are left out.
+        repeats: how often each column is shuffled.
+        seed: of the shuffling.
+        ax: where to draw; a new figure is made without it.
+
+    Raises:
+        StageError: the model was never fine-tuned.
+        ConfigError: ``repeats`` is below 1.
+        DataError: the rows differ in kind from those it was trained on, are not as many as the labels, or a label is of
+            a class that the model does not know.
+    """
+    return column_importance(importance_of(model, rows, labels, repeats, seed), ax=ax)
 
 
 def _image_shape(model: StackedDAE, given: tuple[int, int] | None) -> tuple[int, int]:

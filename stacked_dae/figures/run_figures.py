@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.figures.answers import confusion, predictions
 from stacked_dae.figures.codes import MOST_KINDS, codes_in_two, codes_picture
-from stacked_dae.figures.columns import column_errors
+from stacked_dae.figures.columns import column_errors, column_importance
 from stacked_dae.figures.curves import run_curves
 from stacked_dae.figures.images import layer_pictures, samples
 from stacked_dae.figures.style import save
+from stacked_dae.inference.importance import permutation_importance
 from stacked_dae.inference.loading import load_layers
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.inference.pretrained_layers import PretrainedLayers, blocks_of, column_means
@@ -26,8 +27,11 @@ from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import Result
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
+from stacked_dae.training.mixing.stage import labelled_examples
 
-_ALL = {"curves", "filters", "reconstructions", "columns", "codes", "confusion", "predictions"}
+_ALL = {"curves", "filters", "reconstructions", "columns", "codes", "importance", "confusion", "predictions"}
+# Columns that are shuffled at the most: it takes as many predictions of all rows, five times.
+_MOST_SHUFFLED = 50
 # Points that a picture can still show.
 _MOST_ROWS = 2000
 
@@ -70,9 +74,8 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
             made |= _table_pictures(folder, layers, data)
     if isinstance(result, Result):
         made["confusion"] = confusion(result, data.table.classes if data.table else ())
-    if data.is_regression and data.table and folder.has_done(FINETUNE) and len(data.valid):
-        model = StackedDAE.from_run(folder.path, "finetuned")
-        made["predictions"] = predictions(*predicted_and_true(model, _some(data.valid)), str(data.table.target))
+    if data.table is not None and folder.has_done(FINETUNE) and len(data.valid) and not folder.manifest.components:
+        made |= _pictures_of_predictions(folder, data)
     (folder.path / "figures").mkdir(exist_ok=True)
     for name in _ALL - made.keys():
         # Of an earlier run in this folder, on other data or for another task.
@@ -117,7 +120,30 @@ def _table_pictures(folder: RunFolder, layers: Sequence[DenoisingAutoencoder], d
     return made
 
 
+def _pictures_of_predictions(folder: RunFolder, data: Dataset) -> dict[str, Figure]:
+    """Draw what the predictions of a table's validation rows are beside the truth, and what they rest on."""
+    assert data.table is not None
+    model, split = StackedDAE.from_run(folder.path, "finetuned"), _some(data.valid)
+    made: dict[str, Figure] = {}
+    inputs, targets, rows = _inputs(split), split.labels, "validation rows"
+    if data.is_regression:
+        predicted, targets = predicted_and_true(model, split)
+        made["predictions"] = predictions(predicted, targets, str(data.table.target))
+    elif folder.config().learns_from_validation:
+        # None of the validation rows is new to it, so that the training rows, which are many more, serve as well.
+        known = np.flatnonzero(data.train.counted_labels >= 0)
+        inputs, targets = labelled_examples(data, known[_step(len(known))], with_validation=True)
+        rows = "rows that were learnt from"
+    if not data.table.are_pixels and len(model.columns) <= _MOST_SHUFFLED:
+        made["importance"] = column_importance(permutation_importance(model, inputs.numpy(), targets), rows)
+    return made
+
+
 def _some(split: Split) -> Split:
-    """Return at most 2000 rows, from all over the split: the first ones of ordered data are not like the rest."""
-    step = slice(None, None, max(1, -(-len(split) // _MOST_ROWS)))
+    step = _step(len(split))
     return Split(split.inputs[step], split.labels[step])
+
+
+def _step(n: int) -> slice:
+    """Return at most 2000 of ``n`` rows, from all over them: the first ones of ordered data are not like the rest."""
+    return slice(None, None, max(1, -(-n // _MOST_ROWS)))

@@ -64,3 +64,22 @@ def plain_inputs(rows: Any, width: int) -> NDArray[Any]:
             row, column = np.argwhere(~np.isfinite(inputs))[0]
             raise DataError(f"row {row}, input {column} is {inputs[row, column]}; remove or fill such values first")
     return inputs
+
+
+def checked_labels(labels: Any, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return labels as an array, and which of them are missing: None, NaN or NA.
+
+    Raises:
+        DataError: there is not one a row.
+    """
+    try:
+        values = np.asarray(labels if hasattr(labels, "__array__") else list(labels))
+    except (TypeError, ValueError):
+        raise DataError(f"labels must be one a row, {count} of them, not {type(labels).__name__}") from None
+    if values.shape != (count,):
+        raise DataError(f"labels must be one a row, of shape ({count},), not {values.shape}")
+    if values.dtype.kind in "fc":
+        return values, np.isnan(values)
+    # pandas' NA equals nothing and is no truth value.
+    missing = [value is None or str(value) in ("nan", "<NA>", "NaT") for value in values]
+    return values, np.array(missing, dtype=np.bool_)

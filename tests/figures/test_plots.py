@@ -200,7 +200,7 @@ def test_of_many_columns_the_best_and_the_worst_are_drawn():
 def test_the_run_of_a_table_has_pictures_of_columns_and_codes(table):
     run, _ = table
     made = {file.stem for file in draw_run(run)}
-    assert made == {"curves", "columns", "codes", "confusion"}
+    assert made == {"curves", "columns", "codes", "importance", "confusion"}
 
 
 def test_curves_show_what_they_must_be_below(digits, model, rows, monkeypatch):
@@ -288,7 +288,7 @@ def test_names_are_shown_as_they_are(tmp_path, model, rows):
     frame.to_csv(file, index=False)
     values = {**settings(file), "data": {"path": str(file), "target": "$y$_"}}
     run = fit(config_from_dict(values), tmp_path / "run")
-    assert {made.stem for made in draw_run(run)} == {"curves", "columns", "codes", "confusion"}
+    assert {made.stem for made in draw_run(run)} == {"curves", "columns", "codes", "importance", "confusion"}
 
 
 def test_a_table_of_many_classes_and_one_without_validation_rows_have_pictures(tmp_path):
