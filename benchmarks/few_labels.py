@@ -40,7 +40,7 @@ from sklearn.svm import SVC
 from stacked_dae import StackedDAEClassifier
 from stacked_dae.data.registry import load_dataset
 from stacked_dae.data.splits import interleaved_split, labelled_rows
-from stacked_dae.figures.style import KINDS, save
+from stacked_dae.figures.style import KINDS, MARKERS, save
 from stacked_dae.utils.files import write_csv, write_text
 from stacked_dae.utils.hardware import processor
 
@@ -197,9 +197,10 @@ def lines(made: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 def picture(made: list[dict[str, Any]]) -> Figure:
     """Draw error against labels, a panel a data set."""
     names = list(dict.fromkeys(row["data"] for row in made))
-    figure = Figure(figsize=(3.2 * len(names), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
-    for axes, name in zip(panels, names, strict=True):
+    figure = Figure(figsize=(8.4, 2.9 * -(-(len(names) + 1) // 3)), layout="constrained")
+    # The legend has the last place.
+    panels = figure.subplots(-(-(len(names) + 1) // 3), 3, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
         for k, (method, title) in enumerate(METHODS.items()):
             mine = [row for row in made if (row["data"], row["method"]) == (name, method)]
             axes.errorbar(
@@ -207,8 +208,8 @@ def picture(made: list[dict[str, Any]]) -> Figure:
                 [row["test_error_percent"] for row in mine],
                 [row["ci95_percent"] for row in mine],
                 label=title,
-                marker="o",
-                markersize=3,
+                marker=MARKERS[k],
+                markersize=4,
                 linewidth=2 if method == "stack" else 1,
                 color=KINDS[k],
             )
@@ -218,8 +219,10 @@ def picture(made: list[dict[str, Any]]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(name, fontsize=11)
         axes.set_xlabel("labels per class")
-    panels[0].set_ylabel("test error, %")
-    panels[-1].legend(fontsize=8, frameon=False)
+        axes.set_ylabel("test error, %")
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    panels[-1].legend(*panels[0].get_legend_handles_labels(), fontsize=10, frameon=False, loc="center")
     return figure
 
 

@@ -91,7 +91,8 @@ def _plain(settings: dict[str, Any]) -> str:
 def draw_table(rows: Sequence[TableRow], file: Path) -> Path:
     """Draw the table into ``file`` (PNG), a panel a problem: the paper's errors and ours, with intervals."""
     problems = list(dict.fromkeys(named(row) for row in ordered(rows)))
-    across = min(4, len(problems))
+    # As few places as can be stay empty.
+    across = len(problems) if len(problems) <= 4 else min((4, 3), key=lambda count: -len(problems) % count)
     down = -(-len(problems) // across)
     tallest = max(sum(named(row) == problem for row in rows) for problem in problems)
     figure = Figure(figsize=(3.0 * across + 1.0, (0.28 * tallest + 1.1) * down), layout="constrained")
