@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
 
-from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, accepted_values, flag_of
+from stacked_dae.cli.option_fields import accepted_values, flag_of
+from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
 from stacked_dae.config.reference import Setting, all_settings
 
 _GROUPS = {
     "Train": ("fit", "pretrain", "finetune", "search", "sweep"),
     "Look at runs": ("summary", "compare", "plot", "evaluate", "baselines", "runs"),
     "Use a run": ("predict", "encode", "reconstruct", "anomalies", "export"),
-    "Data, and the paper": ("data", "reproduce"),
+    "Data, the paper, the shell": ("data", "reproduce", "completion"),
 }
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "": (
@@ -47,6 +48,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "runs": ("stacked-dae runs list runs", "stacked-dae runs clean runs --dry-run"),
     "data": ("stacked-dae data list", "stacked-dae data check people.csv --target bought"),
     "reproduce": ("stacked-dae reproduce icml2008 --problems rect --budget 4",),
+    "completion": ("stacked-dae completion bash",),
 }
 """Commands that can be pasted, by the command whose help shows them; "" for the help of all."""
 MOST_CHANGED = ("data.path", "data.target", "pretrain.units", "pretrain.corruption.nu", "finetune.optimizer.lr")

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stacked_dae.cli.commands import compare, data, reproduce, runs, search, train
-from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, read_options
+from stacked_dae.cli.commands import compare, completion, data, reproduce, runs, search, train
+from stacked_dae.cli.option_fields import read_options
+from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
 from stacked_dae.cli.parser import parse
 from stacked_dae.errors import PeerError, StackedDAEError
 from stacked_dae.utils import distributed
@@ -31,6 +32,7 @@ _RUN: Mapping[str, Callable[[Any], None]] = {
     "sweep": search.run_sweep,
     "runs": runs.run_runs,
     "data": data.run_data,
+    "completion": completion.run_completion,
 }
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, accepted_values, argument_choices, option_names
+from stacked_dae.cli.option_fields import accepted_values, argument_choices, option_names
+from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
 from stacked_dae.config.loading import settings_ending_in, suggest_key
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import suggest

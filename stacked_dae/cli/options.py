@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from stacked_dae.config.data_schema import Decimal, Scale, Source
@@ -13,11 +12,11 @@ from stacked_dae.reproduction.models import MODELS
 from stacked_dae.reproduction.published import PROBLEMS
 from stacked_dae.reproduction.search_space import BUDGETS, Preset
 from stacked_dae.tuning.plan import Pruner, Sampler
-from stacked_dae.utils.type_hints import describe_type, field_types
 
 Study = Literal["icml2008", "filters", "noise"]
 """The table, and two studies with a picture each."""
 DataAction = Literal["list", "prepare", "show", "check"]
+Shell = Literal["bash", "zsh", "tcsh"]
 # Types whose text an error shows; those of a Literal describe themselves.
 Count = Annotated[int, "a whole number above 0"]
 Seed = Annotated[int, "a whole number of at least 0"]
@@ -261,6 +260,16 @@ class RunsOptions:
 
 
 @dataclass(frozen=True)
+class CompletionOptions:
+    """Options of completion."""
+
+    shell: Shell = _positional(
+        "The shell. It reads the script from a file, such as ~/.local/share/bash-completion/completions/stacked-dae for"
+        " bash."
+    )
+
+
+@dataclass(frozen=True)
 class Command:
     """A command of the command line: what ``--help`` says of it, and its options."""
 
@@ -305,46 +314,7 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     "data": Command(
         "list the data sets, prepare one (data prepare NAME), or draw examples of it (data show NAME)", DataOptions
     ),
+    "completion": Command(
+        "print a script by which a shell completes commands, options and settings", CompletionOptions
+    ),
 }
-
-
-def argument_choices(cls: type) -> tuple[str, ...]:
-    """Return the values that the first positional argument is limited to; empty if it is not."""
-    hint = field_types(cls)[fields(cls)[0].name]
-    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-
-
-def flag_of(name: str, metadata: Mapping[str, Any]) -> str:
-    """Return the name of a field on the command line, without the two dashes."""
-    return str(metadata.get("flag", name))
-
-
-def read_options(cls: type, values: Mapping[str, Any]) -> Any:
-    """Return the options ``cls`` with the parsed ``values``, by field name."""
-    return cls(**{f.name: values[f.name] for f in fields(cls)})
-
-
-def other_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parsed ``values`` that are no options of ``cls``: the settings of an experiment."""
-    options = {"config", *(f.name for f in fields(cls))}
-    return {name: value for name, value in values.items() if name not in options}
-
-
-def option_names(cls: type) -> list[str]:
-    """Return the names of the options, without the two dashes."""
-    return [flag_of(f.name, f.metadata) for f in fields(cls) if not f.metadata.get("positional")]
-
-
-def accepted_values(cls: type, flag: str) -> str:
-    """Return in words what the option or argument ``flag`` takes; empty if there is none of that name."""
-    found = next((f for f in fields(cls) if flag in (f.name, flag_of(f.name, f.metadata))), None)
-    return "" if found is None else _describe(field_types(cls, include_extras=True)[found.name])
-
-
-def _describe(hint: Any) -> str:
-    texts = [part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)]
-    if typing.get_origin(hint) is Annotated:
-        return str(hint.__metadata__[0])
-    if typing.get_origin(hint) is Literal:
-        return describe_type(hint)
-    return " or ".join(_describe(part) if part is not hint else describe_type(part) for part in texts)

@@ -11,7 +11,8 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from stacked_dae.cli.messages import explain
-from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, flag_of, option_names
+from stacked_dae.cli.option_fields import flag_of, option_names
+from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
 from stacked_dae.config.loading import check_keys
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError
@@ -30,7 +31,7 @@ def parse(arguments: list[str]) -> tuple[str, Mapping[str, Any]]:
     if command is not None and command in TRAINING_COMMANDS:
         arguments = _files_first(arguments, command)
     try:
-        parsed = build_parser(command).parse_args(arguments)
+        parsed = build_parser(*filter(None, [command])).parse_args(arguments)
     except ArgumentError as error:
         raise ConfigError(explain(str(error), arguments)) from None
     except (OverflowError, RecursionError, TypeError, ValueError) as error:
@@ -39,8 +40,8 @@ def parse(arguments: list[str]) -> tuple[str, Mapping[str, Any]]:
     return parsed.command, parsed[parsed.command].as_dict()
 
 
-def build_parser(command: str | None) -> ArgumentParser:
-    """Return the parser; only ``command`` gets its arguments, so that --help answers at once."""
+def build_parser(*commands: str) -> ArgumentParser:
+    """Return the parser; only these ``commands`` get their arguments, so that a command begins at once."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog="stacked-dae",
@@ -53,7 +54,7 @@ def build_parser(command: str | None) -> ArgumentParser:
     for name, this in {**TRAINING_COMMANDS, **OTHER_COMMANDS}.items():
         description = f"{this.help[0].upper()}{this.help[1:]}."
         sub = ArgumentParser(exit_on_error=False, description=description, allow_abbrev=False)
-        if name == command:
+        if name in commands:
             if name in TRAINING_COMMANDS:
                 sub.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
             _add_options(sub, this.options)

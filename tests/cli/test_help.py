@@ -11,7 +11,8 @@ from helpers.small_runs import ROOT
 from stacked_dae.cli import parser
 from stacked_dae.cli.help import _GROUPS, EXAMPLES, MOST_CHANGED
 from stacked_dae.cli.main import main
-from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS, option_names
+from stacked_dae.cli.option_fields import option_names
+from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
 from stacked_dae.config.loading import setting_names
 from stacked_dae.config.reference import all_settings
 from stacked_dae.config.schema import Config

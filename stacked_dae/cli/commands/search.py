@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacked_dae.cli.options import SearchOptions, SweepOptions, other_values, read_options
+from stacked_dae.cli.option_fields import other_values, read_options
+from stacked_dae.cli.options import SearchOptions, SweepOptions
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.errors import ConfigError
 from stacked_dae.tuning.plan import SearchPlan

@@ -7,14 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.cli.options import (
-    TRAINING_COMMANDS,
-    FinetuneOptions,
-    PretrainOptions,
-    TrainOptions,
-    other_values,
-    read_options,
-)
+from stacked_dae.cli.option_fields import other_values, read_options
+from stacked_dae.cli.options import TRAINING_COMMANDS, FinetuneOptions, PretrainOptions, TrainOptions
 from stacked_dae.config.identity import fingerprint, identity_settings
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
