@@ -21,9 +21,12 @@ def run_reproduce(options: ReproduceOptions) -> None:
         return
     out = Path(options.out or "runs/icml2008")
 
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
+    from stacked_dae.reporting.console import print_table
     from stacked_dae.reproduction.parallel import reproduce_side_by_side
     from stacked_dae.reproduction.rendering import cells
     from stacked_dae.reproduction.runner import ReproductionRequest
@@ -33,12 +36,14 @@ def run_reproduce(options: ReproduceOptions) -> None:
     with command_reporter() as reporter:
         reporter.say(NOTES[preset])
         rows = reproduce_side_by_side(request, out, reporter)
-    header, lines = cells(rows)
-    table = Table(*header, title=f"Table 1, test error (%): {out}")
+    asked = [row for row in rows if (row.problem in problems and row.asked in models and row.source == options.source)]
+    header, lines = cells(asked)
+    # What the search tried and chose has no room in a terminal.
+    table = Table(*header[:-3], title=f"Table 1, test error (%): {escape(str(out))}", box=SIMPLE_HEAD, pad_edge=False)
     for line in lines:
-        table.add_row(*line)
-    Console().print(table)
-    print(f"also in {out}: table.md, table.csv, table.png")
+        table.add_row(*line[:-3])
+    print_table(Console(), table)
+    print(f"{len(rows)} rows, with what was chosen, in {out}: table.md, table.csv, table.png")
 
 
 def _study(options: ReproduceOptions) -> None:
