@@ -34,7 +34,7 @@ from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.stage import fit_stage
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.utils.hardware import processor
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 INPUTS, UNITS, CLASSES = 784, 1000, 10
 NU = 0.25

@@ -27,7 +27,7 @@ from rich.table import Table
 from stacked_dae import StackedDAEError, config_from_dict, finetune, fit, pretrain
 from stacked_dae.figures.run_figures import draw_run
 from stacked_dae.figures.style import BLUE, VERMILLION
-from stacked_dae.utils.progress import Reporter, TerminalReporter
+from stacked_dae.utils.terminal.progress import Reporter, TerminalReporter
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"sda": "pre-trained", "mlp": "never pre-trained"}

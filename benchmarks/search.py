@@ -29,7 +29,7 @@ from stacked_dae.tuning.result import SearchResult, SearchTrial, read_search
 from stacked_dae.tuning.search import work
 from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.trials import DataCache
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 PROBLEMS: dict[str, dict[str, Any]] = {
     "digits": {"pretrain": {"units": [100, 100], "epochs": 15}, "finetune": {"epochs": 27, "patience": 27}},

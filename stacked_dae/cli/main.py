@@ -16,6 +16,7 @@ from stacked_dae.cli.parser import parse
 from stacked_dae.errors import PeerError, StackedDAEError
 from stacked_dae.utils import distributed
 from stacked_dae.utils.signals import SIGNALS, Interrupted, handle_signals
+from stacked_dae.utils.terminal.text import say, tolerant_output
 
 _RUN: Mapping[str, Callable[[Any], None]] = {
     "summary": runs.run_summary,
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with handle_signals(*SIGNALS):
+        with tolerant_output(), handle_signals(*SIGNALS):
             _run(arguments)
             return 0
     except StackedDAEError as error:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
         how = "interrupted" if signum == signal.SIGINT else "stopped"
-        print(f"stacked-dae: {how}; run the same command again to resume", file=sys.stderr)
+        say(f"stacked-dae: {how}; run the same command again to resume", file=sys.stderr)
         return 128 + signum
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "; make room, and run the same command again to resume" if full else ""
         message = f"{error.filename or 'a file'}: {error.strerror}{remedy}"
-    print(f"stacked-dae: error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"stacked-dae: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 

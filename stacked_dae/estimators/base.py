@@ -28,8 +28,8 @@ from stacked_dae.nn.mixed_classifier import MixedClassifier
 from stacked_dae.nn.stack import EncoderStack
 from stacked_dae.training.builders import build_layer, scale_untrained_layers
 from stacked_dae.training.greedy import MemoryStore, finetune_stack, pretrain_layers
-from stacked_dae.utils.progress import Reporter, TerminalReporter
 from stacked_dae.utils.seeding import derive_seed
+from stacked_dae.utils.terminal.progress import Reporter, TerminalReporter
 
 if TYPE_CHECKING:
     from typing_extensions import Self

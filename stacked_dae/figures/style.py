@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from stacked_dae.utils.files import write_atomically
+from stacked_dae.utils.terminal.text import printable
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -65,6 +66,7 @@ def save(figure: Figure, file: Path) -> Path:
 
 def shortened(name: str, most: int = 16) -> str:
     """Return a name of the user's as it stands beside a picture: cut where it is long, and never read as a formula."""
+    name = printable(name)
     short = (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
     # A legend leaves out what begins with an underscore.
     return f" {short}" if short.startswith("_") else short

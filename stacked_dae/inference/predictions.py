@@ -19,7 +19,7 @@ from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.inference.file_rows import FileRows, file_rows
 from stacked_dae.inference.model import StackedDAE
 from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 # At most this many names unseen in training are reported with their row; the others are counted.
 _REPORTED = 3

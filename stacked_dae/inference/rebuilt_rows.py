@@ -15,7 +15,7 @@ from stacked_dae.inference.model import StackedDAE
 from stacked_dae.inference.predictions import kept_rows, rows_of, write_csv_lines, write_npy
 from stacked_dae.inference.pretrained_layers import row_means
 from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 _MOST_UNUSUAL = 10
 _COLUMNS_OF_A_ROW = 3

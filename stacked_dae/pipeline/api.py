@@ -20,7 +20,7 @@ from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.training.evaluation import RegressionScore, Score, score_split
 from stacked_dae.training.trainer import resolve_device
-from stacked_dae.utils.progress import Reporter, reporting
+from stacked_dae.utils.terminal.progress import Reporter, reporting
 
 
 def fit(

@@ -30,7 +30,7 @@ from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.trainer import build_logger
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import write_atomically
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 class RunStore:

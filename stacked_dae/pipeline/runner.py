@@ -38,7 +38,7 @@ from stacked_dae.training.optimizers import check_optimizers, check_schedules
 from stacked_dae.training.trainer import check_loggers, resolve_device
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import check_apart
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 class RunJob:

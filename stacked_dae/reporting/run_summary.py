@@ -17,6 +17,7 @@ from stacked_dae.runs.manifest import RegressionResult, Result, ResultRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.evaluation import RegressionScore
 from stacked_dae.utils.intervals import interval, with_interval
+from stacked_dae.utils.terminal.text import Terminal
 
 _MODELS = {
     "sda": "stacked denoising autoencoders",
@@ -56,7 +57,7 @@ def print_summary(folder: RunFolder) -> None:
             units = f"{record.dead_units}, {record.saturated_percent:.0f} %" if counted else ""
             loss = f"loss {rows[-1]['valid_loss']:.4g}"
             table.add_row(stage, str(record.epochs), loss, units, f"{record.seconds:.1f}")
-    console = Console()
+    console = Terminal()
     print_table(console, table)
     if folder.has_result:
         result = folder.result()
@@ -132,7 +133,7 @@ def print_baseline_table(result: Result | RegressionResult) -> None:
     for name, error in sorted(errors.items(), key=lambda item: item[1]):
         text = f"{error:.4g}" if numbers else with_interval(error, interval(error, result.n_test), result.n_test)
         table.add_row(_named(name), text, style="bold" if name == "stack" else None)
-    print_table(Console(), table)
+    print_table(Terminal(), table)
 
 
 def _named(baseline: str) -> str:
@@ -143,7 +144,7 @@ def print_layers(folder: RunFolder) -> None:
     """Print the data and the network of a run: each layer's units, activation, corruption, loss and parameters."""
     config, data = folder.config(), folder.manifest.dataset
     preprocessing = folder.preprocessing()
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     line = f"{data.name}: {data.inputs} inputs"
     if preprocessing is not None:
         names = preprocessing.names
@@ -177,7 +178,7 @@ def print_layers(folder: RunFolder) -> None:
 
 def print_anomalies(anomalies: Anomalies) -> None:
     """Print the rows with the highest scores and what is unusual in them, then the columns with the greatest errors."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     table = Table()
     table.add_column("row", justify="right")
     table.add_column("score", justify="right")
@@ -195,7 +196,7 @@ def print_anomalies(anomalies: Anomalies) -> None:
 
 def print_class_report(score: ClassReport, *, with_error: bool = True) -> None:
     """Print what a model makes of labelled rows: class by class, then all, the error among them if asked for."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     table = Table()
     for name in ("class", "rows", "predicted", "recall %", "precision %"):
         table.add_column(name, justify="left" if name == "class" else "right")

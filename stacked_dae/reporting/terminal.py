@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from stacked_dae.reporting.console import print_line, print_table, without
 from stacked_dae.reporting.run_folders import read_run, runs_below
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.nested import short_key
+from stacked_dae.utils.terminal.text import Terminal
 
 # Spaces of this box: at both edges together, and between two columns.
 _EDGES, _GAP = 2, 3
@@ -27,7 +27,7 @@ _EDGES, _GAP = 2, 3
 
 def print_comparison(comparison: Comparison) -> None:
     """Print which settings differ, then one row per run; the one with the lowest validation error is marked."""
-    console = Console()
+    console = Terminal()
     named = ", ".join(comparison.keys)
     runs = f"{len(comparison.runs)} run{'s' * (len(comparison.runs) != 1)}"
     differ = f"they differ in {named}" if named else "all settings are the same"
@@ -63,7 +63,7 @@ def print_runs(place: str) -> None:
     Raises:
         StageError: there is none.
     """
-    console = Console()
+    console = Terminal()
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("run", "data", "model", "state"):
         table.add_column(name)
@@ -102,7 +102,7 @@ def print_trials(rows: Sequence[Mapping[str, Any]], measure: str, best: int, mos
         best: number of the best.
         most: rows printed at the most.
     """
-    console = Console()
+    console = Terminal()
     states = [row["state"] for row in rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     console.print(f"{len(rows)} trials: {counted}", highlight=False)

@@ -18,7 +18,7 @@ from stacked_dae.reproduction.search_space import NOTES
 from stacked_dae.reproduction.table import TableRow
 from stacked_dae.training.trainer import resolve_device
 from stacked_dae.tuning.parallel import run_side_by_side
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 def reproduce_side_by_side(request: ReproductionRequest, out: Path, reporter: Reporter) -> list[TableRow]:

@@ -35,7 +35,7 @@ from stacked_dae.training.trainer import resolve_device
 from stacked_dae.utils.files import lock_folder, write_text
 from stacked_dae.utils.hardware import describe_hardware
 from stacked_dae.utils.intervals import interval
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.utils.files import write_text
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 from stacked_dae.utils.type_hints import field_types, matches_type
 
 # What tries.json holds of each.

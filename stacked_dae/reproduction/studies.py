@@ -19,7 +19,7 @@ from stacked_dae.pipeline.api import fit, pretrain
 from stacked_dae.reproduction.models import epoch_multiplier, finetuning
 from stacked_dae.reproduction.search_space import DEFAULT_LAYERS
 from stacked_dae.utils.files import write_csv
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 FILTER_NOISE = (0.0, 0.1, 0.25, 0.5)
 NOISE = (0.0, 0.1, 0.25, 0.4)

@@ -13,7 +13,7 @@ from torch import Tensor
 from stacked_dae.data.dataset import Dataset
 from stacked_dae.data.disk_array import Inputs
 from stacked_dae.training.loader import DeviceRows
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 # γ is in units of 1 / (mean squared distance), so that one grid serves pixels and codes.
 _GAMMAS = (0.5, 1.5, 4.5)

@@ -16,7 +16,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.integrity import read_small
 from stacked_dae.runs.manifest import StageRecord, check_stage
 from stacked_dae.utils.files import checksum, dump_checksummed, load_checksummed, lock_folder, write_text
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 _WEIGHTS, _METRICS, _RECORD = "weights.safetensors", "metrics.csv", "record.json"
 _CHECKPOINTS = ("checkpoint.ckpt", "minibatch.ckpt")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 # Seconds for a server to answer at all.
 _ANSWER = 5.0

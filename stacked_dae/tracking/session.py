@@ -16,7 +16,7 @@ from stacked_dae.tracking.mode import configured_mode, resolve_mode
 from stacked_dae.tracking.state import TrackingState
 from stacked_dae.tracking.wandb_tracker import WandbProcess, WandbTracker
 from stacked_dae.utils import distributed
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 class TrackingSession:

@@ -20,7 +20,7 @@ from stacked_dae.tracking.base import PRETRAIN, TRIAL, TrackedJob
 from stacked_dae.tracking.mode import OfflineNotices, answers, line_of, server
 from stacked_dae.tracking.state import TrackingState
 from stacked_dae.tracking.worker import BackgroundWorker
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask, ChunkedRegressionTask
 from stacked_dae.training.tasks.pretrain import ChunkedPretrainTask
 from stacked_dae.training.trainer import resolve_device
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 # Shares of the units that are dead, and of the codes that are saturated, beyond which a line says so.
 _MOST, _ALMOST_ALL = 0.5, 0.9

@@ -30,7 +30,7 @@ from stacked_dae.training.loader import ChunkLoader
 from stacked_dae.training.tasks.base import ChunkedTask
 from stacked_dae.training.trainer import build_trainer, quiet_lightning, returned_interrupts, tf32
 from stacked_dae.utils import distributed, signals
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 class StageLoader(Protocol):

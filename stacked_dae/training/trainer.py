@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -64,6 +65,9 @@ def build_trainer(config: TrainerConfig, **arguments: Any) -> pl.Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
+    if distributed.is_alone_in_slurm():
+        # Lightning would wait for tasks that nobody starts.
+        arguments = {**arguments, "plugins": [*arguments.get("plugins", ()), LightningEnvironment()]}
     try:
         trainer = pl.Trainer(
             accelerator=config.accelerator,

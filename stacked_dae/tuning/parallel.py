@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from stacked_dae.errors import StageError
-from stacked_dae.utils.progress import Reporter, read_report
+from stacked_dae.utils.terminal.progress import Reporter, read_report
 
 _ERROR = "stacked-dae: error: "
 

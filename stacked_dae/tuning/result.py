@@ -12,7 +12,7 @@ from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.stage_names import FINETUNE
 from stacked_dae.tuning.plan import SearchPlan, check_optuna, read_plan
-from stacked_dae.utils.progress import LogReporter, Reporter
+from stacked_dae.utils.terminal.progress import LogReporter, Reporter
 
 if TYPE_CHECKING:
     import optuna

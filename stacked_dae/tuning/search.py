@@ -22,7 +22,7 @@ from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.trials import DataCache, PrunedError, data_key, train_trial
 from stacked_dae.utils import distributed
 from stacked_dae.utils.files import check_apart, write_csv
-from stacked_dae.utils.progress import LogReporter, Reporter, reporting
+from stacked_dae.utils.terminal.progress import LogReporter, Reporter, reporting
 
 if TYPE_CHECKING:
     import optuna

@@ -19,7 +19,7 @@ from stacked_dae.runs.experiment import Experiment
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.layer_store import LayerStore
 from stacked_dae.runs.stage_names import FINETUNE
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 class PrunedError(Exception):

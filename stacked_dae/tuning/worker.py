@@ -12,8 +12,9 @@ from stacked_dae.tuning.result import PLAN
 from stacked_dae.tuning.search import work
 from stacked_dae.tuning.study.samplers import first_draws
 from stacked_dae.tuning.trials import DataCache
-from stacked_dae.utils.progress import command_reporter
 from stacked_dae.utils.signals import SIGNALS, Interrupted, handle_signals
+from stacked_dae.utils.terminal.progress import command_reporter
+from stacked_dae.utils.terminal.text import say
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
             data.preload(plan.config(first_draws(plan, 1)[0]))
             work(Path(out), plan, int(trials), storage[0] if storage else None, data, reporter)
     except StackedDAEError as error:
-        print(f"stacked-dae: error: {error}", file=sys.stderr)
+        say(f"stacked-dae: error: {error}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         return 128 + stop.signum

@@ -27,7 +27,8 @@ def launch_topology() -> tuple[int, int]:
         here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         nodes = max(1, all_of_them // here)
     elif _of_srun():
-        nodes, all_of_them = int(os.environ.get("SLURM_NNODES", "1")), int(os.environ["SLURM_NTASKS"])
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES", "1"))
+        all_of_them = int(os.environ["SLURM_STEP_NUM_TASKS"])
         here = max(1, all_of_them // nodes)
     else:
         return 1, 1
@@ -40,8 +41,15 @@ def launch_topology() -> tuple[int, int]:
 
 
 def _of_srun() -> bool:
-    # A shell on a machine that SLURM lent has the first, but is not one of several tasks.
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    # A shell of sbatch or salloc has SLURM_NTASKS and even SLURM_PROCID, but is not one of several tasks: only srun
+    # says how many it has started.
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+
+
+def is_alone_in_slurm() -> bool:
+    """Return whether SLURM has lent room for several tasks, and srun has not started them."""
+    of_torchrun = "LOCAL_WORLD_SIZE" in os.environ
+    return not of_torchrun and not _of_srun() and int(os.environ.get("SLURM_NTASKS") or 1) > 1
 
 
 def rank() -> int:

@@ -1,14 +1,16 @@
-"""Signals that stop a command: Ctrl-C, a scheduler's SIGTERM, SLURM's SIGUSR1."""
+"""Signals that stop a command: Ctrl-C, a scheduler's SIGTERM, SLURM's SIGUSR1, the SIGHUP of a closed terminal."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Windows has the first two.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -20,13 +22,27 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    _leave_closed_terminal()
     raise Interrupted(signum)
+
+
+def _leave_closed_terminal() -> None:
+    """Send output nowhere where its terminal is closed: each word to it would be an error, and end the work by that."""
+    for output in (1, 2):
+        try:
+            os.write(output, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, output)
+            os.close(nowhere)
 
 
 @contextmanager
 def handle_signals(*signals: signal.Signals) -> Iterator[None]:
     """Raise :class:`Interrupted` in the block when a signal arrives, or later inside :func:`deferred_stop`."""
-    with _installed(_interrupt, signals):
+    # What `nohup` ignores stays ignored.
+    heeded = [signum for signum in signals if signum == signal.SIGINT or signal.getsignal(signum) != signal.SIG_IGN]
+    with _installed(_interrupt, heeded):
         yield
 
 
@@ -47,6 +63,7 @@ class StopRequest:
             signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        _leave_closed_terminal()
         if self._signum is not None:
             raise Interrupted(signum)
         self._signum = signum

@@ -12,8 +12,8 @@ import numpy as np
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.data.dataset import Dataset, make_dataset
-from stacked_dae.utils.progress import Reporter
 from stacked_dae.utils.signals import StopRequest
+from stacked_dae.utils.terminal.progress import Reporter
 
 ROOT = Path(__file__).parents[2]
 

@@ -90,13 +90,19 @@ def test_shares_are_a_partition(monkeypatch, rows, count):
     [
         ({}, (1, 1, 0)),
         ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6", "RANK": "5"}, (2, 3, 5)),
-        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}, (4, 2, 3)),
-        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, (1, 1, 0)),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3"}, (4, 2, 3)),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}, (4, 2, 3)),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, (1, 1, 0)),
         ({"SLURM_NTASKS": "4"}, (1, 1, 0)),
+        # The shell of sbatch, and one that srun started alone in a larger allocation.
+        ({"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "0"}, (1, 1, 0)),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, (1, 1, 0)),
     ],
 )
 def test_the_launcher_says_how_many(monkeypatch, environment, expected):
-    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_PROCID"):
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -107,7 +113,7 @@ def test_the_launcher_says_how_many(monkeypatch, environment, expected):
     "environment",
     [
         {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "5", "RANK": "0"},
-        {"SLURM_NTASKS": "3", "SLURM_NNODES": "2", "SLURM_PROCID": "0"},
+        {"SLURM_STEP_NUM_TASKS": "3", "SLURM_NNODES": "2", "SLURM_PROCID": "0"},
     ],
 )
 def test_machines_of_unequal_shares_are_refused(monkeypatch, environment):
@@ -115,6 +121,20 @@ def test_machines_of_unequal_shares_are_refused(monkeypatch, environment):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="start as many on each"):
         distributed.launch_topology()
+
+
+@pytest.mark.parametrize("name", ["job", "interactive"])
+def test_a_shell_of_slurm_trains_alone_and_says_so(name, tmp_path):
+    """Nobody starts the other tasks there: a rendezvous would wait for ever."""
+    shell = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_PROCID": "0"}
+    shell |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_ID": "1", "SLURM_JOB_NAME": name}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    words = [sys.executable, "-m", "stacked_dae", "fit", "--config", "config.yaml", "--out", "one"]
+    env = {**os.environ, **shell, "SLURM_JOB_NODELIST": "here", "PYTHONPATH": str(ROOT)}
+    # Waiting in the rendezvous, torch hears no signal but SIGKILL, which ends this call.
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "srun did not start this command" in done.stderr
 
 
 @pytest.mark.slow
@@ -182,7 +202,8 @@ def test_the_slurm_script_on_two_machines(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     srun = """#!/bin/bash
 for task in 0 1; do
-    SLURM_PROCID=$task SLURM_NODEID=$task SLURM_LOCALID=0 SLURM_NTASKS=2 SLURM_NNODES=2 SLURM_NTASKS_PER_NODE=1 "$@" &
+    SLURM_PROCID=$task SLURM_NODEID=$task SLURM_LOCALID=0 SLURM_STEP_NUM_TASKS=2 \\
+    SLURM_NTASKS=2 SLURM_NNODES=2 SLURM_NTASKS_PER_NODE=1 "$@" &
     tasks="$tasks $!"
 done
 for task in $tasks; do wait $task || code=$?; done

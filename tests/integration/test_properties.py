@@ -21,7 +21,7 @@ from stacked_dae.nn.corruption import FixedMasking, Gaussian, Masking, SaltAndPe
 from stacked_dae.pipeline import api
 from stacked_dae.runs.experiment import Experiment
 from stacked_dae.utils.nested import flatten
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 DATA = blobs()
 FRACTIONS = st.floats(0, 1)

@@ -29,7 +29,7 @@ from stacked_dae.training.codes import encode_inputs
 from stacked_dae.training.cuda_graphs import CudaGraphRunner
 from stacked_dae.training.tasks.finetune import ChunkedFinetuneTask
 from stacked_dae.utils import signals
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 DATA = blobs()
 

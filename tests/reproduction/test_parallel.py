@@ -59,7 +59,7 @@ def test_a_part_is_the_command_of_its_rows(tmp_path):
 def test_what_they_say_is_told_and_progress_is_a_figure():
     heard = Listener()
     code = (
-        "from stacked_dae.utils.progress import command_reporter\n"
+        "from stacked_dae.utils.terminal.progress import command_reporter\n"
         "reporter = command_reporter()\n"
         f"reporter.say({NOTES['quick']!r}); reporter.say('basic: sda-3')\n"
         "reporter.start('layer_1', 50, 'epochs', 5); reporter.advance(1, {'train_loss': 61.0}); reporter.stop()"

@@ -28,7 +28,7 @@ from stacked_dae.reproduction.table import TableRow, ordered
 from stacked_dae.runs.fingerprints import result_fingerprint
 from stacked_dae.utils.files import lock_folder
 from stacked_dae.utils.intervals import interval
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 COLUMNS = ("svm-rbf", "svm-poly", "dbn-1", "saa-3", "dbn-3", "sda-3")
 

@@ -13,7 +13,7 @@ from stacked_dae.pipeline.api import fit
 from stacked_dae.reproduction import models, search_space
 from stacked_dae.reproduction.selection import select_best
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 class Counter(Reporter):

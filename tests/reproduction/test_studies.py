@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from stacked_dae.config.loading import config_from_dict
 from stacked_dae.reproduction import studies
 from stacked_dae.runs.folder import RunFolder
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 @pytest.fixture(autouse=True)

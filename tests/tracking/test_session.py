@@ -17,7 +17,7 @@ from stacked_dae.pipeline import api
 from stacked_dae.tracking.base import TrackedJob
 from stacked_dae.tracking.mode import OfflineNotices, resolve_mode
 from stacked_dae.tracking.state import TrackingState
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 def tracked(mode, **changes):

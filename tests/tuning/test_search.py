@@ -25,7 +25,7 @@ from stacked_dae.tuning.result import read_search
 from stacked_dae.tuning.study import storage
 from stacked_dae.tuning.study import study as study_module
 from stacked_dae.utils.files import lock_folder
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 RATE = "finetune.optimizer.lr"
 LOG = {"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}

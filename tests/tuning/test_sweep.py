@@ -19,7 +19,7 @@ from stacked_dae.tuning.result import read_search
 from stacked_dae.tuning.study.checks import check_plan
 from stacked_dae.tuning.study.samplers import first_draws
 from stacked_dae.utils.nested import flatten
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 COMMAND = ["${env}", "stacked-dae", "fit", "--config", "small.yaml", "--tracking.mode=auto", "${args}"]

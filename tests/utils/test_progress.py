@@ -14,7 +14,7 @@ from helpers.small_runs import blobs, small
 
 from stacked_dae import fit, measure_baselines, pretrain, search
 from stacked_dae.utils import progress
-from stacked_dae.utils.progress import LogReporter, TerminalReporter, reporting
+from stacked_dae.utils.terminal.progress import LogReporter, TerminalReporter, reporting
 
 
 class Terminal(io.StringIO):

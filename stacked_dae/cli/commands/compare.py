@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stacked_dae.cli.options import CompareOptions
 from stacked_dae.errors import ConfigError
+from stacked_dae.utils.terminal.text import say
 
 
 def run_compare(options: CompareOptions) -> None:
@@ -42,13 +43,13 @@ def run_compare(options: CompareOptions) -> None:
     print_comparison(comparison)
     if options.csv:
         write_comparison(comparison, Path(options.csv))
-        print(options.csv)
+        say(options.csv)
     if options.out:
         from stacked_dae.reporting.html import write_page
 
         write_page(comparison, Path(options.out))
-        print(options.out)
+        say(options.out)
     if options.report and options.wandb:
         from stacked_dae.reporting.wandb_report import save_report
 
-        print(save_report(options.wandb, comparison.layers, numbers=comparison.is_regression))
+        say(save_report(options.wandb, comparison.layers, numbers=comparison.is_regression))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from stacked_dae.cli.options import DataOptions
 from stacked_dae.config.data_schema import TABLE_SETTINGS, DataConfig
 from stacked_dae.errors import ConfigError, DataError
+from stacked_dae.utils.terminal.text import Terminal, say
 
 if TYPE_CHECKING:
     from stacked_dae.data.tabular.report import TableReport
@@ -27,7 +28,6 @@ def run_data(options: DataOptions) -> None:
         if getattr(options, name) is not None:
             flag = next(f.metadata.get("flag", name) for f in fields(options) if f.name == name)
             raise ConfigError(f"--{flag} is an option of data check, not of data {options.action}")
-    from rich.console import Console
     from rich.table import Table
 
     from stacked_dae.data import registry
@@ -36,7 +36,7 @@ def run_data(options: DataOptions) -> None:
         table = Table("name", "train / valid / test", "what")
         for name, entry in registry.DATASETS.items():
             table.add_row(name, " / ".join(map(str, entry.rows)), f"{entry.description}; {entry.source}")
-        Console().print(table)
+        Terminal().print(table)
         return
     if options.name is None:
         raise ConfigError(f"data {options.action} needs the name of a data set; data list names them")
@@ -44,10 +44,10 @@ def run_data(options: DataOptions) -> None:
     if options.action == "show":
         from stacked_dae.figures.run_figures import draw_samples
 
-        print(draw_samples(data, Path(options.out or f"{data.name}.png")))
+        say(draw_samples(data, Path(options.out or f"{data.name}.png")))
         return
     rows = " / ".join(str(len(split)) for split in (data.train, data.valid, data.load_test()))
-    print(f"{data.name} is ready: {rows} rows of {data.inputs} inputs, {data.classes} classes")
+    say(f"{data.name} is ready: {rows} rows of {data.inputs} inputs, {data.classes} classes")
 
 
 def _check(options: DataOptions) -> None:
@@ -79,18 +79,17 @@ def _check(options: DataOptions) -> None:
 
 
 def _print(report: TableReport) -> None:
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console()
+    console = Terminal()
     table = Table("column", "is", "holds", "missing", "values (training rows)")
     shown = [
         c for k, c in enumerate(report.columns) if k < _MOST_COLUMNS or c.role in ("refused", "index", "identifier")
     ]
     for column in shown:
         missing = f"{100 * column.missing / report.rows:.1f} %" if column.missing else ""
-        table.add_row(*(Text(cell) for cell in (column.name, column.role, column.holds, missing, column.values)))
+        table.add_row(*map(escape, (column.name, column.role, column.holds, missing, column.values)))
     console.print(table)
     if len(shown) < len(report.columns):
         console.print(f"and {len(report.columns) - len(shown)} more columns (all are in --out FILE.json)")
@@ -98,16 +97,16 @@ def _print(report: TableReport) -> None:
     if report.classes:
         classes = Table("class", "rows", "share")
         for name, rows in list(report.classes.items())[:_MOST_COLUMNS]:
-            classes.add_row(Text(name), str(rows), f"{100 * rows / labelled:.1f} %")
+            classes.add_row(escape(name), str(rows), f"{100 * rows / labelled:.1f} %")
         console.print(classes)
         if len(report.classes) > _MOST_COLUMNS:
             console.print(f"and {len(report.classes) - _MOST_COLUMNS} more classes (all are in --out FILE.json)")
     if report.target is not None:
-        print(f"the target is {report.target} (training rows)")
+        say(f"the target is {report.target} (training rows)")
     splits = " / ".join(map(str, report.splits.values()))
     unlabelled = f", {report.unlabelled} of them without a label" if report.unlabelled else ""
-    print(f"{report.rows} rows{unlabelled}; train / valid / test: {splits}; {report.inputs} inputs")
+    say(f"{report.rows} rows{unlabelled}; train / valid / test: {splits}; {report.inputs} inputs")
     for notice in report.notices:
-        print(f"note: {notice}")
+        say(f"note: {notice}")
     if report.command is not None:
-        print(f"to train: {report.command}")
+        say(f"to train: {report.command}")

@@ -8,6 +8,7 @@ from stacked_dae.cli.options import ReproduceOptions
 from stacked_dae.errors import ConfigError
 from stacked_dae.reproduction.published import PROBLEMS
 from stacked_dae.reproduction.search_space import BUDGETS, NOTES, check_request
+from stacked_dae.utils.terminal.text import Terminal, say
 
 
 def run_reproduce(options: ReproduceOptions) -> None:
@@ -22,7 +23,6 @@ def run_reproduce(options: ReproduceOptions) -> None:
     out = Path(options.out or "runs/icml2008")
 
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -30,7 +30,7 @@ def run_reproduce(options: ReproduceOptions) -> None:
     from stacked_dae.reproduction.parallel import reproduce_side_by_side
     from stacked_dae.reproduction.rendering import cells
     from stacked_dae.reproduction.runner import ReproductionRequest
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     request = ReproductionRequest(problems, models, preset, budget, options.seed, options.source, options.root)
     with command_reporter() as reporter:
@@ -42,8 +42,8 @@ def run_reproduce(options: ReproduceOptions) -> None:
     table = Table(*header[:-3], title=f"Table 1, test error (%): {escape(str(out))}", box=SIMPLE_HEAD, pad_edge=False)
     for line in lines:
         table.add_row(*line[:-3])
-    print_table(Console(), table)
-    print(f"{len(rows)} rows, with what was chosen, in {out}: table.md, table.csv, table.png")
+    print_table(Terminal(), table)
+    say(f"{len(rows)} rows, with what was chosen, in {out}: table.md, table.csv, table.png")
 
 
 def _study(options: ReproduceOptions) -> None:
@@ -60,10 +60,10 @@ def _study(options: ReproduceOptions) -> None:
     out = Path(options.out or f"runs/{options.what}-{problem}{source}-seed{options.seed}")
     from stacked_dae.data.registry import load_dataset
     from stacked_dae.reproduction.studies import errors_by_noise, filters_by_noise
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     data = load_dataset(problem, options.root, options.source)
     study = filters_by_noise if options.what == "filters" else errors_by_noise
     with command_reporter() as reporter:
         picture = study(data, options.source, options.seed, out, reporter)
-    print(picture)
+    say(picture)

@@ -18,6 +18,7 @@ from stacked_dae.cli.options import (
 )
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.utils.files import check_apart, check_output
+from stacked_dae.utils.terminal.text import say
 
 
 def run_evaluate(options: EvaluateOptions) -> None:
@@ -38,7 +39,7 @@ def run_evaluate(options: EvaluateOptions) -> None:
         data = run_data(RunFolder.open(Path(options.run)), root=options.root)
         tested = evaluate(options.run, dataset=data)
         if isinstance(tested, Score):
-            print(f"test error {tested}")
+            say(f"test error {tested}")
             test = data.load_test()
             found = score_rows(StackedDAE.from_run(options.run, "finetuned"), test.inputs, test.labels)
         else:
@@ -49,17 +50,17 @@ def run_evaluate(options: EvaluateOptions) -> None:
     if isinstance(found, ClassReport):
         print_class_report(found, with_error=options.data is not None)
     else:
-        print(f"{'test' if options.data is None else options.data} {found}")
+        say(f"{'test' if options.data is None else options.data} {found}")
     if out is not None:
         write_text(out, json.dumps(found.to_dict(), indent=2) + "\n")
-        print(out)
+        say(out)
 
 
 def run_baselines(options: RunDataOptions) -> None:
     """Test what the result of a run should beat, and print all beside it."""
     from stacked_dae.pipeline.api import measure_baselines
     from stacked_dae.reporting.run_summary import print_baseline_table
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     with command_reporter() as reporter:
         folder = measure_baselines(options.run, root=options.root, progress=reporter)
@@ -72,7 +73,7 @@ def run_plot(options: RunDataOptions) -> None:
     from stacked_dae.runs.folder import RunFolder
 
     for file in draw_run(RunFolder.open(Path(options.run)), root=options.root):
-        print(file)
+        say(file)
 
 
 def run_summary(options: RunOptions) -> None:
@@ -90,13 +91,13 @@ def run_predict(options: PredictOptions) -> None:
     out = _output(options.out, options.data, ".csv")
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.predictions import write_predictions
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     model = StackedDAE.from_run(options.run)
     model.check_finetuned()
     with command_reporter() as reporter:
         rows = write_predictions(model, Path(options.data), out, reporter, options.keep_columns or ())
-    print(f"{out}: {rows} rows")
+    say(f"{out}: {rows} rows")
 
 
 def run_encode(options: EncodeOptions) -> None:
@@ -104,13 +105,13 @@ def run_encode(options: EncodeOptions) -> None:
     out = _output(options.out, options.data, ".npy", ".parquet", ".csv")
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.predictions import write_codes
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     model = StackedDAE.from_run(options.run, options.weights)
     layer = model.check_layer(options.layer)
     with command_reporter() as reporter:
         rows = write_codes(model, Path(options.data), layer, out, reporter)
-    print(f"{out}: {rows} rows of {model.stack.widths[layer - 1]} codes, layer {layer}")
+    say(f"{out}: {rows} rows of {model.stack.widths[layer - 1]} codes, layer {layer}")
 
 
 def run_reconstruct(options: ReconstructOptions) -> None:
@@ -120,13 +121,13 @@ def run_reconstruct(options: ReconstructOptions) -> None:
         raise ConfigError("--keep-columns applies only with --out FILE.csv")
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.rebuilt_rows import write_reconstructions
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     model = StackedDAE.from_run(options.run)
     layer = model.check_layer(options.layer)
     with command_reporter() as reporter:
         rows = write_reconstructions(model, Path(options.data), layer, out, reporter, options.keep_columns or ())
-    print(f"{out}: {rows} rows, rebuilt from the codes of layer {layer}")
+    say(f"{out}: {rows} rows, rebuilt from the codes of layer {layer}")
 
 
 def run_anomalies(options: AnomaliesOptions) -> None:
@@ -135,14 +136,14 @@ def run_anomalies(options: AnomaliesOptions) -> None:
     from stacked_dae.inference.model import StackedDAE
     from stacked_dae.inference.rebuilt_rows import write_anomalies
     from stacked_dae.reporting.run_summary import print_anomalies
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     model = StackedDAE.from_run(options.run)
     layer = model.check_layer(options.layer)
     with command_reporter() as reporter:
         found = write_anomalies(model, Path(options.data), layer, out, reporter, options.keep_columns or ())
     print_anomalies(found)
-    print(f"{out}: {found.rows} rows")
+    say(f"{out}: {found.rows} rows")
 
 
 def run_export(options: ExportOptions) -> None:
@@ -152,7 +153,7 @@ def run_export(options: ExportOptions) -> None:
         from stacked_dae.runs.folder import RunFolder
 
         folder = Path(options.out) if options.out else Path(options.run) / "hub"
-        print(f"{export_hub(RunFolder.open(options.run), folder)}: hf upload OWNER/NAME {folder} puts it onto the Hub")
+        say(f"{export_hub(RunFolder.open(options.run), folder)}: hf upload OWNER/NAME {folder} puts it onto the Hub")
         return
     ending = {"onnx": ".onnx", "torch": ".pt2"}[options.format]
     out = _output(options.out, None, ending) if options.out else Path(options.run) / f"model{ending}"
@@ -162,9 +163,9 @@ def run_export(options: ExportOptions) -> None:
 
     model = StackedDAE.from_run(options.run)
     apart = (export_onnx if options.format == "onnx" else export_torch)(model, out)
-    print(f"{out}: its outputs match ours to within {apart:.1e}")
+    say(f"{out}: its outputs match ours to within {apart:.1e}")
     if options.format == "torch" and model.preprocessing is not None:
-        print("it takes the network's inputs, not the table's columns; StackedDAE.inputs_of makes them")
+        say("it takes the network's inputs, not the table's columns; StackedDAE.inputs_of makes them")
 
 
 def _output(out: str | None, data: str | None, *endings: str) -> Path:
@@ -201,7 +202,7 @@ def run_runs(options: RunsOptions) -> None:
     unused, count = unused_layers(place, map(RunFolder.open, runs_below(place)))
     removed = unused if options.dry_run else remove_layers(unused)
     for layer in removed:
-        print(layer.folder)
+        say(layer.folder)
     size = sum(layer.size_bytes for layer in removed) / 1e6
     how = "would be removed" if options.dry_run else "removed"
-    print(f"{len(removed)} of {count} layers {how}, {size:.1f} MB")
+    say(f"{len(removed)} of {count} layers {how}, {size:.1f} MB")

@@ -13,6 +13,7 @@ from stacked_dae.errors import ConfigError
 from stacked_dae.tuning.plan import SearchPlan
 from stacked_dae.tuning.space import read_space
 from stacked_dae.tuning.sweep_file import read_sweep
+from stacked_dae.utils.terminal.text import say
 
 if TYPE_CHECKING:
     from stacked_dae.tuning.result import SearchResult
@@ -47,14 +48,14 @@ def _search(plan: SearchPlan, trials: int, out: Path, workers: int, storage: str
     from stacked_dae.tuning import search
     from stacked_dae.tuning.figures import draw_search
     from stacked_dae.tuning.result import TABLE
-    from stacked_dae.utils.progress import command_reporter
+    from stacked_dae.utils.terminal.progress import command_reporter
 
     with command_reporter() as reporter:
         result = search.run_search(plan, trials, out, workers, storage, None, reporter)
         figures = draw_search(result)
     print_trials(result.rows(), result.measure, result.best.number)
-    print(_summary(result))
-    print(f"table: {out / TABLE}; figures: {', '.join(str(file) for file in figures)}")
+    say(_summary(result))
+    say(f"table: {out / TABLE}; figures: {', '.join(str(file) for file in figures)}")
 
 
 def _summary(result: SearchResult) -> str:

@@ -14,6 +14,7 @@ from stacked_dae.config.loading import config_from_dict
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError
 from stacked_dae.utils import distributed
+from stacked_dae.utils.terminal.text import say
 
 
 def run_training(command: str, values: Mapping[str, Any]) -> None:
@@ -37,14 +38,16 @@ def _train(command: str, config: Config, out: Path, pretrained: str | None, opti
     rerun, layers = options.rerun, options.layers if isinstance(options, PretrainOptions) else None
     if sys.stderr.isatty():
         # It takes seconds, and nothing else is to be seen yet.
-        print("importing torch …", file=sys.stderr)
+        say("importing torch …", file=sys.stderr)
     from stacked_dae.figures.run_figures import draw_run
     from stacked_dae.pipeline import api
     from stacked_dae.reporting.run_summary import print_summary
-    from stacked_dae.utils.progress import Reporter, command_reporter
+    from stacked_dae.utils.terminal.progress import Reporter, command_reporter
 
     # Of several processes one reports.
     with command_reporter() if distributed.is_rank_zero() else Reporter() as reporter:
+        if distributed.is_alone_in_slurm():
+            reporter.warn("SLURM lends room for several tasks, but one trains here: srun did not start this command")
         if pretrained is not None:
             folder = api.finetune(config, out, pretrained, rerun=rerun, progress=reporter)
         elif command == "pretrain":
@@ -55,7 +58,7 @@ def _train(command: str, config: Config, out: Path, pretrained: str | None, opti
             return
         draw_run(folder)
     print_summary(folder)
-    print(f"run folder: {folder.path} (figures in {folder.path / 'figures'})")
+    say(f"run folder: {folder.path} (figures in {folder.path / 'figures'})")
 
 
 def _default_out(config: Config, command: str, pretrained: str | None) -> Path:

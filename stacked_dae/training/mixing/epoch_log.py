@@ -9,7 +9,7 @@ from types import TracebackType
 from torch import Tensor
 from typing_extensions import Self
 
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 
 @dataclass(frozen=True)

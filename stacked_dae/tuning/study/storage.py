@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stacked_dae.errors import ConfigError, StageError
 from stacked_dae.tuning.plan import SearchPlan
 from stacked_dae.tuning.study.samplers import NumberedSampler, make_pruner
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 # Seconds that a process waits for another one's write to the database.
 _PATIENCE = 120

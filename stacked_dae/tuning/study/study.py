@@ -19,7 +19,7 @@ from stacked_dae.tuning.plan import SearchPlan
 from stacked_dae.tuning.study.samplers import distributions, quiet_optuna, settings_of
 from stacked_dae.tuning.study.storage import open_study
 from stacked_dae.utils.files import dump_checksummed, load_checksummed, lock_folder, write_text
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 _FOLDER, DATABASE, _RECORD = "study", "study.db", "trial.json"
 # Seconds between two looks for a trial that need not wait.

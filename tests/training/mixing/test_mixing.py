@@ -23,7 +23,7 @@ from stacked_dae.training.mixing.epoch_log import EpochLog
 from stacked_dae.training.mixing.members import finetune_members
 from stacked_dae.training.mixing.shares import is_above, mixture_shares, stratified_folds
 from stacked_dae.training.mixing.softmax_heads import fit_softmax_heads
-from stacked_dae.utils.progress import Reporter
+from stacked_dae.utils.terminal.progress import Reporter
 
 SETTINGS = FinetuneConfig(
     head="mixed", batch_size=32, epochs=20, patience=5, dropout=0.2, optimizer=OptimizerConfig(name="adamw", lr=1e-3)

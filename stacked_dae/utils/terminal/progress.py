@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,6 +27,7 @@ from rich.table import Column
 from typing_extensions import Self
 
 from stacked_dae.utils import distributed
+from stacked_dae.utils.terminal.text import Terminal, printable
 
 # Seconds between two lines of one stage where there is no terminal, and between two changes of a notebook's page.
 _QUIET = 10.0
@@ -75,10 +75,10 @@ class LogReporter(Reporter):
     """Leaves a record of each line and of each stage's end with the logger ``stacked_dae``, and shows nothing."""
 
     def say(self, text: str) -> None:
-        _log.info("%s", text)
+        _log.info("%s", printable(text))
 
     def warn(self, text: str) -> None:
-        _log.warning("%s", text)
+        _log.warning("%s", printable(text))
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._stage = StageProgress(name, total, unit, done)
@@ -87,7 +87,7 @@ class LogReporter(Reporter):
         self._stage.advance(units, metrics)
 
     def stop(self) -> None:
-        _log.info("%s", self._stage.line())
+        _log.info("%s", printable(self._stage.line()))
 
 
 class StageProgress:
@@ -122,7 +122,7 @@ class TerminalReporter(Reporter):
     """Shows bars (or lines) on standard error."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Terminal(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}", table_column=Column(min_width=21)),
             BarColumn(bar_width=14),
@@ -155,7 +155,9 @@ class TerminalReporter(Reporter):
         self._stage = StageProgress(name, total, unit, done)
         self._spoke = time.monotonic()
         with self._speaking:
-            self._task = self._bars.add_task(titled(name, self._expected), total=total, completed=done, latest="")
+            self._task = self._bars.add_task(
+                printable(titled(name, self._expected)), total=total, completed=done, latest=""
+            )
 
     def advance(self, units: int, metrics: Mapping[str, float] | None = None) -> None:
         assert self._task is not None, "start comes first"
@@ -187,14 +189,14 @@ class _LoggedTerminalReporter(TerminalReporter):
 
     def say(self, text: str) -> None:
         super().say(text)
-        _log.info("%s", text)
+        _log.info("%s", printable(text))
 
     def warn(self, text: str) -> None:
-        _log.warning("%s", text)
+        _log.warning("%s", printable(text))
 
     def stop(self) -> None:
         super().stop()
-        _log.info("%s", self._stage.line())
+        _log.info("%s", printable(self._stage.line()))
 
 
 class NotebookReporter(LogReporter):
