@@ -13,7 +13,7 @@ import pytest
 from helpers.small_runs import blobs, small
 
 from stacked_dae import fit, measure_baselines, pretrain, search
-from stacked_dae.utils import progress
+from stacked_dae.utils.terminal import progress
 from stacked_dae.utils.terminal.progress import LogReporter, TerminalReporter, reporting
 
 
