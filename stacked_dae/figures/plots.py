@@ -119,7 +119,7 @@ def plot_reconstructions(
             raise ConfigError("corrupt is for images; of a table each column is rebuilt from the others")
         return column_errors(model.reconstruction_errors(rows, layer, by="column"), ax)
     layers, shape = model.pretrained_layers(layer), _image_shape(model, image_shape)
-    (clean,) = (block.numpy() for block in blocks_of(model.inputs_of(rows)[:_MOST_IMAGES]))
+    clean = next(blocks_of(model.inputs_of(rows)[:_MOST_IMAGES])).numpy()
     names, drawn = ["clean"], [clean]
     if corrupt:
         names, drawn = [*names, "corrupted"], [*drawn, layers.corrupt(clean, seed)]

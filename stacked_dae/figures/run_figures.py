@@ -74,7 +74,7 @@ def draw_run(folder: RunFolder, dataset: Dataset | None = None, root: str | None
             made |= _table_pictures(folder, layers, data)
     if isinstance(result, Result):
         made["confusion"] = confusion(result, data.table.classes if data.table else ())
-    if data.table is not None and folder.has_done(FINETUNE) and len(data.valid) and not folder.manifest.components:
+    if data.table is not None and folder.has_done(FINETUNE) and len(data.valid):
         made |= _pictures_of_predictions(folder, data)
     (folder.path / "figures").mkdir(exist_ok=True)
     for name in _ALL - made.keys():
@@ -125,17 +125,20 @@ def _pictures_of_predictions(folder: RunFolder, data: Dataset) -> dict[str, Figu
     assert data.table is not None
     model, split = StackedDAE.from_run(folder.path, "finetuned"), _some(data.valid)
     made: dict[str, Figure] = {}
-    inputs, targets, rows = _inputs(split), split.labels, "validation rows"
+    targets, rows = split.labels, "validation rows"
     if data.is_regression:
         predicted, targets = predicted_and_true(model, split)
         made["predictions"] = predictions(predicted, targets, str(data.table.target))
-    elif folder.config().learns_from_validation:
+    if data.table.are_pixels or len(model.columns) > _MOST_SHUFFLED:
+        return made
+    if folder.config().learns_from_validation:
         # None of the validation rows is new to it, so that the training rows, which are many more, serve as well.
         known = np.flatnonzero(data.train.counted_labels >= 0)
         inputs, targets = labelled_examples(data, known[_step(len(known))], with_validation=True)
         rows = "rows that were learnt from"
-    if not data.table.are_pixels and len(model.columns) <= _MOST_SHUFFLED:
-        made["importance"] = column_importance(permutation_importance(model, inputs.numpy(), targets), rows)
+    else:
+        inputs = _inputs(split)
+    made["importance"] = column_importance(permutation_importance(model, inputs.numpy(), targets), rows)
     return made
 
 

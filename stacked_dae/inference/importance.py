@@ -38,7 +38,7 @@ def permutation_importance(
 
     Args:
         model: fine-tuned.
-        inputs: as the network takes them, (n, d), of rows that the model was not trained on.
+        inputs: as the network takes them, (n, d); better of rows that the model was not trained on.
         targets: the place of each row's class, (n,); of a regression the number, in its units.
         repeats: how often each column is shuffled.
         seed: of the shuffling.

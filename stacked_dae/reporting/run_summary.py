@@ -17,7 +17,7 @@ from stacked_dae.runs.manifest import RegressionResult, Result, ResultRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.evaluation import RegressionScore
 from stacked_dae.utils.intervals import interval, with_interval
-from stacked_dae.utils.terminal.text import Terminal
+from stacked_dae.utils.terminal.console import Terminal
 
 _MODELS = {
     "sda": "stacked denoising autoencoders",

@@ -19,7 +19,7 @@ from stacked_dae.reporting.console import print_line, print_table, without
 from stacked_dae.reporting.run_folders import read_run, runs_below
 from stacked_dae.runs.folder import RunFolder
 from stacked_dae.utils.nested import short_key
-from stacked_dae.utils.terminal.text import Terminal
+from stacked_dae.utils.terminal.console import Terminal
 
 # Spaces of this box: at both edges together, and between two columns.
 _EDGES, _GAP = 2, 3
@@ -42,7 +42,7 @@ def print_comparison(comparison: Comparison) -> None:
     count = max(sum(end <= console.width for end in ends[1:]), sum(column.kind == "error" for column in columns))
     table = Table(title=escape(comparison.folder) or None, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", no_wrap=True)
-    for title, column in zip(titles[:count], columns, strict=False):
+    for title, column in zip(titles[:count], columns[:count], strict=True):
         table.add_column(title, justify="left" if column.kind == "setting" else "right")
     for k, run in enumerate(comparison.runs):
         cells = (escape(cells[k]) for cells in texts[:count])

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from stacked_dae.cli.main import main
 from stacked_dae.runs.folder import RunFolder
+from stacked_dae.utils.terminal.console import Terminal
 from stacked_dae.utils.terminal.progress import LogReporter, TerminalReporter
-from stacked_dae.utils.terminal.text import Terminal, printable, say
+from stacked_dae.utils.terminal.text import printable, say
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b1m"
 # Small settings of a table of numbers.
@@ -43,7 +44,7 @@ def evil(tmp_path):
     dice = np.random.default_rng(0)
     a = dice.normal(size=(200, 2))
     lines = [f"a{EVIL},b,y", *(f"{p:.3f},{q:.3f},{'yes' + EVIL if p > 0 else 'no'}" for p, q in a)]
-    file = tmp_path / f"evil{EVIL.replace('/', '')}.csv"
+    file = tmp_path / f"evil{EVIL}.csv"
     file.write_text("\n".join(lines))
     return file
 

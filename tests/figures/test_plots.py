@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from stacked_dae import (
+    Components,
+    Masking,
     StackedDAE,
     config_from_dict,
     fit,
@@ -201,6 +203,17 @@ def test_the_run_of_a_table_has_pictures_of_columns_and_codes(table):
     run, _ = table
     made = {file.stem for file in draw_run(run)}
     assert made == {"curves", "columns", "codes", "importance", "confusion"}
+
+
+def test_a_run_with_components_has_the_pictures_of_its_predictions(tmp_path):
+    people(tmp_path / "people.csv")
+    values = {
+        **settings(tmp_path / "people.csv"),
+        "task": "regression",
+        "data": {"path": str(tmp_path / "people.csv"), "target": "age"},
+    }
+    run = fit(config_from_dict(values), tmp_path / "run", components=Components(corruption=Masking(0.3)))
+    assert {made.stem for made in draw_run(run)} >= {"curves", "importance", "predictions"}
 
 
 def test_curves_show_what_they_must_be_below(digits, model, rows, monkeypatch):

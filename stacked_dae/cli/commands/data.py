@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stacked_dae.cli.options import DataOptions
 from stacked_dae.config.data_schema import TABLE_SETTINGS, DataConfig
 from stacked_dae.errors import ConfigError, DataError
-from stacked_dae.utils.terminal.text import Terminal, say
+from stacked_dae.utils.terminal.text import say
 
 if TYPE_CHECKING:
     from stacked_dae.data.tabular.report import TableReport
@@ -31,6 +31,7 @@ def run_data(options: DataOptions) -> None:
     from rich.table import Table
 
     from stacked_dae.data import registry
+    from stacked_dae.utils.terminal.console import Terminal
 
     if options.action == "list":
         table = Table("name", "train / valid / test", "what")
@@ -81,6 +82,8 @@ def _check(options: DataOptions) -> None:
 def _print(report: TableReport) -> None:
     from rich.markup import escape
     from rich.table import Table
+
+    from stacked_dae.utils.terminal.console import Terminal
 
     console = Terminal()
     table = Table("column", "is", "holds", "missing", "values (training rows)")

@@ -8,7 +8,7 @@ from stacked_dae.cli.options import ReproduceOptions
 from stacked_dae.errors import ConfigError
 from stacked_dae.reproduction.published import PROBLEMS
 from stacked_dae.reproduction.search_space import BUDGETS, NOTES, check_request
-from stacked_dae.utils.terminal.text import Terminal, say
+from stacked_dae.utils.terminal.text import say
 
 
 def run_reproduce(options: ReproduceOptions) -> None:
@@ -30,6 +30,7 @@ def run_reproduce(options: ReproduceOptions) -> None:
     from stacked_dae.reproduction.parallel import reproduce_side_by_side
     from stacked_dae.reproduction.rendering import cells
     from stacked_dae.reproduction.runner import ReproductionRequest
+    from stacked_dae.utils.terminal.console import Terminal
     from stacked_dae.utils.terminal.progress import command_reporter
 
     request = ReproductionRequest(problems, models, preset, budget, options.seed, options.source, options.root)

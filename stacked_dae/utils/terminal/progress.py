@@ -27,7 +27,8 @@ from rich.table import Column
 from typing_extensions import Self
 
 from stacked_dae.utils import distributed
-from stacked_dae.utils.terminal.text import Terminal, printable
+from stacked_dae.utils.terminal.console import Terminal
+from stacked_dae.utils.terminal.text import printable
 
 # Seconds between two lines of one stage where there is no terminal, and between two changes of a notebook's page.
 _QUIET = 10.0
@@ -35,6 +36,10 @@ _REDRAWN = 0.2
 # Lines of a notebook's cell that are kept.
 _MOST_LINES = 60
 _log = logging.getLogger("stacked_dae")
+
+
+def _record(text: str, level: int = logging.INFO) -> None:
+    _log.log(level, "%s", printable(text))
 
 
 class Reporter:
@@ -75,10 +80,10 @@ class LogReporter(Reporter):
     """Leaves a record of each line and of each stage's end with the logger ``stacked_dae``, and shows nothing."""
 
     def say(self, text: str) -> None:
-        _log.info("%s", printable(text))
+        _record(text)
 
     def warn(self, text: str) -> None:
-        _log.warning("%s", printable(text))
+        _record(text, logging.WARNING)
 
     def start(self, name: str, total: int, unit: str, done: int = 0) -> None:
         self._stage = StageProgress(name, total, unit, done)
@@ -87,7 +92,7 @@ class LogReporter(Reporter):
         self._stage.advance(units, metrics)
 
     def stop(self) -> None:
-        _log.info("%s", printable(self._stage.line()))
+        _record(self._stage.line())
 
 
 class StageProgress:
@@ -189,14 +194,14 @@ class _LoggedTerminalReporter(TerminalReporter):
 
     def say(self, text: str) -> None:
         super().say(text)
-        _log.info("%s", printable(text))
+        _record(text)
 
     def warn(self, text: str) -> None:
-        _log.warning("%s", printable(text))
+        _record(text, logging.WARNING)
 
     def stop(self) -> None:
         super().stop()
-        _log.info("%s", printable(self._stage.line()))
+        _record(self._stage.line())
 
 
 class NotebookReporter(LogReporter):

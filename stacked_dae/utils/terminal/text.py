@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from typing import Any, TextIO
-
-from rich.console import Console
-from rich.text import Text
+from collections.abc import Iterator
+from typing import TextIO
 
 # Of ASCII and Latin-1, but for the ends of lines and tabulators: a terminal obeys them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -19,24 +17,13 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
-class Terminal(Console):
-    """A console that shows text as it is: neither obeys its control characters, nor makes a picture of ``:name:``."""
-
-    def __init__(self, **how: Any) -> None:
-        super().__init__(emoji=False, **how)
-
-    def render_str(self, text: str, *arguments: Any, **how: Any) -> Text:
-        """Return text as rich renders it, made :func:`printable`."""
-        return super().render_str(printable(text), *arguments, **how)
-
-
 def say(text: object, file: TextIO | None = None) -> None:
     """Print a line of :func:`printable` text, on standard output without ``file``."""
     print(printable(str(text)), file=file)
 
 
 @contextlib.contextmanager
-def tolerant_output() -> Any:
+def tolerant_output() -> Iterator[None]:
     """Write out what an encoding lacks in the block, such as ``\\xb1`` for ± in ASCII, where Python would fail."""
     changed = []
     for stream in (sys.stdout, sys.stderr):
