@@ -10,6 +10,7 @@ from itertools import groupby
 
 from stacked_dae.cli.option_fields import accepted_values, flag_of
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
+from stacked_dae.config.loading import RECIPES
 from stacked_dae.config.reference import Setting, all_settings
 
 _GROUPS = {
@@ -21,13 +22,13 @@ _GROUPS = {
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "": (
         "stacked-dae fit --data.name digits --out runs/digits",
-        "stacked-dae fit --config configs/table.yaml --data.path people.csv --data.target bought --out runs/people",
+        "stacked-dae fit --config table --data.path people.csv --data.target bought --out runs/people",
         "stacked-dae compare runs --out report.html",
     ),
     "fit": (
         "stacked-dae fit --data.name digits --out runs/digits",
         "stacked-dae fit --data.name digits --pretrain.units '[500, 500]' --pretrain.corruption.nu 0.4 --out runs/wide",
-        "stacked-dae fit --config configs/table.yaml --data.path people.csv --data.target bought --out runs/people",
+        "stacked-dae fit --config table --data.path people.csv --data.target bought --out runs/people",
     ),
     "pretrain": ("stacked-dae pretrain --data.name digits --pretrain.corruption.nu 0.25 --out runs/layers",),
     "finetune": ("stacked-dae finetune --pretrained runs/layers --data.labels_per_class 10 --out runs/few",),
@@ -131,7 +132,10 @@ def _required(options: type) -> str:
 def _options(options: type, trains: bool) -> Iterator[tuple[str, str]]:
     """Yield what each option is called and does."""
     if trains:
-        yield "--config FILE", "YAML file of settings; options override it wherever they stand."
+        yield (
+            "--config FILE",
+            f"YAML file of settings, or {' or '.join(RECIPES)}; options override it wherever they stand.",
+        )
     for field in fields(options):
         text = field.metadata["help"]
         if field.metadata.get("positional"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from stacked_dae.cli.option_fields import accepted_values, argument_choices, option_names
+from stacked_dae.cli.option_fields import accepted_values, argument_choices, flag_of, option_names
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
 from stacked_dae.config.loading import settings_ending_in, suggest_key
 from stacked_dae.config.schema import Config
@@ -52,10 +53,21 @@ def explain(message: str, arguments: Sequence[str]) -> str:
         key = key_match.group(1)
         given = re.findall(r"(?:Given value|Got value): (.*)", message)
         value = given[-1].strip() if given else ""
+        if key == "data" and asked in TRAINING_COMMANDS:
+            file = arguments[arguments.index("--data") + 1] if "--data" in arguments[:-1] else value or "FILE"
+            return f"--data takes no value of its own; the file of a table is --data.path {shlex.quote(file)}"
         takes = _takes(key) or (accepted_values(options, key) if options else "")
         if takes:
-            return f"{key} must be {takes}" + (f", not {value!r}" if value else "")
+            named = {f.name: flag_of(f.name, f.metadata) for f in fields(options)} if options else {}
+            flag = named.get(key, key)
+            return f"{flag} must be {takes}" + (f", not {value!r}{_in_a_list(flag, takes, value)}" if value else "")
     return re.sub(r"\s+", " ", message)
+
+
+def _in_a_list(flag: str, takes: str, value: str) -> str:
+    """Return the option with the one word that was given for a list of words."""
+    is_list = takes.startswith(("a list ('[one", "names of columns")) and re.fullmatch(r"[^\W\d][\w-]*", value)
+    return f": --{flag} '[{value}]'" if is_list else ""
 
 
 def _takes(key: str) -> str:

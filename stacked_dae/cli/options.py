@@ -176,9 +176,9 @@ class DataOptions:
     root: Folder | None = _option("Folder of the data files.", flag="data.root")
     target: ColumnName | None = _option("Column of the class, or of the number to predict (check only).")
     task: Task | None = _option("regression where the target is a number to predict (check only).")
-    keep: list[str] | None = _option("Columns that are inputs (check only).", flag="data.keep")
-    drop: list[str] | None = _option("Columns that are left out (check only).", flag="data.drop")
-    categorical: list[str] | None = _option("Columns of names (check only).", flag="data.categorical")
+    keep: Columns | None = _option("Columns that are inputs (check only).", flag="data.keep")
+    drop: Columns | None = _option("Columns that are left out (check only).", flag="data.drop")
+    categorical: Columns | None = _option("Columns of names (check only).", flag="data.categorical")
     scale: Scale | None = _option("minmax or standard (check only).", flag="data.scale")
     split: ColumnName | None = _option(
         "Column that says train, valid or test, or three shares (check only).", flag="data.split"
@@ -312,7 +312,8 @@ OTHER_COMMANDS: Mapping[str, Command] = {
     "sweep": Command("run the trials of a W&B sweep file here, without W&B (--local N)", SweepOptions),
     "runs": Command("list the runs below a folder, or remove shared layers that none needs", RunsOptions),
     "data": Command(
-        "list the data sets, prepare one (data prepare NAME), or draw examples of it (data show NAME)", DataOptions
+        "check a table (data check FILE), or list, prepare or draw the data sets (list, prepare NAME, show NAME)",
+        DataOptions,
     ),
     "completion": Command(
         "print a script by which a shell completes commands, options and settings", CompletionOptions

@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from stacked_dae.cli.messages import explain
 from stacked_dae.cli.option_fields import flag_of, option_names
 from stacked_dae.cli.options import OTHER_COMMANDS, TRAINING_COMMANDS
-from stacked_dae.config.loading import check_keys
+from stacked_dae.config.loading import RECIPES, check_keys, settings_file
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError
 from stacked_dae.utils.type_hints import field_types
@@ -56,7 +56,7 @@ def build_parser(*commands: str) -> ArgumentParser:
         sub = ArgumentParser(exit_on_error=False, description=description, allow_abbrev=False)
         if name in commands:
             if name in TRAINING_COMMANDS:
-                sub.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
+                sub.add_argument("--config", action="config", help="YAML file of settings, or a recipe.")
             _add_options(sub, this.options)
             if name in TRAINING_COMMANDS:
                 sub.add_class_arguments(Config, help="The experiment.")
@@ -105,7 +105,7 @@ def _files_first(arguments: list[str], command: str) -> list[str]:
                 if not value or value.startswith("--"):
                     raise ConfigError(f"{name} needs a {'file' if name == '--config' else 'run folder'}")
             if name == "--config":
-                files.append(value)
+                files.append(str(settings_file(value)))
                 continue
             others += [name, value]
             files.insert(0, _settings_of(value))
@@ -132,7 +132,8 @@ def _check_file(file: str) -> None:
     try:
         values = read_yaml(Path(file))
     except ConfigError as error:
-        raise ConfigError(f"--config {error}") from None
+        recipes = "" if Path(file).exists() else f"; without a file of your own: {', '.join(RECIPES)}"
+        raise ConfigError(f"--config {error}{recipes}") from None
     check_keys({} if values is None else values, file, also=TRAINING_OPTIONS)
 
 

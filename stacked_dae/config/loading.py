@@ -5,29 +5,55 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from stacked_dae.config.schema import Config
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.utils.type_hints import describe_type, field_types, matches_type
+from stacked_dae.utils.yaml_io import read_yaml
 
 # A value in an error: its beginning is enough.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 
+RECIPES: Mapping[str, Path] = {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+"""The settings files of the package by their names: ``regression`` and ``table``."""
 
-def config_from_dict(values: Mapping[str, Any], source: str = "") -> Config:
-    """Return the Config that ``values`` (nested plain dictionaries) describes; absent keys take their defaults.
+
+def config_from_dict(values: Mapping[str, Any], source: str = "", *, recipe: str | None = None) -> Config:
+    """Return the Config that ``values`` (nested plain dictionaries) describes.
+
+    Args:
+        values: settings; absent ones have those of the recipe, and without one their defaults, which suit images.
+        source: where the settings come from, for the text of an error.
+        recipe: one of :data:`RECIPES`: ``table``, or ``regression`` for a table whose target is a number.
 
     Raises:
         ConfigError: a key is unknown or a value out of range; the text names ``source``, if there is one, and the key.
     """
     check_keys(values, source)
+    if recipe is not None:
+        if recipe not in RECIPES:
+            raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
+        values = _over(read_yaml(RECIPES[recipe]), values)
     try:
         config: Config = _build(Config, values)
     except ConfigError as error:
         raise ConfigError(_said_of(source, str(error))) from None
     return config
+
+
+def settings_file(name: str) -> Path:
+    """Return the settings file of this name: a file, or else one of :data:`RECIPES`."""
+    path = Path(name)
+    return RECIPES[name] if name in RECIPES and not path.is_file() else path
+
+
+def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of ``base`` with those of ``values`` in their place."""
+    both = {name: _over(base[name], value) for name, value in values.items() if isinstance(base.get(name), Mapping)}
+    return {**base, **values, **both}
 
 
 def _said_of(source: str, text: str) -> str:

@@ -299,7 +299,7 @@ class Config:
         require(
             tuned.head != "mixed",
             "finetune.head: mixed applies only to task classification; give --finetune.head softmax, or"
-            " --config configs/regression.yaml in place of configs/table.yaml",
+            " --config regression in place of --config table",
         )
         classes_only = {
             "data.stratify": self.data.stratify,

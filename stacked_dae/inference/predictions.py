@@ -23,6 +23,8 @@ from stacked_dae.utils.terminal.progress import Reporter
 
 # At most this many names unseen in training are reported with their row; the others are counted.
 _REPORTED = 3
+# Of a file's columns an error lists the first.
+_MOST_LISTED = 20
 
 
 def write_predictions(
@@ -110,7 +112,8 @@ def kept_rows(
     for k, name in enumerate(names):
         where = f"--keep-columns: column {name!r} of {data}"
         if name not in file.names:
-            raise ConfigError(f"--keep-columns: {data} has no column {name!r}{suggest(name, file.names)}")
+            has = ", ".join(file.names[:_MOST_LISTED]) + (", …" if len(file.names) > _MOST_LISTED else "")
+            raise ConfigError(f"--keep-columns: {data} has no column {name!r}{suggest(name, file.names)}; it has {has}")
         if name in names[:k]:
             raise ConfigError(f"{where} is named twice; name it once")
         if name in written:

@@ -17,7 +17,7 @@ from stacked_dae.inference.run_data import known_preprocessing, layers_preproces
 from stacked_dae.nn.autoencoder import DenoisingAutoencoder
 from stacked_dae.nn.components import Components
 from stacked_dae.pipeline.baselines import baseline_errors, baseline_names, baseline_settings
-from stacked_dae.pipeline.checks import check_experiment
+from stacked_dae.pipeline.checks import check_experiment, settings_for_images
 from stacked_dae.pipeline.parts import LightningParts
 from stacked_dae.pipeline.results import build_result, summary_of
 from stacked_dae.pipeline.run_store import RunStore, load_weights
@@ -113,7 +113,7 @@ class RunJob:
         self.pending = pending_stages(self.folder, self.stages, rerun=rerun)
         self.tests = self.test and finetune and not self._has_result()
         self.session = TrackingSession(self.experiment, self.folder, self.stages, self.reporter)
-        for notice in data.notices:
+        for notice in [*data.notices, *settings_for_images(self.experiment)]:
             self.reporter.warn(notice)
 
     def _has_result(self) -> bool:

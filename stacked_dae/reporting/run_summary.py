@@ -16,7 +16,7 @@ from stacked_dae.runs.folder import RunFolder
 from stacked_dae.runs.manifest import RegressionResult, Result, ResultRecord
 from stacked_dae.runs.stage_names import FINETUNE, stage_name
 from stacked_dae.training.evaluation import RegressionScore
-from stacked_dae.utils.intervals import interval, with_interval
+from stacked_dae.utils.intervals import error_bounds, interval, with_interval
 from stacked_dae.utils.terminal.console import Terminal
 
 _MODELS = {
@@ -32,6 +32,8 @@ _SHARES = {
     "codes": "heads on inputs and codes",
     "finetuned": "fine-tuned networks",
 }
+# A share that is written as 0.00.
+_LEAST_SHARE = 0.005
 
 
 def print_summary(folder: RunFolder) -> None:
@@ -50,7 +52,7 @@ def print_summary(folder: RunFolder) -> None:
         elif stage == FINETUNE:
             rmse = folder.best_valid_rmse()
             best = f"error {record.best_valid_error_percent:.2f} %" if rmse is None else f"RMSE {rmse:.4g}"
-            best += f" (epoch {record.best_epoch})"
+            best += f" ({'cross-validated, ' if config.learns_from_validation else ''}epoch {record.best_epoch})"
             table.add_row(stage, str(record.epochs), best, "", f"{record.seconds:.1f}")
         else:
             counted = record.dead_units is not None and record.saturated_percent is not None
@@ -71,7 +73,8 @@ def print_summary(folder: RunFolder) -> None:
         )
         if result.mixture:
             shares = ", ".join(f"{_SHARES[name]} {share:.2f}" for name, share in result.mixture.items())
-            print_line(console, f"mixed by likelihood on held-out labels: {shares}")
+            idle = "" if result.mixture["finetuned"] >= _LEAST_SHARE else "; the networks change nothing here"
+            print_line(console, f"mixed by likelihood on held-out labels: {shares}{idle}")
         if result.baselines:
             print_baselines(console, result)
         preprocessing = folder.preprocessing()
@@ -116,6 +119,14 @@ def print_baselines(console: Console, result: Result | RegressionResult) -> None
     if _error_of(result) >= named[best]:
         line += f"; the stack does not beat {best} here"
     print_line(console, line)
+    if isinstance(result, Result) and _are_close(result, named[best]):
+        print_line(console, f"{result.n_test} test rows cannot tell the stack from {best}")
+
+
+def _are_close(result: Result, other_percent: float) -> bool:
+    """Return whether the stack's error may be another one: within its 95 % interval."""
+    low, high = error_bounds(result.test_error_percent, result.n_test)
+    return low <= other_percent <= high
 
 
 def _error_of(result: Result | RegressionResult) -> float:
@@ -180,7 +191,7 @@ def print_anomalies(anomalies: Anomalies) -> None:
     """Print the rows with the highest scores and what is unusual in them, then the columns with the greatest errors."""
     console = Terminal(highlight=False)
     table = Table()
-    table.add_column("row", justify="right")
+    table.add_column("row (from 1)", justify="right")
     table.add_column("score", justify="right")
     table.add_column("its columns with the greatest errors")
     for row in anomalies.unusual:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stacked_dae.config.loading import check_keys, setting_names
+from stacked_dae.config.loading import check_keys, setting_names, settings_file
 from stacked_dae.errors import ConfigError, suggest
 from stacked_dae.tuning.plan import Pruning, Sampler, SearchPlan
 from stacked_dae.tuning.space import SearchSpace, is_setting, read_parameter
@@ -134,7 +134,7 @@ def _read_value(text: str) -> Any:
 
 def _settings(config: str, file: str) -> dict[str, Any]:
     try:
-        values = read_yaml(Path(config))
+        values = read_yaml(settings_file(config))
     except ConfigError as error:
         raise ConfigError(
             f"{file}: command: {error}; it is named from the folder in which the command is started"

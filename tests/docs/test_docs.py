@@ -41,7 +41,7 @@ ELSEWHERE = {
         "data/formats/test_images.py::test_a_model_of_images_answers_alike_for_every_kind_of_rows",
     ),
     **dict.fromkeys(
-        ("stacked-dae data check houses.csv", "stacked-dae fit --config configs/regression.yaml"),
+        ("stacked-dae data check houses.csv", "stacked-dae fit --config regression"),
         "pipeline/test_regression.py::test_the_command_line_from_check_to_export",
     ),
     "sbatch": "integration/test_distributed.py::test_the_slurm_script_on_two_machines",

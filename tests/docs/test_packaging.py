@@ -47,7 +47,7 @@ def test_wheel_and_sdist_hold_the_package_and_nothing_else(built):
     tops = {name.split("/")[0] for name in names}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"stacked_dae"}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "stacked_dae").rglob("*.py")}
-    data = {"py.typed", "reproduction/published.yaml"}
+    data = {"py.typed", "config/recipes/table.yaml", "config/recipes/regression.yaml", "reproduction/published.yaml"}
     data |= {f"reporting/page/compare.{kind}" for kind in ("html.jinja", "css", "js")}
     assert modules | {f"stacked_dae/{name}" for name in data} <= names
     with tarfile.open(sdist) as members:

@@ -336,7 +336,7 @@ def test_targets_that_are_no_numbers_are_one_line_and_write_nothing(case, tmp_pa
 
 SETTINGS = {
     "no table": ({"data": {"name": "digits"}}, "task: regression applies only to a table"),
-    "a mixed head": ({"finetune": {"head": "mixed"}}, "configs/regression.yaml"),
+    "a mixed head": ({"finetune": {"head": "mixed"}}, "--config regression in place of --config table"),
     "labels of each class": ({"data": {"path": "t.csv", "labels_per_class": 5}}, "data.labels_per_class"),
     "measures of classes": ({"finetune": {"metrics": ["f1"]}}, "finetune.metrics"),
 }
@@ -355,7 +355,7 @@ def test_a_target_of_numbers_suggests_the_task(tmp_path, capsys):
         file = houses(tmp_path / "houses.csv", missing=0.0, price=values)
         assert main(["data", "check", str(file), "--target", "price"]) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert "to predict numbers: --config configs/regression.yaml" in said
+        assert "to predict numbers: --config regression" in said
         assert len(said) < 500
 
 

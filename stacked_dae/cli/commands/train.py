@@ -29,7 +29,9 @@ def run_training(command: str, values: Mapping[str, Any]) -> None:
 
     check_data(config.data)
     if command != "pretrain" and config.data.path is not None and config.data.target is None:
-        raise ConfigError("data.target: name the column of the class or number; without one, pretrain only")
+        from stacked_dae.data.tabular.roles import name_the_target
+
+        raise ConfigError(name_the_target(config.data))
     out = Path(options.out) if options.out else _default_out(config, command, pretrained)
     _train(command, config, out, pretrained, options)
 

@@ -6,7 +6,7 @@ training rows only), for the training inputs, and for the validation inputs. The
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +21,14 @@ from stacked_dae.data.dataset import Dataset, Split
 from stacked_dae.data.formats.opening import files_of, open_table
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.inputs import read_inputs
+from stacked_dae.data.tabular.roles import SINGLE_ROLES, check_roles, find_inputs, leave_out_identifiers
 from stacked_dae.data.tabular.rows import TableRows, read_rows
-from stacked_dae.data.tabular.scan import ColumnScan, check_numbers, copies_of_the_target, fit_columns, scan_columns
+from stacked_dae.data.tabular.scan import check_numbers, copies_of_the_target, fit_columns, scan_columns
 from stacked_dae.data.tabular.written_file import CanonicalFile, WrittenFile, described, open_data, reading_of
 from stacked_dae.errors import ConfigError, DataError, suggest
 
 # Place of the test rows among the splits; all of them count alike.
 _TEST = 2
-# Settings that name one column.
-_SINGLE_ROLES = ("target", "split", "groups", "order", "weights")
 
 
 def read_table(
@@ -69,14 +68,14 @@ def read_table(
     columns: list[Column]
     errors: list[ColumnError] = []
     if known is not None and from_layers:
-        _check_roles(file, settings, {role: [getattr(settings, role)] for role in _SINGLE_ROLES})
+        check_roles(file, settings, {role: [getattr(settings, role)] for role in SINGLE_ROLES})
         rows = read_rows(path, file, settings, task)
         columns, notices = known.columns, _check_columns(path, file, settings, known)
     else:
         names, notices = find_inputs(file, settings, known)
         rows = read_rows(path, file, settings, task)
         scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
-        others, left_out = leave_out_identifiers(path, scans, settings, known)
+        others, left_out = leave_out_identifiers(path, names, scans, settings, known)
         notices += [*left_out, *copies_of_the_target(path, scans, others, settings), *described(path, written, others)]
         names = [name for name in names if name in {*others, *file.pixels}]
         columns, errors, constant = fit_columns(path, file, scans, names, settings)
@@ -195,18 +194,6 @@ def _check_images(path: Path, file: TableFile, preprocessing: Preprocessing) -> 
         )
 
 
-def _check_roles(file: TableFile, settings: DataConfig, roles: Mapping[str, Sequence[object]]) -> None:
-    """Raise ConfigError for a setting that names a column which is not there; the shares of a split name none."""
-    for option, names in roles.items():
-        for name in names:
-            if isinstance(name, str) and name not in file.names:
-                raise ConfigError(
-                    f"data.{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
-                    f" {', '.join(file.names[:20])}{', …' if len(file.names) > 20 else ''}"
-                    f"{', or, if these are values: --data.header false' if file.may_lack_header else ''}"
-                )
-
-
 def _check_columns(path: Path, file: TableFile, settings: DataConfig, known: Preprocessing) -> list[str]:
     """Return a line for the columns that pre-trained layers do not know, and for the names that they do not."""
     trained = set(known.names)
@@ -226,7 +213,7 @@ def _check_columns(path: Path, file: TableFile, settings: DataConfig, known: Pre
     for values in table_rows(path, known, file=file):
         for name, _, value in known.unseen(values):
             unseen.setdefault(name, set()).add(value)
-    roles = [getattr(settings, role) for role in _SINGLE_ROLES]
+    roles = [getattr(settings, role) for role in SINGLE_ROLES]
     others = [name for name in file.names if name not in [*known.names, *roles]]
     notices = [f"{path}: columns left out, since the layers do not know them: {', '.join(others)}"] if others else []
     return [
@@ -237,69 +224,6 @@ def _check_columns(path: Path, file: TableFile, settings: DataConfig, known: Pre
             f" {', '.join(sorted(values)[:5])}{', …' if len(values) > 5 else ''}"
             for name, values in unseen.items()
         ),
-    ]
-
-
-def _asked_for(settings: DataConfig, known: Preprocessing | None) -> set[str]:
-    """Return the columns that are inputs whatever they hold."""
-    return {*settings.keep, *settings.categorical, *(known.names if known is not None else [])}
-
-
-def find_inputs(
-    file: TableFile, settings: DataConfig, known: Preprocessing | None = None
-) -> tuple[list[str], list[str]]:
-    """Return the columns that may be inputs, in the order of the file, and a line for each index that is left out.
-
-    Raises:
-        ConfigError: a setting names a column that is not there, or that cannot have this role.
-    """
-    asked_for = _asked_for(settings, known)
-    single = {role: [getattr(settings, role)] for role in _SINGLE_ROLES}
-    lists = {role: getattr(settings, role) for role in ("keep", "drop", "categorical")}
-    _check_roles(file, settings, {**lists, **single})
-    if settings.target is not None:
-        for option, names in {**single, "drop": settings.drop, "target": []}.items():
-            if settings.target in names:
-                raise ConfigError(f"data.{option}: column {settings.target!r} of {settings.path} is the target, too")
-    # What parts the rows may be an input too, if the user says so.
-    parts = {settings.groups, settings.order, settings.weights} - {*settings.keep}
-    others = {settings.target, settings.split if isinstance(settings.split, str) else None, *settings.drop, *parts}
-    for name in settings.keep:
-        if name in others:
-            raise ConfigError(
-                f"data.keep: column {name!r} of {settings.path} is the target, the split, or dropped;"
-                " take it out of data.keep"
-            )
-    indexes = [name for name in file.names if name in file.indexes and name not in {*others, *asked_for}]
-    names = [name for name in settings.keep or file.names if name not in {*others, *indexes}]
-    if not names:
-        raise ConfigError(f"data.path: no column of {settings.path} is left to learn from")
-    for name in settings.categorical:
-        if name not in names:
-            raise ConfigError(f"data.categorical: column {name!r} of {settings.path} is not an input; take it out")
-    notices = [
-        f"{settings.path}: "
-        + (f"column {name!r}" if name else "column 1, which has no name,")
-        + " is an index of the rows, so it is left out"
-        + ("; to use it, name the inputs in data.keep" if name else "")
-        for name in indexes
-        if not settings.keep
-    ]
-    return [name for name in file.names if name in names], [*file.notices, *notices]
-
-
-def leave_out_identifiers(
-    path: Path, scans: Mapping[str, ColumnScan], settings: DataConfig, known: Preprocessing | None = None
-) -> tuple[list[str], list[str]]:
-    """Return the columns without those that name the rows, and a line for each of these."""
-    asked = _asked_for(settings, known)
-    found = [name for name, scan in scans.items() if scan.is_identifier and name not in asked]
-    if len(found) == len(scans):
-        return list(scans), []
-    return [name for name in scans if name not in found], [
-        f"{path}: column {name!r} has another value in every row, so it is left out as an identifier; to use it,"
-        " name the inputs in data.keep"
-        for name in found
     ]
 
 

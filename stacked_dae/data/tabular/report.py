@@ -12,11 +12,8 @@ from stacked_dae.config.data_schema import DataConfig
 from stacked_dae.config.schema import Task
 from stacked_dae.data.columns.errors import list_option
 from stacked_dae.data.columns.fitting import RunningMoments, moments_of
-from stacked_dae.data.tabular.loading import (
-    describe_errors,
-    find_inputs,
-    leave_out_identifiers,
-)
+from stacked_dae.data.tabular.loading import describe_errors
+from stacked_dae.data.tabular.roles import find_inputs, leave_out_identifiers
 from stacked_dae.data.tabular.rows import count_labels, read_rows
 from stacked_dae.data.tabular.scan import ColumnScan, copies_of_the_target, fit_columns, scan_columns
 from stacked_dae.data.tabular.splitting import SPLITS
@@ -98,7 +95,7 @@ def check_table(settings: DataConfig, task: Task = "classification") -> TableRep
     names, notices = find_inputs(file, settings)
     rows = read_rows(path, file, settings, task)
     scans = scan_columns(path, file, names, settings, rows.splits, rows.labels, len(rows.classes))
-    inputs, left_out = leave_out_identifiers(path, scans, settings)
+    inputs, left_out = leave_out_identifiers(path, names, scans, settings)
     pixels = [name for name in names if name in file.pixels]
     columns, errors, constant = fit_columns(path, file, scans, [*pixels, *inputs], settings)
     notices += constant
@@ -109,6 +106,11 @@ def check_table(settings: DataConfig, task: Task = "classification") -> TableRep
         for name in (column.name for column in columns if column.name in scans)
         if scans[name].missing > _MOST_MISSING * len(rows)
     ]
+    if settings.target is None and not pixels and len(file.names) > 1:
+        notices.append(
+            f"{path}: every column is an input, since none is named as the target; where the last one is:"
+            f" --target {shlex.quote(file.names[-1])}"
+        )
     refused = [error.name for error in errors]
     used = {column.name for column in columns}
     special = dict.fromkeys(settings.drop, "dropped")
@@ -165,7 +167,7 @@ def _command(settings: DataConfig, drop: Sequence[str], task: Task, *, images: b
     """Return a command line that trains on the table."""
     words = ["stacked-dae", "fit" if settings.target is not None else "pretrain"]
     predicts_numbers = task == "regression" and settings.target is not None
-    recipe = "configs/regression.yaml" if predicts_numbers else "configs/table.yaml"
+    recipe = "regression" if predicts_numbers else "table"
     # The defaults of the settings are those for images.
     words += [] if images else ["--config", recipe]
     words += ["--task", task] if images and predicts_numbers else []

@@ -160,9 +160,7 @@ class RowReader:
             return
         where = f"column {self._target!r}, row {row} is {value}"
         if not _WHOLE.fullmatch(value) and not float(value).is_integer():
-            raise RowsError(
-                f"{where}, but the target {_TARGET_IS}; to predict numbers: --config configs/regression.yaml"
-            )
+            raise RowsError(f"{where}, but the target {_TARGET_IS}; to predict numbers: --config regression")
         if abs(int(value) if _WHOLE.fullmatch(value) else float(value)) > _LARGEST_LABEL:
             raise RowsError(f"{where}, a number too large for a class")
 

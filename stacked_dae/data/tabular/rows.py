@@ -190,7 +190,7 @@ def _rare_classes(
     return [
         f"{column} {len(classes)} classes, of which {len(found)} have too few rows to learn and to test, such as"
         f" {found[0][0]!r}; give more rows of them, or join them to others"
-        + ("; to predict numbers: --config configs/regression.yaml" if numbers else "")
+        + ("; to predict numbers: --config regression" if numbers else "")
     ]
 
 

@@ -145,6 +145,11 @@ class ColumnScan:
         return "names" if self.holds_names else "numbers"
 
     @property
+    def has_too_many_names(self) -> bool:
+        """Whether its names are more than inputs can be made of."""
+        return self.holds_names and len(self.names) > _MOST_NAMES
+
+    @property
     def is_identifier(self) -> bool:
         """Whether it is of whole numbers or text in which no two rows have the same value, of many rows."""
         # A mistyped number among numbers is to be corrected.
