@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked_dae.data.columns.errors import listed
+from stacked_dae.data.columns.errors import columns_there, listed
 from stacked_dae.data.columns.reading import Reading
 from stacked_dae.data.formats.opening import open_table
 from stacked_dae.errors import ConfigError, suggest
@@ -23,8 +23,6 @@ from stacked_dae.utils.terminal.progress import Reporter
 
 # At most this many names unseen in training are reported with their row; the others are counted.
 _REPORTED = 3
-# Of a file's columns an error lists the first.
-_MOST_LISTED = 20
 
 
 def write_predictions(
@@ -112,8 +110,8 @@ def kept_rows(
     for k, name in enumerate(names):
         where = f"--keep-columns: column {name!r} of {data}"
         if name not in file.names:
-            has = ", ".join(file.names[:_MOST_LISTED]) + (", …" if len(file.names) > _MOST_LISTED else "")
-            raise ConfigError(f"--keep-columns: {data} has no column {name!r}{suggest(name, file.names)}; it has {has}")
+            hint = f"{suggest(name, file.names)}; it has {columns_there(file.names)}"
+            raise ConfigError(f"--keep-columns: {data} has no column {name!r}{hint}")
         if name in names[:k]:
             raise ConfigError(f"{where} is named twice; name it once")
         if name in written:

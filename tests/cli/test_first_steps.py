@@ -17,8 +17,6 @@ from stacked_dae.cli.main import main
 from stacked_dae.config.loading import RECIPES
 from stacked_dae.errors import ConfigError
 
-SMALL = ["--pretrain.units", "[3]", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
-
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ _BARE = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_]\w*(?: \w+)
 
 # Of many columns, those that a line names.
 _SHOWN = 5
+# Of the columns that a file has, a line names the first; an option that names more is not written out.
+MOST_LISTED = 20
 
 
 class ColumnError(DataError):
@@ -48,6 +50,11 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:_SHOWN]))
     more = f" and {len(names) - _SHOWN} others" if len(names) > _SHOWN else ""
     return f"column{'s' * (len(names) > 1)} {shown}{more}"
+
+
+def columns_there(names: Sequence[str]) -> str:
+    """Return the names that a file has, the first of many."""
+    return ", ".join(names[:MOST_LISTED]) + (", …" if len(names) > MOST_LISTED else "")
 
 
 def leave_out(name: str) -> str:

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stacked_dae.config.data_schema import DataConfig
-from stacked_dae.data.columns.errors import list_option
+from stacked_dae.data.columns.errors import MOST_LISTED, columns_there, list_option
 from stacked_dae.data.columns.preprocessing import Preprocessing
 from stacked_dae.data.formats.table_file import TableFile
 from stacked_dae.data.tabular.scan import ColumnScan
 from stacked_dae.data.tabular.written_file import open_data
 from stacked_dae.errors import ConfigError, suggest
 
-# Of a file with more columns, a line names the first, and no option is written out.
-_MOST_LISTED = 20
 # Settings that name one column.
 SINGLE_ROLES = ("target", "split", "groups", "order", "weights")
 
@@ -27,7 +25,7 @@ def check_roles(file: TableFile, settings: DataConfig, roles: Mapping[str, Seque
             if isinstance(name, str) and name not in file.names:
                 raise ConfigError(
                     f"data.{option}: {settings.path} has no column {name!r}{suggest(name, file.names)}; it has"
-                    f" {', '.join(file.names[:_MOST_LISTED])}{', …' if len(file.names) > _MOST_LISTED else ''}"
+                    f" {columns_there(file.names)}"
                     f"{', or, if these are values: --data.header false' if file.may_lack_header else ''}"
                 )
 
@@ -112,7 +110,7 @@ def leave_out_identifiers(
 
 def _keep_too(name: str, names: Sequence[str]) -> str:
     """Return the option that makes ``name`` an input beside the others."""
-    if len(names) <= _MOST_LISTED:
+    if len(names) <= MOST_LISTED:
         return list_option("data.keep", names)
     return f"name all inputs in data.keep, and {name!r} among them"
 
@@ -122,8 +120,5 @@ def name_the_target(settings: DataConfig) -> str:
     line = "data.target: name the column of the class or number"
     if settings.path is not None:
         names = open_data(Path(settings.path), settings).names
-        line += (
-            f", such as --data.target {shlex.quote(names[-1])}; {settings.path} has {', '.join(names[:_MOST_LISTED])}"
-        )
-        line += ", …" if len(names) > _MOST_LISTED else ""
+        line += f", such as --data.target {shlex.quote(names[-1])}; {settings.path} has {columns_there(names)}"
     return f"{line}; without one, pretrain only"
